@@ -1,0 +1,68 @@
+"""The errors this project raises on purpose, drawn as one tree.
+
+WeighbridgeError
+├── UnknownNameError (LookupError)      a model, quant, device, task or engine nobody knows; carries near names
+├── BadInputError (ValueError)          a number out of range, a contradiction between inputs
+├── DataFileError (ValueError)          a fact file that breaks its own rules; carries file and line
+├── EngineError (RuntimeError)          llama.cpp is missing, refused, aborted or hung
+└── UnsupportedError (ValueError)       known, but this engine or formula cannot do it; names the reason
+
+"It does not fit" is not here: it is a value (`Fit.verdict`), never an exception.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WeighbridgeError(Exception):
+    """Base of every error raised on purpose. Its text is one line a person can act on."""
+
+
+class UnknownNameError(WeighbridgeError, LookupError):
+    """A name nobody knows.
+
+    `kind` is what was wanted ("model", "quant"), `name` what came, `near` the closest known names.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str] = ()) -> None:
+        self.kind = kind
+        self.name = name
+        self.near = find_near_names(name, known)
+        hint = f"; did you mean {', '.join(self.near)}?" if self.near else ""
+        super().__init__(f"unknown {kind} {name!r}{hint}")
+
+
+class BadInputError(WeighbridgeError, ValueError):
+    """An input outside its range, or two inputs that contradict each other."""
+
+
+class DataFileError(WeighbridgeError, ValueError):
+    """A fact file that breaks its own rules, named with file and line (1-based)."""
+
+    def __init__(self, file: str, line: int, problem: str) -> None:
+        self.file = file
+        self.line = line
+        self.problem = problem
+        super().__init__(f"{file}:{line}: {problem}")
+
+
+class EngineError(WeighbridgeError, RuntimeError):
+    """The engine is missing, refused the question, aborted, or ran past its limits."""
+
+
+class UnsupportedError(WeighbridgeError, ValueError):
+    """A known thing that this engine, architecture or formula cannot do; the text names the reason."""
+
+
+def find_near_names(name: str, known: Iterable[str], limit: int = 4) -> tuple[str, ...]:
+    """The known names closest to `name`: whole-text matches first, then edit distance, at most `limit`."""
+    names = list(dict.fromkeys(known))
+    folded = name.casefold()
+    inside = [n for n in names if folded and folded in n.casefold()]
+    by_fold = {n.casefold(): n for n in names}
+    by_tail = {n.casefold().rsplit("/", 1)[-1]: n for n in names}
+    close = [by_fold[m] for m in difflib.get_close_matches(folded, by_fold, n=limit, cutoff=0.55)]
+    close += [by_tail[m] for m in difflib.get_close_matches(folded.rsplit("/", 1)[-1], by_tail, n=limit, cutoff=0.55)]
+    return tuple(dict.fromkeys(sorted(inside, key=len) + close))[:limit]

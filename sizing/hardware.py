@@ -1,0 +1,63 @@
+"""Machines: a host and any list of accelerators, or one pool of unified memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sizing.errors import BadInputError
+
+
+class DeviceKind(StrEnum):
+    """Where a device's memory is."""
+
+    CPU = "cpu"  # the host and its RAM
+    GPU = "gpu"  # a card with its own memory
+    UNIFIED = "unified"  # an accelerator that shares the host's RAM (Apple, DGX Spark, Strix Halo)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One place weights can live.
+
+    `memory_bytes` is what is built in, `usable_bytes` what a model may take (free RAM less a reserve, a driver's
+    working-set limit). Bandwidth in bytes/s and `fp16_flops` in dense operations/s are None where unknown.
+    `backend` is 'cpu', 'cuda', 'rocm', 'vulkan', 'metal' or 'sycl'. `notes` says what could not be read.
+    """
+
+    name: str
+    kind: DeviceKind
+    memory_bytes: int
+    usable_bytes: int
+    bandwidth_bytes_per_s: float | None = None
+    fp16_flops: float | None = None
+    backend: str = "cpu"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.memory_bytes < 1 or not 0 <= self.usable_bytes <= self.memory_bytes:
+            raise BadInputError(
+                f"{self.name}: memory must be positive and usable memory within it, "
+                f"got {self.memory_bytes!r} and {self.usable_bytes!r} bytes"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A host and its accelerators. With a UNIFIED accelerator, host and accelerator are one pool."""
+
+    name: str
+    host: Device
+    accelerators: tuple[Device, ...] = ()
+
+    @property
+    def is_unified(self) -> bool:
+        """Whether host and accelerator share one memory."""
+        return any(d.kind is DeviceKind.UNIFIED for d in self.accelerators)
+
+    @property
+    def usable_bytes(self) -> int:
+        """All memory a model may take, each pool counted once."""
+        if self.is_unified:
+            return max(d.usable_bytes for d in self.accelerators)
+        return self.host.usable_bytes + sum(d.usable_bytes for d in self.accelerators)
