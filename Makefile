@@ -1,0 +1,46 @@
+# Two commands are enough: `make run` and `make test`. Each sets up what it needs, once.
+PYTHON ?= python3
+PY := .venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help run test check style weigh engine screenshots clean set-up-app set-up-dev
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14 | sed 's/^/  make /'
+
+run: set-up-app ## set everything up and open the app on 127.0.0.1 (PORT=8501)
+	@$(PY) tools/run_app.py
+
+test: set-up-dev ## set everything up and run every check and every test
+	@failed=0; \
+	$(PY) -m ruff check . || failed=1; \
+	$(PY) -m mypy || failed=1; \
+	$(PY) -m pytest || failed=1; \
+	exit $$failed
+
+check: set-up-dev ## the fast part: ruff, mypy, tests without engine and browser
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(PY) -m pytest -q -m "not engine and not browser"
+
+style: set-up-dev ## format the code and mend what ruff can mend
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+weigh: set-up-app ## ask llama.cpp for the weight bytes of every model again
+	@$(PY) -m evals weigh
+
+engine: ## compile llama.cpp again after a failure
+	@$(PYTHON) tools/bootstrap.py engine
+
+screenshots: set-up-dev ## photograph each page into docs/screenshots
+	@$(PY) tools/screenshots.py
+
+clean: ## remove what was set up and cached; the compiled engine in .wheels stays
+	@rm -rf .venv .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+set-up-app:
+	@$(PYTHON) tools/bootstrap.py app
+
+set-up-dev:
+	@$(PYTHON) tools/bootstrap.py dev
