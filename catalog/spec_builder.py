@@ -1,0 +1,174 @@
+"""One record of a family file -> `sizing.specs.ModelSpec`: the pattern of layers is written out, nothing is guessed.
+
+Where a model's own files and llama.cpp disagree on what a layer keeps, llama.cpp's reading is followed, since its
+memory is what gets estimated (src/llama-hparams.cpp and src/models/*.cpp of ggml-org/llama.cpp).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sizing.errors import BadInputError
+from sizing.specs import (
+    Attention,
+    AttentionKind,
+    ExtraValue,
+    FeedForward,
+    Indexer,
+    Latent,
+    LayerGroup,
+    ModelSpec,
+    Recurrent,
+    RecurrentKind,
+)
+
+LAYER_LETTERS = {
+    "F": "full attention (or latent, where the record has an mla table)",
+    "S": "sliding-window attention",
+    "C": "chunked attention",
+    "R": "recurrent, no attention",
+    "P": "attention and recurrence side by side",
+    "N": "neither: the layer is its feed-forward alone",
+    "X": "attention that caches none of the text's keys (to an image, or in an encoder)",
+}
+
+Record = Mapping[str, Any]
+
+
+def build_spec(record: Record) -> ModelSpec:
+    """The shapes of one `[[model]]` record, layer by layer.
+
+    Raises BadInputError when the pattern of layers does not fit the number of layers, or a letter needs a table
+    that is absent.
+    """
+    n_layers = int(record["n_layers"])
+    letters = expand_pattern(str(record.get("layers", "F")), n_layers)
+    ffn_dims = expand_ffn_dims(record, n_layers)
+    members: dict[tuple[Attention | None, Recurrent | None, FeedForward | None], list[int]] = {}
+    for layer, letter in enumerate(letters):
+        has_mixer = letter != "N"
+        attention = build_attention(record, letter, layer >= n_layers - int(record.get("n_shared_kv_layers", 0)))
+        recurrent = build_recurrent(record["recurrent"], int(record["hidden_dim"])) if letter in "RP" else None
+        skips_ffn = bool(record.get("one_block_per_layer", False)) and has_mixer
+        ffn = None if skips_ffn else build_ffn(record, layer, ffn_dims[layer])
+        members.setdefault((attention, recurrent, ffn), []).append(layer)
+    groups = tuple(LayerGroup(tuple(layers), *parts) for parts, layers in members.items())
+    return ModelSpec(
+        model_id=record["id"],
+        name=record["name"],
+        architecture=record["architecture"],
+        groups=groups,
+        hidden_dim=record["hidden_dim"],
+        vocab_size=record["vocab_size"],
+        context_tokens=record["context_tokens"],
+        tied_embeddings=record["tied_embeddings"],
+        n_params=record["n_params"],
+        n_active_params=record["n_active_params"],
+        n_params_projector=record.get("n_params_projector"),
+        extras=tuple((key, _freeze(value)) for key, value in record.get("extras", {}).items()),
+    )
+
+
+def expand_pattern(pattern: str, n_layers: int) -> str:
+    """One letter per layer: the pattern repeated until `n_layers` are named.
+
+    >>> expand_pattern("SSSSSF", 8)
+    'SSSSSFSS'
+    """
+    unknown = sorted(set(pattern) - set(LAYER_LETTERS))
+    if not pattern or unknown or len(pattern) > n_layers:
+        raise BadInputError(
+            f"layers wants 1 to {n_layers} letters of {''.join(LAYER_LETTERS)}, got {pattern!r}; "
+            "write the shortest repeating part, or every layer"
+        )
+    return (pattern * (n_layers // len(pattern) + 1))[:n_layers]
+
+
+def expand_ffn_dims(record: Record, n_layers: int) -> tuple[int, ...]:
+    """Dense feed-forward width of every layer, from `ffn_dim` or from runs of `[count, width]`; 0 where none."""
+    runs = record.get("ffn_dim_by_layer")
+    if runs is None:
+        return (int(record.get("ffn_dim", 0)),) * n_layers
+    dims = tuple(int(width) for count, width in runs for _ in range(int(count)))
+    if len(dims) != n_layers:
+        raise BadInputError(f"ffn_dim_by_layer covers {len(dims)} layers, the model has {n_layers}")
+    return dims
+
+
+def build_attention(record: Record, letter: str, shares_kv: bool) -> Attention | None:
+    """Attention of a layer of this letter, or None where the layer has none."""
+    if letter in "RN":
+        return None
+    windowed = letter in "SC"
+    if windowed and "window" not in record:
+        raise BadInputError(f"layers has {letter!r} but the record has no window table")
+    own: Record = record.get("window" if windowed else "full_attention", {})
+    latent = build_latent(record["mla"]) if "mla" in record and not windowed else None
+    indexer = record.get("indexer")
+    head_dim = int(own.get("head_dim", record["head_dim"]))
+    kind = AttentionKind.LATENT if latent else AttentionKind.FULL
+    if windowed:
+        kind = AttentionKind.SLIDING if letter == "S" else AttentionKind.CHUNKED
+    return Attention(
+        kind=kind,
+        n_heads=int(own.get("n_heads", record["n_heads"])),
+        n_kv_heads=int(own.get("n_kv_heads", record["n_kv_heads"])),
+        head_dim=head_dim,
+        head_dim_v=latent.v_head_dim if latent else int(own.get("head_dim_v", record.get("head_dim_v", head_dim))),
+        window_tokens=int(own["tokens"]) if windowed else None,
+        latent=latent,
+        indexer=Indexer(indexer["n_heads"], indexer["head_dim"], indexer["top_k"]) if indexer else None,
+        shares_kv=shares_kv or letter == "X",
+    )
+
+
+def build_latent(table: Record) -> Latent:
+    """Widths of multi-head latent attention."""
+    return Latent(
+        kv_lora_rank=table["kv_lora_rank"],
+        rope_head_dim=table["rope_head_dim"],
+        nope_head_dim=table["nope_head_dim"],
+        v_head_dim=table["v_head_dim"],
+        q_lora_rank=table.get("q_lora_rank"),
+    )
+
+
+def build_recurrent(table: Record, hidden_dim: int) -> Recurrent:
+    """A recurrent layer with the element counts of its two states, as llama.cpp counts them per sequence.
+
+    Formulas: `n_embd_r()` and `n_embd_s()` in src/llama-hparams.cpp of ggml-org/llama.cpp.
+    """
+    kind = RecurrentKind(table["kind"])
+    conv = int(table["conv_kernel"])
+    n_heads, head_dim = int(table.get("n_heads", 0)), int(table.get("head_dim", 0))
+    d_inner, d_state, n_groups = (int(table.get(key, 0)) for key in ("d_inner", "d_state", "n_groups"))
+    if kind is RecurrentKind.SHORT_CONV:
+        conv_elements, state_elements = hidden_dim * (conv - 1), 0
+    elif kind is RecurrentKind.KIMI_DELTA:
+        conv_elements, state_elements = 3 * (conv - 1) * n_heads * head_dim, head_dim * head_dim * n_heads
+    else:
+        conv_elements, state_elements = (conv - 1) * (d_inner + 2 * n_groups * d_state), d_state * d_inner
+    return Recurrent(kind, conv, d_inner, d_state, n_groups, n_heads, head_dim, conv_elements, state_elements)
+
+
+def build_ffn(record: Record, layer: int, ffn_dim: int) -> FeedForward | None:
+    """Feed-forward of one layer: dense, mixture of experts, or both; None where the layer has none."""
+    moe: Record | None = record.get("moe")
+    gated = bool(record.get("ffn_gated", True))
+    chosen = moe is not None and layer >= moe.get("leading_dense_layers", 0) and (layer + 1) % moe.get("every", 1) == 0
+    if moe is None or not chosen:
+        return FeedForward(ffn_dim=ffn_dim, gated=gated) if ffn_dim else None
+    return FeedForward(
+        ffn_dim=ffn_dim if moe.get("beside_dense", False) else 0,
+        gated=gated,
+        n_experts=moe["n_experts"],
+        n_active_experts=moe["n_active_experts"],
+        expert_ffn_dim=moe["expert_ffn_dim"],
+        n_shared_experts=moe.get("n_shared_experts", 0),
+        shared_expert_ffn_dim=moe.get("shared_expert_ffn_dim", 0),
+    )
+
+
+def _freeze(value: Any) -> ExtraValue:
+    return tuple(value) if isinstance(value, list) else value
