@@ -1,0 +1,230 @@
+"""The child process that talks to llama.cpp. Run as `python -m evals.engine_child`; never import it to call it.
+
+Parent and child speak JSON lines: one question per line on stdin, one answer per line on stdout. A native call may
+abort at any time; the parent reads the child's death as an answer. Questions:
+
+- `{"kind": "version"}`
+- `{"kind": "types", "path": ..., "ftypes": [...]}`: the type llama.cpp gives every tensor, per file type
+- `{"kind": "load", "path": ..., "contexts": [{...}, ...]}`: sizes of the model and of one context after another
+
+Answers are `{"ok": {...}}`, `{"refused": "...", "log": [...]}` or `{"missing": "..."}`. Each question's answer is
+preceded by `{"started": true}` so that the parent knows which question an abort lost.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import resource
+import sys
+from typing import Any
+
+MEMORY_LIMIT_BYTES = 6 * 1024**3
+"""Private memory of the child. Files mapped read-only do not count, so a sparse file of any length fits."""
+
+CPU_LIMIT_S = 1800
+"""Processor time of one child, far above a batch of honest questions."""
+
+LOG_LEVEL_DEBUG = 1
+LOG_LEVEL_CONTINUED = 5
+
+_LINE = re.compile(r"^\[ *\d+/ *\d+\] +(\S+) +- \[[^\]]*\], type = +(\S+), size = [^(\n]*(?:\((\w+)\))?$", re.M)
+
+
+def set_limits() -> None:
+    """Bound this process: private memory, processor time, no files written, no core dumps."""
+    for what, top in (
+        (resource.RLIMIT_DATA, MEMORY_LIMIT_BYTES),
+        (resource.RLIMIT_CPU, CPU_LIMIT_S),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        resource.setrlimit(what, (top if hard == resource.RLIM_INFINITY else min(top, hard),) * 2)
+
+
+class Refused(Exception):
+    """llama.cpp said no. The log holds its reason."""
+
+
+class Engine:
+    """llama.cpp through its low-level bindings, its log kept line by line."""
+
+    def __init__(self) -> None:
+        import llama_cpp  # the native library loads here
+
+        self.api: Any = llama_cpp
+        self.log: list[str] = []
+        self._drop = False
+        self._callback = llama_cpp.llama_log_callback(self._keep)
+        llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
+        llama_cpp.llama_backend_init()
+
+    def _keep(self, level: int, text: bytes, user_data: Any) -> None:
+        # a continuation belongs to whatever came before it (ggml.h, `enum ggml_log_level`)
+        if level != LOG_LEVEL_CONTINUED:
+            self._drop = level == LOG_LEVEL_DEBUG
+        if not self._drop:
+            self.log.append(text.decode("utf-8", "replace"))
+
+    def take_log(self) -> str:
+        """Everything logged since the last call."""
+        text = "".join(self.log)
+        self.log.clear()
+        return text
+
+    def list_types(self, path: str, ftypes: list[list[Any]]) -> dict[str, Any]:
+        """The GGML type of every tensor per file type; `ftypes` holds pairs of number and 'has an imatrix'."""
+        tables: dict[str, Any] = {}
+        for ftype, has_imatrix in ftypes:
+            params = self.api.llama_model_quantize_default_params()
+            params.ftype = ftype
+            params.dry_run = True
+            params.nthread = 1
+            if has_imatrix:
+                params.imatrix = self._fake_imatrix()
+            self.take_log()
+            status = self.api.llama_model_quantize(path.encode(), b"", ctypes.byref(params))
+            text = self.take_log()
+            if status != 0:
+                raise Refused(text)
+            tables[str(ftype)] = {name: new or old for name, old, new in _LINE.findall(text)}
+        return {"types": tables}
+
+    def _fake_imatrix(self) -> Any:
+        """One entry for a tensor no model has: a dry run only asks whether there is an importance matrix at all."""
+        self._ones = (ctypes.c_float * 1)(1.0)
+        data = self.api.llama_model_imatrix_data
+        entries = (data * 2)()
+        entries[0].name = b"none"
+        entries[0].data = ctypes.cast(self._ones, ctypes.POINTER(ctypes.c_float))
+        entries[0].size = 1
+        self._imatrix = entries
+        return ctypes.cast(entries, ctypes.POINTER(data))
+
+    def load(self, path: str, contexts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Load metadata only, then simulate every allocation of each context in turn."""
+        api = self.api
+        params = api.llama_model_default_params()
+        params.no_alloc = True
+        params.load_mode = api.LLAMA_LOAD_MODE_NONE  # memory mapping contradicts no_alloc and aborts
+        params.n_gpu_layers = 0
+        self.take_log()
+        model = api.llama_model_load_from_file(path.encode(), params)
+        load_log = self.take_log()
+        if not model:
+            raise Refused(load_log)
+        try:
+            return {
+                "model_bytes": api.llama_model_size(model),
+                "n_params": api.llama_model_n_params(model),
+                "load_log": load_log,
+                "contexts": [self._reserve(model, c) for c in contexts],
+            }
+        finally:
+            api.llama_model_free(model)
+
+    def _reserve(self, model: Any, asked: dict[str, Any]) -> dict[str, Any]:
+        api = self.api
+        params = api.llama_context_default_params()
+        for name in ("n_ctx", "n_batch", "n_ubatch", "n_seq_max", "swa_full", "kv_unified"):
+            setattr(params, name, asked[name])
+        params.type_k = getattr(api, f"GGML_TYPE_{asked['type_k'].upper()}")
+        params.type_v = getattr(api, f"GGML_TYPE_{asked['type_v'].upper()}")
+        params.flash_attn_type = (
+            api.LLAMA_FLASH_ATTN_TYPE_ENABLED if asked["flash_attention"] else api.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        context = api.llama_init_from_model(model, params)
+        log = self.take_log()
+        if not context:
+            return {"refused": log}
+        try:
+            return {"log": log, "breakdown": read_breakdown(self.api, context)}
+        finally:
+            api.llama_free(context)
+            self.take_log()
+
+
+def read_breakdown(api: Any, context: Any) -> dict[str, list[int]] | None:
+    """Exact bytes per buffer type as [model, context, compute]; None where the ABI is not the one read here.
+
+    `llama_get_memory_breakdown` returns a std::map by hidden pointer, walked here as libstdc++ lays it out on x86-64
+    Linux: a red-black tree of nodes {colour, parent, left, right, key, three sizes}. The log states the same numbers
+    rounded to 0.01 MiB, and the parent holds the two against each other.
+    """
+    if os.uname().machine != "x86_64" or sys.platform != "linux":
+        return None
+    try:
+        call = api.llama_cpp._lib["_Z26llama_get_memory_breakdownPK13llama_context"]
+    except AttributeError:
+        return None
+    words = ctypes.c_uint64
+    tree = (words * 6)()
+    call.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    call.restype = ctypes.c_void_p
+    call(ctypes.byref(tree), context)
+    name_of = _find_buft_name(api)
+    out: dict[str, list[int]] = {}
+    waiting = [tree[2]]
+    while waiting and len(out) < 64:
+        address = waiting.pop()
+        if not address:
+            continue
+        node = (words * 8).from_address(address)
+        waiting += [node[2], node[3]]
+        name = name_of(node[4])
+        sums = out.setdefault(name, [0, 0, 0])
+        for i in range(3):
+            sums[i] += node[5 + i]
+    return out
+
+
+def _find_buft_name(api: Any) -> Any:
+    import llama_cpp._ggml as ggml  # the same loaded library that libllama uses
+
+    for library in (getattr(ggml, "libggml_base", None), getattr(ggml, "libggml", None), api.llama_cpp._lib):
+        call = getattr(library, "ggml_backend_buft_name", None)
+        if call is not None:
+            call.argtypes = [ctypes.c_void_p]
+            call.restype = ctypes.c_char_p
+            return lambda address: call(address).decode()
+    return lambda address: hex(address)
+
+
+def answer(engine: Engine, question: dict[str, Any]) -> dict[str, Any]:
+    """One answer to one question."""
+    try:
+        if question["kind"] == "version":
+            return {"ok": {"llama_cpp_python": engine.api.__version__}}
+        if question["kind"] == "types":
+            return {"ok": engine.list_types(question["path"], question["ftypes"])}
+        if question["kind"] == "load":
+            return {"ok": engine.load(question["path"], question["contexts"])}
+        return {"refused": f"unknown kind of question {question['kind']!r}"}
+    except Refused as said:
+        return {"refused": str(said)}
+
+
+def main() -> None:
+    """Answer questions until stdin ends."""
+    os.environ["GGML_NO_BACKTRACE"] = "1"
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever native code prints must not mix with the answers
+    set_limits()
+    engine: Engine | None = None
+    missing = ""
+    try:
+        engine = Engine()
+    except (ImportError, OSError, RuntimeError) as error:
+        missing = f"{type(error).__name__}: {error}"
+    for line in sys.stdin:
+        out.write(json.dumps({"started": True}) + "\n")
+        reply = {"missing": missing} if engine is None else answer(engine, json.loads(line))
+        out.write(json.dumps(reply) + "\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()

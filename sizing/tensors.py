@@ -1,0 +1,52 @@
+"""The tensor table of a model: which tensors its GGUF file holds, and the metadata that goes with them.
+
+Both are pure functions of a `ModelSpec`. llama.cpp's loader proves them in both directions: a missing tensor, a wrong
+shape or one tensor too many is an error there, and exact parameter counts prove what the loader calls optional.
+"""
+
+from __future__ import annotations
+
+from sizing.architectures import ARCHITECTURES, Architecture, KeyValue, TensorInfo
+from sizing.errors import UnsupportedError, find_near_names
+from sizing.specs import ModelSpec
+
+__all__ = ["KeyValue", "TensorInfo", "count_params", "find_architecture", "list_tensors", "metadata"]
+
+LLAMA_CPP_SCALING_TYPES = ("none", "linear", "yarn", "longrope")
+"""Rope scalings llama.cpp knows by name; Llama 3's is stored as factors instead (llama-model.cpp)."""
+
+
+def find_architecture(spec: ModelSpec) -> Architecture:
+    """The registered architecture of a spec. Raises UnsupportedError, with near names, when there is none."""
+    found = ARCHITECTURES.get(spec.architecture)
+    if found is None:
+        near = find_near_names(spec.architecture, ARCHITECTURES)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise UnsupportedError(
+            f"{spec.model_id}: no tensor table for architecture {spec.architecture!r}; its size cannot be counted{hint}"
+        )
+    return found
+
+
+def list_tensors(spec: ModelSpec) -> tuple[TensorInfo, ...]:
+    """All tensors of the model's GGUF file, in file order. Raises UnsupportedError for an unknown architecture."""
+    return tuple(find_architecture(spec).list_tensors(spec))
+
+
+def metadata(spec: ModelSpec) -> tuple[KeyValue, ...]:
+    """The GGUF keys llama.cpp needs to size the model, `general.architecture` first.
+
+    The spec's own extras overrule what is derived from its shape. Raises UnsupportedError for an unknown architecture.
+    """
+    architecture = find_architecture(spec)
+    keys = dict(architecture.list_metadata(spec))
+    keys.update(spec.extras)
+    if keys.get("rope.scaling.type") not in (None, *LLAMA_CPP_SCALING_TYPES):
+        del keys["rope.scaling.type"]
+    named = tuple((f"{architecture.name}.{key}", value) for key, value in keys.items())
+    return (("general.architecture", architecture.name), *named)
+
+
+def count_params(spec: ModelSpec) -> int:
+    """Values in all tensors of the file. Raises UnsupportedError for an unknown architecture."""
+    return sum(t.n_elements for t in list_tensors(spec))
