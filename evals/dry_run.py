@@ -6,6 +6,7 @@ these is an answer here, a `DryRunFailure` with its reason, never an exception. 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from evals.weightless import write_weightless_gguf
 from sizing.errors import UnsupportedError
 from sizing.quants import Quant, find_quant
 from sizing.specs import ModelSpec
+from sizing.tensors import list_native_types
 from sizing.units import MIB
 from sizing.workload import Workload
 
@@ -200,10 +202,8 @@ class EngineChild:
         process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):  # a question the child never read
                     stream.close()
-                except BrokenPipeError:
-                    pass  # a question the child never read
 
     def _read_line(self, deadline: float) -> bytes | DryRunFailure:
         """One line of the child's answer, while its error stream is drained beside it."""
@@ -217,7 +217,7 @@ class EngineChild:
                 self._stop()
                 return DryRunFailure(
                     FailureReason.TIMED_OUT,
-                    "llama.cpp did not answer within the time allowed; the question was dropped",
+                    "llama.cpp did not answer within the time allowed, its process was ended",
                 )
             if err in ready:
                 chunk = os.read(err, 1 << 16)
@@ -283,7 +283,8 @@ def ask_tensor_types(
     path.unlink(missing_ok=True)
     if isinstance(reply, DryRunFailure):
         return reply
-    return {q.name: reply["types"][str(q.ftype)] for q in quants}
+    native = dict(list_native_types(spec))
+    return {q.name: {**reply["types"][str(q.ftype)], **native} for q in quants}
 
 
 def ask_dry_runs(

@@ -14,7 +14,7 @@ from typing import Any
 from sizing.architectures import KeyValue, TensorInfo
 from sizing.errors import BadInputError
 from sizing.specs import ModelSpec
-from sizing.tensors import list_tensors, metadata
+from sizing.tensors import list_native_types, list_tensors, metadata
 
 ALIGNMENT = 32
 """Bytes every tensor starts on (GGUF_DEFAULT_ALIGNMENT, ggml/include/gguf.h)."""
@@ -51,10 +51,11 @@ def is_kept_f32(tensor: TensorInfo) -> bool:
 def write_weightless_gguf(spec: ModelSpec, path: Path, types: Mapping[str, str] | None = None) -> int:
     """Write `spec` as a sparse GGUF file; returns its length in bytes.
 
-    `types` gives GGML types by tensor name, as `evals.dry_run.ask_tensor_types` answers; without it the file is what
-    the converter writes in f16. Raises UnsupportedError for an architecture without a tensor table.
+    `types` gives GGML types by tensor name, as `evals.dry_run.ask_tensor_types` answers; a tensor it does not name is
+    what the converter writes in f16. Raises UnsupportedError for an architecture without a tensor table.
     """
-    return write_gguf_header(path, metadata(spec), list_tensors(spec), types)
+    chosen = {**(types or {}), **dict(list_native_types(spec))}
+    return write_gguf_header(path, metadata(spec), list_tensors(spec), chosen)
 
 
 def write_gguf_header(
@@ -75,7 +76,7 @@ def write_gguf_header(
             _add_key(writer, key, value)
     n_data_bytes = 0
     for tensor in tensors:
-        name = types[tensor.name] if types is not None else "f32" if is_kept_f32(tensor) else "f16"
+        name = (types or {}).get(tensor.name) or ("f32" if is_kept_f32(tensor) else "f16")
         try:
             raw_type = gguf.GGMLQuantizationType[name.upper()]
         except KeyError:

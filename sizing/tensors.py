@@ -10,10 +10,18 @@ from sizing.architectures import ARCHITECTURES, Architecture, KeyValue, TensorIn
 from sizing.errors import UnsupportedError, find_near_names
 from sizing.specs import ModelSpec
 
-__all__ = ["KeyValue", "TensorInfo", "count_params", "find_architecture", "list_tensors", "metadata"]
+__all__ = [
+    "KeyValue",
+    "TensorInfo",
+    "count_params",
+    "find_architecture",
+    "list_native_types",
+    "list_tensors",
+    "metadata",
+]
 
-LLAMA_CPP_SCALING_TYPES = ("none", "linear", "yarn", "longrope")
-"""Rope scalings llama.cpp knows by name; Llama 3's is stored as factors instead (llama-model.cpp)."""
+NOT_GGUF = ("rope_freqs", "rope_factors", "published_nextn_predict_layers")
+"""Extras that steer the tensor table here and are no keys of a GGUF file."""
 
 
 def find_architecture(spec: ModelSpec) -> Architecture:
@@ -41,10 +49,18 @@ def metadata(spec: ModelSpec) -> tuple[KeyValue, ...]:
     architecture = find_architecture(spec)
     keys = dict(architecture.list_metadata(spec))
     keys.update(spec.extras)
-    if keys.get("rope.scaling.type") not in (None, *LLAMA_CPP_SCALING_TYPES):
-        del keys["rope.scaling.type"]
-    named = tuple((f"{architecture.name}.{key}", value) for key, value in keys.items())
+    named = tuple(
+        (key if key.startswith("tokenizer.") else f"{architecture.name}.{key}", value)
+        for key, value in keys.items()
+        if key not in NOT_GGUF
+    )
     return (("general.architecture", architecture.name), *named)
+
+
+def list_native_types(spec: ModelSpec) -> tuple[tuple[str, str], ...]:
+    """Names and GGML types of the tensors published quantized, which every recipe keeps; empty for most models."""
+    find = find_architecture(spec).find_native_type
+    return tuple((t.name, native) for t in list_tensors(spec) if (native := find(t)) is not None)
 
 
 def count_params(spec: ModelSpec) -> int:

@@ -32,16 +32,22 @@ class TensorInfo:
         return prod(self.shape)
 
 
+def _no_native(tensor: TensorInfo) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """How a GGUF architecture turns a spec into metadata and tensors.
 
-    `name` is llama.cpp's name; keys are given without the `<name>.` prefix.
+    `name` is llama.cpp's name; keys are given without the `<name>.` prefix. `find_native_type` names the GGML type of
+    a tensor that is published quantized and that no recipe changes, None for every other.
     """
 
     name: str
     list_metadata: Callable[[ModelSpec], Iterable[KeyValue]]
     list_tensors: Callable[[ModelSpec], Iterable[TensorInfo]]
+    find_native_type: Callable[[TensorInfo], str | None] = _no_native
 
 
 ARCHITECTURES: dict[str, Architecture] = {}
@@ -82,7 +88,7 @@ class Rules:
     row, 'per_head' a matrix of head_dim x heads.
     `ffn`: 'gated' (gate, up, down), 'fused' (gate and up in one), 'plain' (up, down).
     `router_bias`: name of the experts' bias on routing, '' where there is none.
-    `shared_expert_gate`: shared experts behind a scalar gate.
+    `shared_expert_gate`: shared experts behind a scalar gate. `output_head` False: the model ends in embeddings.
     """
 
     norms: tuple[str, ...] = ("attn_norm", "ffn_norm")
@@ -90,6 +96,7 @@ class Rules:
     norm_bias: bool = False
     output_norm: bool = True
     output_bias: bool = False
+    output_head: bool = True
     qkv: str = "split"
     q_bias: bool = False
     kv_bias: bool = False
@@ -104,6 +111,7 @@ class Rules:
     more_in_block: BlockHook = field(default=_no_block)
     more_in_model: ModelHook = field(default=_no_model)
     more_metadata: MetadataHook = field(default=_no_metadata)
+    find_native_type: Callable[[TensorInfo], str | None] = field(default=_no_native)
 
 
 def list_norm(name: str, width: int, bias: bool = False) -> Iterator[TensorInfo]:
@@ -191,7 +199,9 @@ def list_decoder_block(spec: ModelSpec, layer: int, group: LayerGroup, rules: Ru
     """One transformer layer by its rules."""
     prefix = f"blk.{layer}."
     for norm in rules.norms:
-        yield from list_norm(prefix + norm, spec.hidden_dim, rules.norm_bias)
+        # a layer pruned of its attention or feed-forward has lost that part's norms too
+        if (group.ffn if "ff" in norm else group.attention or group.recurrent) is not None:
+            yield from list_norm(prefix + norm, spec.hidden_dim, rules.norm_bias)
     if group.attention is not None:
         yield from list_attention(prefix, spec.hidden_dim, group.attention, rules)
     if group.ffn is not None:
@@ -204,7 +214,7 @@ def list_model_ends(spec: ModelSpec, rules: Rules) -> Iterator[TensorInfo]:
     yield TensorInfo("token_embd.weight", (spec.hidden_dim, spec.vocab_size))
     if rules.output_norm:
         yield from list_norm("output_norm", spec.hidden_dim, rules.norm_bias)
-    if not spec.tied_embeddings:
+    if rules.output_head and not spec.tied_embeddings:
         yield TensorInfo("output.weight", (spec.hidden_dim, spec.vocab_size))
     if rules.output_bias:
         yield TensorInfo("output.bias", (spec.vocab_size,))
@@ -225,12 +235,6 @@ def find_attention(spec: ModelSpec) -> Attention:
         raise UnsupportedError(f"{spec.model_id}: no layer attends; {spec.architecture} wants attention")
     full = [a for a in found if a.kind in (AttentionKind.FULL, AttentionKind.LATENT)]
     return (full or found)[0]
-
-
-def find_window(spec: ModelSpec) -> int | None:
-    """The window of the sliding or chunked layers, None where all layers see everything."""
-    windows = [g.attention.window_tokens for g in spec.groups if g.attention and g.attention.window_tokens]
-    return windows[0] if windows else None
 
 
 def per_layer(values: list[int]) -> int | tuple[int, ...]:
@@ -262,9 +266,20 @@ def list_common_metadata(spec: ModelSpec, rms: bool = True) -> Iterator[KeyValue
     yield "attention.layer_norm_rms_epsilon" if rms else "attention.layer_norm_epsilon", 1e-5
     yield "rope.dimension_count", attention.head_dim
     yield from list_expert_metadata(spec)
-    window = find_window(spec)
-    if window is not None:
-        yield "attention.sliding_window", window
+    yield from list_window_metadata(spec, attention)
+
+
+def list_window_metadata(spec: ModelSpec, full: Attention) -> Iterator[KeyValue]:
+    """The window, which layers have it, and their head widths where these are not those of `full`."""
+    windowed = next((g.attention for g in spec.groups if g.attention is not None and is_windowed(g)), None)
+    if windowed is None or windowed.window_tokens is None:
+        return
+    yield "attention.sliding_window", windowed.window_tokens
+    yield "attention.sliding_window_pattern", tuple(is_windowed(g) for g in spec.by_layer)
+    if windowed.head_dim != full.head_dim:
+        yield "attention.key_length_swa", windowed.head_dim
+    if windowed.head_dim_v != full.head_dim_v:
+        yield "attention.value_length_swa", windowed.head_dim_v
 
 
 def _list_ffn_widths(spec: ModelSpec) -> list[int]:
@@ -306,4 +321,4 @@ def register_decoder(name: str, rules: Rules) -> Architecture:
     def list_all_tensors(spec: ModelSpec) -> Iterator[TensorInfo]:
         return list_decoder_tensors(spec, rules)
 
-    return register(Architecture(name, list_metadata, list_all_tensors))
+    return register(Architecture(name, list_metadata, list_all_tensors, rules.find_native_type))
