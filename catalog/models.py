@@ -48,7 +48,7 @@ _TABLES: dict[str, dict[str, tuple[type, bool]]] = {
         "v_head_dim": (int, True),
         "q_lora_rank": (int, False),
     },
-    "indexer": dict.fromkeys(("n_heads", "head_dim", "top_k"), (int, True)),
+    "indexer": {**dict.fromkeys(("n_heads", "head_dim", "top_k"), (int, True)), "layers": (list, False)},
     "recurrent": {
         "kind": (str, True),
         "conv_kernel": (int, True),

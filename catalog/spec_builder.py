@@ -48,7 +48,7 @@ def build_spec(record: Record) -> ModelSpec:
     members: dict[tuple[Attention | None, Recurrent | None, FeedForward | None], list[int]] = {}
     for layer, letter in enumerate(letters):
         has_mixer = letter != "N"
-        attention = build_attention(record, letter, layer >= n_layers - int(record.get("n_shared_kv_layers", 0)))
+        attention = build_attention(record, letter, layer)
         recurrent = build_recurrent(record["recurrent"], int(record["hidden_dim"])) if letter in "RP" else None
         skips_ffn = bool(record.get("one_block_per_layer", False)) and has_mixer
         ffn = None if skips_ffn else build_ffn(record, layer, ffn_dims[layer])
@@ -96,7 +96,7 @@ def expand_ffn_dims(record: Record, n_layers: int) -> tuple[int, ...]:
     return dims
 
 
-def build_attention(record: Record, letter: str, shares_kv: bool) -> Attention | None:
+def build_attention(record: Record, letter: str, layer: int) -> Attention | None:
     """Attention of a layer of this letter, or None where the layer has none."""
     if letter in "RN":
         return None
@@ -105,7 +105,6 @@ def build_attention(record: Record, letter: str, shares_kv: bool) -> Attention |
         raise BadInputError(f"layers has {letter!r} but the record has no window table")
     own: Record = record.get("window" if windowed else "full_attention", {})
     latent = build_latent(record["mla"]) if "mla" in record and not windowed else None
-    indexer = record.get("indexer")
     head_dim = int(own.get("head_dim", record["head_dim"]))
     kind = AttentionKind.LATENT if latent else AttentionKind.FULL
     if windowed:
@@ -118,9 +117,17 @@ def build_attention(record: Record, letter: str, shares_kv: bool) -> Attention |
         head_dim_v=latent.v_head_dim if latent else int(own.get("head_dim_v", record.get("head_dim_v", head_dim))),
         window_tokens=int(own["tokens"]) if windowed else None,
         latent=latent,
-        indexer=Indexer(indexer["n_heads"], indexer["head_dim"], indexer["top_k"]) if indexer else None,
-        shares_kv=shares_kv or letter == "X",
+        indexer=build_indexer(record, layer),
+        shares_kv=letter == "X" or layer >= int(record["n_layers"]) - int(record.get("n_shared_kv_layers", 0)),
     )
+
+
+def build_indexer(record: Record, layer: int) -> Indexer | None:
+    """The indexer of one layer: every attending layer owns one, unless the table lists those that do."""
+    table: Record | None = record.get("indexer")
+    if table is None or layer not in table.get("layers", (layer,)):
+        return None
+    return Indexer(table["n_heads"], table["head_dim"], table["top_k"])
 
 
 def build_latent(table: Record) -> Latent:
