@@ -1,0 +1,74 @@
+"""What tests share: the engine and the browser, each asked for by its marker.
+
+A missing engine or browser skips a test with its reason on a person's machine. With CI set it fails: there, a test
+that did not run proves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.journeys.running_app import RunningApp, start_app
+
+CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+
+def find_missing_engine() -> str | None:
+    """Why the engine cannot be asked here, or None. Nothing native is loaded to find out."""
+    spec = find_spec("llama_cpp")
+    if spec is None or spec.origin is None:
+        return "llama-cpp-python is not installed; compile it with: make engine"
+    if not any((Path(spec.origin).parent / "lib").glob("libggml-rpc.*")):
+        return "llama-cpp-python was built without RPC; compile it with: make engine"
+    return None
+
+
+def find_chromium() -> str | None:
+    """The path of a Chromium that can run headless, or None."""
+    return next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or in CI fail, a test whose marker names something that is not here."""
+    reason = None
+    if item.get_closest_marker("engine"):
+        reason = find_missing_engine()
+    if reason is None and item.get_closest_marker("browser") and find_chromium() is None:
+        reason = f"no Chromium here (looked for {', '.join(CHROMIUM_NAMES)})"
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One headless Chromium for all journeys; the test carries the marker `browser`."""
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def running_app() -> Iterator[RunningApp]:
+    """The app started anew in a process of its own on a free port, stopped at the end."""
+    with start_app() as app:
+        yield app
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh browser tab of a laptop's size, with nothing remembered."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(20_000)
+    yield context.new_page()
+    context.close()
