@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from sizing.architectures import dense as dense
+from sizing.architectures import gemma4 as gemma4
+from sizing.architectures import hybrid as hybrid
+from sizing.architectures import latent as latent
 from sizing.architectures import moe as moe
 from sizing.architectures.base import ARCHITECTURES, Architecture, KeyValue, TensorInfo
 
