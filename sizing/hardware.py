@@ -22,7 +22,8 @@ class Device:
 
     `memory_bytes` is what is built in, `usable_bytes` what a model may take (free RAM less a reserve, a driver's
     working-set limit). Bandwidth in bytes/s and `fp16_flops` in dense operations/s are None where unknown.
-    `backend` is 'cpu', 'cuda', 'rocm', 'vulkan', 'metal' or 'sycl'. `notes` says what could not be read.
+    `backend` is 'cpu', 'cuda', 'rocm', 'vulkan', 'metal' or 'sycl'. `n_cores` are physical cores of a CPU and
+    `instruction_sets` its vector extensions. `notes` says what could not be read.
     """
 
     name: str
@@ -32,6 +33,8 @@ class Device:
     bandwidth_bytes_per_s: float | None = None
     fp16_flops: float | None = None
     backend: str = "cpu"
+    n_cores: int | None = None
+    instruction_sets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

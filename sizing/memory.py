@@ -12,6 +12,7 @@ class WeightBytes:
     `input_bytes`: token (and per-layer) embeddings, which llama.cpp keeps on the host. `output_bytes`: final norm
     and output head; a tied head is counted here only when the engine duplicates it. `layer_bytes[i]` is all of
     repeating layer i, of which `layer_expert_bytes[i]` are routed experts. `tensor_bytes` is the sum the file holds.
+    `token_embedding_bytes` is the token embedding alone: what a tied head costs a second time on an accelerator.
     """
 
     quant: str
@@ -19,6 +20,7 @@ class WeightBytes:
     output_bytes: int
     layer_bytes: tuple[int, ...]
     layer_expert_bytes: tuple[int, ...]
+    token_embedding_bytes: int = 0
 
     @property
     def tensor_bytes(self) -> int:

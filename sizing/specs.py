@@ -146,7 +146,9 @@ class FeedForward:
 
     def __post_init__(self) -> None:
         if self.n_experts and not 0 < self.n_active_experts <= self.n_experts:
-            raise BadInputError(f"n_active_experts {self.n_active_experts} is not within 1 and n_experts {self.n_experts}")
+            raise BadInputError(
+                f"n_active_experts {self.n_active_experts} is not within 1 and n_experts {self.n_experts}"
+            )
         if self.n_experts and self.expert_ffn_dim < 1:
             raise BadInputError("a mixture of experts wants expert_ffn_dim of at least 1")
 
@@ -200,7 +202,9 @@ class ModelSpec:
     def __post_init__(self) -> None:
         indices = sorted(i for g in self.groups for i in g.layers)
         if indices != list(range(len(indices))) or not indices:
-            raise BadInputError(f"{self.model_id}: layer groups must cover 0..n-1 once each, got {len(indices)} indices")
+            raise BadInputError(
+                f"{self.model_id}: layer groups must cover 0..n-1 once each, got {len(indices)} indices"
+            )
         for name in ("hidden_dim", "vocab_size", "context_tokens", "n_params", "n_active_params"):
             if getattr(self, name) < 1:
                 raise BadInputError(f"{self.model_id}: {name} must be at least 1, got {getattr(self, name)!r}")

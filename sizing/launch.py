@@ -1,0 +1,41 @@
+"""The command that starts what was computed, with every figure of it pinned."""
+
+from __future__ import annotations
+
+import shlex
+
+from sizing.placement import Offload
+from sizing.workload import Workload
+
+
+def format_llama_server_command(
+    model_name: str,
+    quant: str,
+    workload: Workload,
+    *,
+    n_gpu_layers: int | None = None,
+    n_cpu_moe: int = 0,
+    offload: Offload | None = None,
+    gguf_repo: str | None = None,
+) -> str:
+    """The `llama-server` command line for a configuration, quoted for a POSIX shell.
+
+    `gguf_repo` ("owner/name" on the Hugging Face Hub) lets the server fetch the file itself; without it the command
+    names a local file to be replaced. `n_gpu_layers` None leaves the flag out (a host without accelerators).
+    Flags: https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
+    """
+    words = ["llama-server"]
+    words += ["-hf", f"{gguf_repo}:{quant}"] if gguf_repo else ["-m", f"{model_name.replace(' ', '-')}-{quant}.gguf"]
+    words += ["-c", str(workload.n_ctx_tokens), "-np", str(workload.n_parallel)]
+    words += ["-ub", str(workload.n_ubatch), "-b", str(max(workload.n_batch, workload.n_ubatch))]
+    words += ["-fa", "on" if workload.flash_attention else "off"]
+    words += ["-ctk", workload.kv_type_k, "-ctv", workload.kv_type_v]
+    if workload.kv_unified:
+        words.append("--kv-unified")
+    if n_gpu_layers is not None:
+        words += ["-ngl", str(n_gpu_layers)]
+    if n_cpu_moe:
+        words += ["--n-cpu-moe", str(n_cpu_moe)]
+    if offload is not None and offload.tensor_split is not None:
+        words += ["-ts", ",".join(f"{share:g}" for share in offload.tensor_split)]
+    return shlex.join(words)

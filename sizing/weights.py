@@ -1,0 +1,100 @@
+"""Weights of many models in many quantizations as one table of columns.
+
+One row is one (model, quantization). Bytes of layers are kept as running sums, so that the bytes of any span of
+layers, for all rows at once, is one subtraction. A single model in a single quantization is a table with one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sizing.memory import WeightBytes
+from sizing.specs import ModelSpec
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Running sums over the layers of all rows, laid end to end: `between(first, last)` adds layers first..last-1."""
+
+    sums: Ints
+    offsets: Ints
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Sequence[int]]) -> Spans:
+        """Spans over rows of per-layer bytes."""
+        flat = np.array([value for row in rows for value in row], dtype=np.int64)
+        starts = np.concatenate(([0], np.cumsum([len(row) for row in rows])))
+        return cls.from_flat(flat, starts.astype(np.int64)[:-1])
+
+    @classmethod
+    def from_flat(cls, per_layer: Ints, first_layer: Ints) -> Spans:
+        """Spans over per-layer bytes laid end to end, each row starting at its `first_layer`."""
+        return cls(np.concatenate(([0], np.cumsum(per_layer))).astype(np.int64), first_layer)
+
+    def between(self, first: Ints, last: Ints) -> Ints:
+        """Bytes of layers first..last-1 of every row; 0 where the span is empty."""
+        low = np.minimum(first, last)
+        total: Ints = self.sums[self.offsets + last] - self.sums[self.offsets + low]
+        return total
+
+    def take(self, rows: Ints) -> Spans:
+        """The same sums seen from other rows (rows may repeat)."""
+        return Spans(self.sums, self.offsets[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class WeightTable:
+    """Columns over rows (model, quantization); all in bytes but the two shares.
+
+    `model_row` points into the list of models the table was built for. `active_expert_share` is the part of the
+    routed experts that one token reads. `tied` marks rows whose output head is the token embedding.
+    """
+
+    model_row: Ints
+    quant: tuple[str, ...]
+    n_layers: Ints
+    input_bytes: Ints
+    token_embedding_bytes: Ints
+    output_bytes: Ints
+    layers: Spans
+    experts: Spans
+    active_expert_share: Floats
+    tied: NDArray[np.bool_]
+    is_moe: NDArray[np.bool_]
+
+    @classmethod
+    def from_models(cls, models: Sequence[tuple[ModelSpec, Sequence[WeightBytes]]]) -> WeightTable:
+        """The table of all quantizations of all models, in the order given."""
+        flat = [(m, spec, w) for m, (spec, weights) in enumerate(models) for w in weights]
+        return cls(
+            model_row=np.array([m for m, _, _ in flat], dtype=np.int64),
+            quant=tuple(w.quant for _, _, w in flat),
+            n_layers=np.array([len(w.layer_bytes) for _, _, w in flat], dtype=np.int64),
+            input_bytes=np.array([w.input_bytes for _, _, w in flat], dtype=np.int64),
+            token_embedding_bytes=np.array([w.token_embedding_bytes for _, _, w in flat], dtype=np.int64),
+            output_bytes=np.array([w.output_bytes for _, _, w in flat], dtype=np.int64),
+            layers=Spans.from_rows([w.layer_bytes for _, _, w in flat]),
+            experts=Spans.from_rows([w.layer_expert_bytes for _, _, w in flat]),
+            active_expert_share=np.array([active_expert_share(spec) for _, spec, _ in flat], dtype=np.float64),
+            tied=np.array([spec.tied_embeddings for _, spec, _ in flat], dtype=np.bool_),
+            is_moe=np.array([spec.is_moe for _, spec, _ in flat], dtype=np.bool_),
+        )
+
+    @property
+    def tensor_bytes(self) -> Ints:
+        """Bytes of all tensors of each row."""
+        zero = np.zeros_like(self.n_layers)
+        return self.input_bytes + self.output_bytes + self.layers.between(zero, self.n_layers)
+
+
+def active_expert_share(spec: ModelSpec) -> float:
+    """The share of a model's routed experts that one token reads; 1.0 for a dense model."""
+    shares = [g.ffn.n_active_experts / g.ffn.n_experts for g in spec.groups if g.ffn is not None and g.ffn.is_moe]
+    return shares[0] if shares else 1.0
