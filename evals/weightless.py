@@ -30,6 +30,12 @@ KEPT_F32 = (
     "altup_correct_coef.weight",
     "altup_predict_coef.weight",
     "indexer.proj.weight",
+    "indexer.q_proj.weight",  # MiniMax M3 and the following: `tensor_force_quant` of the model's own converter
+    "indexer.k_proj.weight",
+    "hc_attn_fn.weight",
+    "hc_ffn_fn.weight",
+    "indexer_compressor_gate.weight",
+    "indexer_compressor_ape.weight",
 )
 """Matrices that llama.cpp's converter keeps in f32 whatever the file type (conversion/base.py, `prepare_tensors`)."""
 

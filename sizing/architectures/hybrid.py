@@ -82,9 +82,7 @@ def _list_gated_attention(prefix: str, hidden_dim: int, attention: Attention) ->
     yield from list_norm(f"{prefix}attn_k_norm", attention.head_dim)
 
 
-def _list_delta_net(
-    prefix: str, hidden_dim: int, recurrent: Recurrent, fused_decay: bool
-) -> Iterator[TensorInfo]:
+def _list_delta_net(prefix: str, hidden_dim: int, recurrent: Recurrent, fused_decay: bool) -> Iterator[TensorInfo]:
     """A gated delta net (arXiv:2412.06464); `fused_decay`: decay and step share one projection."""
     key_width = recurrent.n_groups * recurrent.d_state
     n_heads, value_width = recurrent.n_heads, recurrent.d_inner

@@ -27,7 +27,7 @@ from sizing.errors import UnsupportedError
 from sizing.specs import Attention, Indexer, Latent, LayerGroup, ModelSpec, Recurrent
 
 SIGMOID = 2
-"""`expert_gating_func` of routers that carry a bias per expert (enum llama_expert_gating_func_type, llama-hparams.h)."""
+"""`expert_gating_func` of routers with a bias per expert (enum llama_expert_gating_func_type, llama-hparams.h)."""
 
 SQRT_SOFTPLUS = 4
 """`expert_gating_func` of DeepSeek V4's routers."""
@@ -136,7 +136,13 @@ def _list_sparse_metadata(spec: ModelSpec) -> Iterator[KeyValue]:
     yield from list_indexer_metadata(spec)
     yield "expert_gating_func", SIGMOID
     if spec.architecture == "glm-dsa":
-        yield "attention.indexer.types", tuple(g.attention is not None and g.attention.indexer is not None for g in spec.by_layer)
+        owns = (g.attention is not None and g.attention.indexer is not None for g in spec.by_layer)
+        yield "attention.indexer.types", tuple(owns)
+
+
+def find_native_table(tensor: TensorInfo) -> str | None:
+    """The table that sends token ids to experts holds whole numbers (DeepSeek V4's first layers)."""
+    return "i32" if tensor.name.endswith(".ffn_gate_tid2eid.weight") else None
 
 
 def _register_blocks(
@@ -153,7 +159,7 @@ def _register_blocks(
         for layer, group in enumerate(spec.by_layer):
             yield from list_block(spec, layer, group)
 
-    register(Architecture(name, list_metadata, list_tensors))
+    register(Architecture(name, list_metadata, list_tensors, find_native_table))
 
 
 _register_blocks("deepseek2", list_latent_metadata, list_latent_block)
@@ -302,7 +308,7 @@ def find_compress_ratio(spec: ModelSpec, layer: int) -> int:
     """How many tokens DeepSeek V4 folds into one compressed key on this layer: 0 (none), 4 or 128."""
     ratios = spec.extra("attention.compress_ratios")
     if not isinstance(ratios, tuple) or len(ratios) < spec.n_layers:
-        raise UnsupportedError(f"{spec.model_id}: deepseek4 wants attention.compress_ratios for every layer, got {ratios!r}")
+        raise UnsupportedError(f"{spec.model_id}: attention.compress_ratios wants one per layer, got {ratios!r}")
     return int(ratios[layer])
 
 
