@@ -5,14 +5,13 @@ A record that misses its source, carries a key nobody reads, or contradicts itse
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from catalog.spec_builder import build_spec
+from catalog.strict_toml import AS_OF, URL, Place, check_choice, check_form, check_keys, check_texts, load_records
 from sizing.errors import BadInputError, DataFileError
 from sizing.specs import ModelSpec
 
@@ -59,7 +58,7 @@ _TABLES: dict[str, dict[str, tuple[type, bool]]] = {
         "d_inner": (int, False),
     },
 }
-_TOP: dict[str, tuple[type, bool]] = {"family": (str, True), "org": (str, True), "model": (list, True)}
+_TOP: dict[str, tuple[type, bool]] = {"family": (str, True), "org": (str, True)}
 _MODEL: dict[str, tuple[type, bool]] = {
     "id": (str, True),
     "name": (str, True),
@@ -158,48 +157,25 @@ def load_families(data_dir: Path | None = None) -> tuple[ModelCard, ...]:
     cards: list[ModelCard] = []
     seen: dict[str, str] = {}
     for file in files:
-        for card, line in _parse_family(file):
-            if card.model_id in seen:
-                raise DataFileError(str(file), line, f"{card.model_id!r} is already in {seen[card.model_id]}; keep one")
-            seen[card.model_id] = file.name
+        document, records = load_records(file, "model", _TOP)
+        for record, place in records:
+            card = _parse_model(record, document["family"], document["org"], place)
+            for name in (card.model_id, card.name):
+                if name in seen:
+                    raise DataFileError(str(file), place.line, f"{name!r} is already in {seen[name]}; keep one")
+                seen[name] = file.name
             cards.append(card)
     return tuple(cards)
 
 
-def _parse_family(file: Path) -> list[tuple[ModelCard, int]]:
-    text = file.read_text(encoding="utf-8")
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        at = re.search(r"at line (\d+)", str(error))
-        line = int(at[1]) if at else len(text.splitlines())
-        raise DataFileError(str(file), line, f"not TOML: {error}") from error
-    _check_keys(document, _TOP, _Place(str(file), text, 0), "")
-    places = [_Place(str(file), text, line) for line in _header_lines(text)]
-    return [
-        (_parse_model(record, document["family"], document["org"], place), place.line)
-        for record, place in zip(document["model"], places, strict=True)
-    ]
-
-
-def _parse_model(record: Mapping[str, Any], family: str, org: str, place: _Place) -> ModelCard:
-    _check_keys(record, _MODEL, place, "")
+def _parse_model(record: Mapping[str, Any], family: str, org: str, place: Place) -> ModelCard:
+    check_keys(record, _MODEL, place)
     for table, keys in _TABLES.items():
         if table in record:
-            _check_keys(record[table], keys, place, table)
-    for key, allowed in (("openness", OPENNESS), ("confidence", CONFIDENCE)):
-        if record[key] not in allowed:
-            raise place.error(key, f"{key} wants one of {', '.join(allowed)}, got {record[key]!r}")
-    for key, pattern in (
-        ("release", r"\d{4}-\d{2}"),
-        ("as_of", r"\d{4}-\d{2}(-\d{2})?"),
-        ("source_url", r"https?://\S+"),
-    ):
-        if not re.fullmatch(pattern, record[key]):
-            raise place.error(key, f"{key} wants the form {pattern}, got {record[key]!r}")
-    for key in ("modalities", "tasks", "unverified", "notes", "sources"):
-        if not all(isinstance(item, str) for item in record.get(key, [])):
-            raise place.error(key, f"{key} wants a list of texts, got {record[key]!r}")
+            check_keys(record[table], keys, place, f"model.{table}")
+    check_choice(record, {"openness": OPENNESS, "confidence": CONFIDENCE}, place)
+    check_form(record, {"release": r"\d{4}-\d{2}", "as_of": AS_OF, "source_url": URL}, place)
+    check_texts(record, ("modalities", "tasks", "unverified", "notes", "sources"), place)
     try:
         spec = build_spec(record)
     except (BadInputError, KeyError, ValueError) as error:
@@ -223,45 +199,3 @@ def _parse_model(record: Mapping[str, Any], family: str, org: str, place: _Place
         quant_native=record.get("quant_native"),
         basis=record["basis"],
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a record stands in its file, so that an error can name the line of the offending key."""
-
-    file: str
-    text: str
-    line: int  # 1-based line of the record's [[model]] header; 0 for the top of the file
-
-    def error(self, key: str, problem: str) -> DataFileError:
-        return DataFileError(self.file, self._line_of(key), problem)
-
-    def _line_of(self, key: str) -> int:
-        lines = self.text.splitlines()
-        for number in range(self.line, len(lines)):
-            if lines[number].startswith("[[model]]"):
-                break
-            if re.match(rf'(\[model\.)?"?{re.escape(key)}"?(\s*=|\])', lines[number]):
-                return number + 1
-        return max(self.line, 1)
-
-
-def _header_lines(text: str) -> list[int]:
-    return [number for number, line in enumerate(text.splitlines(), 1) if line.strip() == "[[model]]"]
-
-
-def _check_keys(table: Mapping[str, Any], keys: Mapping[str, tuple[type, bool]], place: _Place, where: str) -> None:
-    prefix = f"[model.{where}] " if where else ""
-    for key in table:
-        if key not in keys:
-            raise place.error(key, f"{prefix}unknown key {key!r}; known are {', '.join(keys)}")
-    for key, (kind, required) in keys.items():
-        if key not in table:
-            if required:
-                raise place.error(where or key, f"{prefix}missing {key}; every record must state it")
-            continue
-        value = table[key]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise place.error(key, f"{prefix}{key} wants {kind.__name__}, got {value!r}")
-        if isinstance(value, str) and not value.strip():
-            raise place.error(key, f"{prefix}{key} is empty; every record must state it")
