@@ -33,7 +33,7 @@ engine: ## compile llama.cpp again after a failure
 	@$(PYTHON) tools/bootstrap.py engine
 
 screenshots: set-up-dev ## photograph each page into docs/screenshots
-	@$(PY) tools/screenshots.py
+	@$(PY) -m tools.screenshots
 
 clean: ## remove what was set up and cached; the compiled engine in .wheels stays
 	@rm -rf .venv .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis

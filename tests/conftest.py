@@ -7,17 +7,14 @@ that did not run proves nothing.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.journeys.running_app import RunningApp, start_app
-
-CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+from tools.running_app import CHROMIUM_NAMES, RunningApp, find_chromium, open_browser, start_app
 
 
 def find_missing_engine() -> str | None:
@@ -28,11 +25,6 @@ def find_missing_engine() -> str | None:
     if not any((Path(spec.origin).parent / "lib").glob("libggml-rpc.*")):
         return "llama-cpp-python was built without RPC; compile it with: make engine"
     return None
-
-
-def find_chromium() -> str | None:
-    """The path of a Chromium that can run headless, or None."""
-    return next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -51,11 +43,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One headless Chromium for all journeys; the test carries the marker `browser`."""
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
+    with open_browser() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
-"""Start the app the way a person does, in a process of its own, and wait until it answers."""
+"""Start the app the way a person does, in a process of its own, and look at it with a headless browser."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,9 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from playwright.sync_api import Browser, Page, sync_playwright
+
 from tools.run_app import find_free_port, streamlit_command
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +78,32 @@ def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, wa
             pass
         time.sleep(0.1)
     raise RuntimeError(f"the app did not answer at {url} within {wait_s:.0f} s:\n{log.read_text(errors='replace')}")
+
+
+def find_chromium() -> str | None:
+    """The path of a Chromium that can run headless, or None."""
+    return next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """The installed Chromium, headless, until the block ends. Raises FileNotFoundError when there is none."""
+    path = find_chromium()
+    if path is None:
+        raise FileNotFoundError(f"no Chromium here (looked for {', '.join(CHROMIUM_NAMES)}); install one of them")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def wait_until_drawn(page: Page, timeout_s: float = 60.0) -> None:
+    """Return when the app's script has run and what it drew stands still."""
+    page.wait_for_selector(
+        "[data-testid='stAppViewContainer'] h1, .wb-answer, [data-testid='stAlert']", timeout=timeout_s * 1e3
+    )
+    page.wait_for_selector("[data-testid='stApp'][data-test-script-state='notRunning']", timeout=timeout_s * 1e3)
+    page.wait_for_timeout(400)

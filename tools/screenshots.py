@@ -1,0 +1,57 @@
+"""Photograph each page of the real app into docs/screenshots, at a laptop's size and one at a phone's.
+
+The machine is a named card, so that the pictures do not depend on where they were taken.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from tools.running_app import ROOT, open_browser, start_app, wait_until_drawn
+
+FOLDER = ROOT / "docs" / "screenshots"
+QUESTION = {"machine": "RTX 4090"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture: its file name, the page's path in the address, and the window's width and height in pixels."""
+
+    name: str
+    path: str
+    width: int = 1440
+    height: int = 900
+
+
+SHOTS = (
+    Shot("choose", ""),
+    Shot("size", "size"),
+    Shot("catalog", "catalog"),
+    Shot("sources", "sources"),
+    Shot("choose-narrow", "", width=400, height=860),
+)
+
+
+def main() -> int:
+    """Take every picture; returns 1 when a page printed a traceback."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with start_app() as app, open_browser() as browser:
+        for shot in SHOTS:
+            context = browser.new_context(viewport={"width": shot.width, "height": shot.height})
+            page = context.new_page()
+            page.goto(f"{app.url}/{shot.path}?{urlencode(QUESTION)}")
+            wait_until_drawn(page)
+            target = FOLDER / f"{shot.name}.png"
+            page.screenshot(path=target)
+            context.close()
+            print(target.relative_to(ROOT))
+        failure = app.read_tracebacks()
+    if failure:
+        print(failure, file=sys.stderr)
+    return 1 if failure else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
