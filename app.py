@@ -1,0 +1,14 @@
+"""The app: page config and navigation, nothing else. Start it with `make run` or `streamlit run app.py`."""
+
+import streamlit as st
+
+st.set_page_config(page_title="Weighbridge", page_icon=":material/scale:", layout="wide")
+st.navigation(
+    [
+        st.Page("pages/choose.py", title="Choose", default=True),
+        st.Page("pages/size.py", title="Size"),
+        st.Page("pages/catalog.py", title="Catalog"),
+        st.Page("pages/sources.py", title="Sources"),
+    ],
+    position="top",
+).run()

@@ -1,0 +1,185 @@
+"""Catalog: every model with its facts, where they come from, and what nobody checked yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+import pandas as pd
+import streamlit as st
+
+from catalog.models import ModelCard
+from pages.ui import cached, frame, inputs, words
+from sizing.errors import UnknownNameError
+from sizing.units import format_params, format_tokens
+
+
+def show() -> None:
+    """Filters in one row, the list on the left, the chosen model's card on the right."""
+    cards = cached.list_cards()
+    show_filters(cards)
+    found = [c for c in cards if matches(c, inputs.read_catalog_filter())]
+    chosen = find_chosen(cards)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        picked = show_list(found, len(cards))
+    with right:
+        card = picked or chosen or (found[0] if found else None)
+        if card is not None:
+            show_card(card)
+
+
+def show_filters(cards: tuple[ModelCard, ...]) -> None:
+    """What narrows the list; the rarer ones fold into a popover."""
+    columns = st.columns([2.2, 2, 2, 2, 1], vertical_alignment="bottom")
+    with columns[0]:
+        inputs.text("find", "Find", "Part of a name or publisher")
+    with columns[1]:
+        inputs.several("family", "Family", collect(c.family for c in cards))
+    with columns[2]:
+        inputs.several("licence_id", "Licence", collect(c.license_id for c in cards))
+    with columns[3]:
+        inputs.several("suits", "Made for", collect(t for c in cards for t in c.tasks))
+    with columns[4], st.popover("More", icon=":material/tune:", width="stretch"):
+        inputs.several("openness", "Openness", inputs.OPENNESS)
+        inputs.several("modality", "Reads or makes", collect(m for c in cards for m in c.modalities))
+        inputs.whole("at_least", "Context of at least, tokens", 0, inputs.MAX_CONTEXT_TOKENS, step=8192)
+        inputs.segments("facts", "Facts", tuple(inputs.VERIFIED_WORDS), inputs.VERIFIED_WORDS)
+
+
+def collect(values: Iterable[str]) -> tuple[str, ...]:
+    """The distinct values in alphabetical order."""
+    return tuple(sorted(set(values), key=str.casefold))
+
+
+def matches(card: ModelCard, wanted: inputs.CatalogFilter) -> bool:
+    """Whether a card passes every filter that is set."""
+    haystack = f"{card.spec.name} {card.model_id} {card.org} {card.family}".casefold()
+    return (
+        all(word in haystack for word in wanted.text.casefold().split())
+        and (not wanted.families or card.family in wanted.families)
+        and (not wanted.licenses or card.license_id in wanted.licenses)
+        and (not wanted.openness or card.openness in wanted.openness)
+        and (not wanted.modalities or bool(set(wanted.modalities) & set(card.modalities)))
+        and (not wanted.tasks or bool(set(wanted.tasks) & set(card.tasks)))
+        and card.spec.context_tokens >= wanted.min_context_tokens
+        and wanted.confidence in ("all", card.confidence)
+    )
+
+
+def find_chosen(cards: tuple[ModelCard, ...]) -> ModelCard | None:
+    """The model in the address; an unknown one is said so."""
+    name = inputs.read_size_choice().model
+    if not name:
+        return None
+    try:
+        return cached.find_card(name)
+    except UnknownNameError as error:
+        st.warning(frame.to_sentence(str(error)), icon=":material/edit_location_alt:")
+        return None
+
+
+def show_list(found: list[ModelCard], n_all: int) -> ModelCard | None:
+    """The list itself; returns the card of the picked row."""
+    if not found:
+        st.html(
+            '<p class="wb-answer">No model matches these filters.</p><p class="wb-quiet">Take one of them away.</p>'
+        )
+        return None
+    st.caption(f"{len(found)} of {n_all} models. Pick a row to read its card.")
+    table = pd.DataFrame(
+        {
+            "Model": [c.spec.name for c in found],
+            "Publisher": [c.org for c in found],
+            "Released": [c.release or words.UNKNOWN for c in found],
+            "Parameters, billion": [c.spec.n_params / 1e9 for c in found],
+            "Active, billion": [c.spec.n_active_params / 1e9 for c in found],
+            "Context, tokens": [c.spec.context_tokens for c in found],
+            "Licence": [cached.license_name(c.license_id) for c in found],
+            "Facts": ["read" if c.confidence == "read" else "partly unverified" for c in found],
+        }
+    )
+    st.dataframe(
+        words.style_table(table),
+        hide_index=True,
+        height=620,
+        key="catalog_rows",
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder=words.UNKNOWN,
+        column_config=frame.right_aligned(),
+    )
+    picked = inputs.picked_row("catalog_rows")
+    return found[picked] if picked is not None and picked < len(found) else None
+
+
+def show_card(card: ModelCard) -> None:
+    """One model: what it is, what it may be used for, where the facts come from, what is unverified."""
+    spec = card.spec
+    with st.container(border=True, key="model_card"):
+        st.html(f'<p class="wb-answer">{escape(spec.name)}</p><p class="wb-quiet">{escape(describe(card))}</p>')
+        st.html(facts_html(list_facts(card)))
+        frame.link_to_size(card.model_id, "", "Size it")
+        if card.unverified or card.confidence != "read":
+            lines = card.unverified or ("recalled, not read from the publisher's files",)
+            st.markdown("**Unverified**  \n" + "  \n".join(frame.to_sentence(line) for line in lines))
+        if card.notes:
+            st.markdown("**Notes**  \n" + "  \n".join(frame.to_sentence(note) for note in card.notes))
+        st.markdown(f"**Sources**, as of {card.as_of}\n" + "\n".join(f"- {source}" for source in card.sources))
+
+
+def describe(card: ModelCard) -> str:
+    """One sentence that says what a model is."""
+    spec = card.spec
+    active = "" if not spec.is_moe else f", {format_params(spec.n_active_params)} active for each token"
+    released = card.release or "at an unknown date"
+    return f"{card.org}, released {released}. {format_params(spec.n_params)} parameters{active}."
+
+
+def list_facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
+    """The facts of a card that decide something, as name and text."""
+    spec = card.spec
+    projector = format_params(spec.n_params_projector) if spec.n_params_projector else None
+    gated = {True: "yes, accept the terms first", False: "no", None: words.UNKNOWN}[card.gated]
+    facts = [
+        ("Licence", f"{cached.license_name(card.license_id)}, {card.openness}"),
+        ("Gated download", gated),
+        ("Context", f"{format_tokens(spec.context_tokens)} tokens"),
+        ("Made for", ", ".join(card.tasks) or words.UNKNOWN),
+        ("Modalities", ", ".join(card.modalities)),
+        ("Layers", describe_layers(card)),
+        ("Width, vocabulary", f"{spec.hidden_dim:,}, {spec.vocab_size:,}"),
+        ("Architecture", spec.architecture),
+        ("Repository", card.model_id),
+    ]
+    if projector:
+        facts.insert(6, ("Vision or audio tower", f"{projector} parameters in a file of its own"))
+    if card.quant_native:
+        facts.insert(6, ("Published in", card.quant_native))
+    return tuple(facts)
+
+
+def describe_layers(card: ModelCard) -> str:
+    """How many layers attend how: '48: 40 GQA sliding 1024, 8 GQA'."""
+    counts: dict[str, int] = {}
+    for group in card.spec.groups:
+        kinds = []
+        if group.attention is not None:
+            kinds.append(group.attention.name + (" (shared cache)" if group.attention.shares_kv else ""))
+        if group.recurrent is not None:
+            kinds.append(str(group.recurrent.kind).replace("_", " "))
+        name = " with ".join(kinds) or "feed-forward only"
+        counts[name] = counts.get(name, 0) + group.count
+    told = ", ".join(f"{n} {name}" for name, n in counts.items()) if len(counts) > 1 else next(iter(counts))
+    return f"{card.spec.n_layers}: {told}" + (", mixture of experts" if card.spec.is_moe else "")
+
+
+def facts_html(facts: Iterable[tuple[str, str]]) -> str:
+    """Facts as a quiet two-column table."""
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in facts)
+    return f'<table class="wb-facts">{rows}</table>'
+
+
+frame.open_page()
+with frame.kind_errors():
+    show()

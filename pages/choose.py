@@ -1,0 +1,187 @@
+"""Choose: one clear recommendation for this machine and this wish, with its evidence and what was ruled out."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+import streamlit as st
+
+from pages.ui import cached, charts, frame, inputs, words
+from sizing.launch import format_llama_server_command
+from sizing.recommend import Needs, Option, Recommendation, RuledOut
+
+RULED_OUT_WORDS = {
+    "task": "Not made for this task",
+    "licence": "Licence does not allow it",
+    "license": "Licence does not allow it",
+    "context": "Context too short",
+    "engine": "llama.cpp cannot run it",
+    "memory": "Needs more memory",
+    "speed": "Too slow, or speed unknown",
+}
+
+
+def show(question: frame.Question) -> None:
+    """The whole page below the context bar."""
+    needs = cached.build_needs(question.wishes)
+    answer = cached.recommend(question.machine, needs)
+    left, right = st.columns([2, 1], gap="medium")
+    with left, st.container(border=True, key="answer"):
+        if answer.best is None:
+            show_no_answer(answer, needs)
+        else:
+            show_answer(answer.best, answer, question, needs)
+    with right:
+        show_runners_up(answer, question)
+    if answer.options:
+        show_frontier(answer, needs)
+        show_alternatives(answer, needs)
+    show_ruled_out(answer.ruled_out)
+
+
+def show_answer(best: Option, answer: Recommendation, question: frame.Question, needs: Needs) -> None:
+    """The recommendation: sentence, memory bar, reasons, what would change it, how to start it."""
+    line = words.format_figures_line(best.estimate, question.machine, best.candidate.license_name)
+    st.html(f'<p class="wb-answer">{escape(best.name)} at {best.quant}: {escape(line)}.</p>')
+    st.plotly_chart(charts.memory_bar(best.estimate.memory.devices), config=charts.CHART_CONFIG, key="best_memory")
+    items = "".join(f"<li>{escape(frame.to_sentence(r))}</li>" for r in best.reasons[:3])
+    st.html(
+        f'<p class="wb-verdict">{frame.format_verdict(best.verdict)}, {frame.describe_workload(needs.workload)}</p>'
+        f'<ul class="wb-list">{items}</ul>'
+    )
+    change = "; ".join(answer.what_would_change) or "neither more memory nor half the context would change the choice"
+    st.html(f'<p class="wb-quiet">What would change this: {escape(change)}.</p>')
+    st.code(launch_command(best, question, needs), language="bash", wrap_lines=True)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
+        with st.popover("What was assumed", type="tertiary"):
+            st.markdown("\n".join(f"- {frame.to_sentence(a)}" for a in best.estimate.memory.assumptions))
+
+
+def launch_command(option: Option, question: frame.Question, needs: Needs) -> str:
+    """The command that starts `option` just as it was sized."""
+    return format_llama_server_command(
+        option.name,
+        option.quant,
+        needs.workload,
+        n_gpu_layers=option.estimate.n_gpu_layers if question.machine.accelerators else None,
+        n_cpu_moe=option.estimate.n_cpu_moe,
+    )
+
+
+def show_no_answer(answer: Recommendation, needs: Needs) -> None:
+    """Nothing with evidence runs: say so, say what stands in the way, say what to do."""
+    if answer.options:
+        sentence = f"{len(answer.options)} models run here, but none has published evidence for {needs.task}."
+        advice = "They stand in the table below, without a rank that would have to be invented."
+    else:
+        sentence = "Nothing in the catalog runs here with these wishes."
+        advice = "The nearest way out is a shorter context, fewer users, a lower speed or a wider licence."
+    st.html(f'<p class="wb-answer">{sentence}</p><p class="wb-figures">{advice}</p>')
+    counts = count_kinds(answer.ruled_out)
+    if counts:
+        st.html(
+            '<ul class="wb-list">'
+            + "".join(f"<li>{RULED_OUT_WORDS.get(k, k.capitalize())}: {n} models</li>" for k, n in counts.items())
+            + "</ul>"
+        )
+
+
+def show_runners_up(answer: Recommendation, question: frame.Question) -> None:
+    """The two next answers as small cards."""
+    for i, option in enumerate(answer.runners_up):
+        with st.container(border=True, key=f"runner_up_{i}"):
+            line = words.format_figures_line(option.estimate, question.machine, option.candidate.license_name)
+            st.html(
+                f'<p class="wb-quiet">{"Next" if i == 0 else "Then"}</p>'
+                f'<p class="wb-figures">{escape(option.name)} at {option.quant}</p>'
+                f"<p>{frame.format_verdict(option.verdict)}, {escape(line)}</p>"
+                f'<p class="wb-quiet">{escape(frame.to_sentence(option.reasons[0]))}</p>'
+            )
+            frame.link_to_size(option.candidate.spec.model_id, option.quant, "Size it")
+    if answer.best is not None and not answer.runners_up:
+        st.caption("No other model with evidence for this task runs here.")
+
+
+def show_frontier(answer: Recommendation, needs: Needs) -> None:
+    """Quality against speed of everything that runs and has evidence."""
+    points = [p for o in answer.options if (p := to_point(o, o is answer.best)) is not None]
+    missing = len(answer.options) - len(points)
+    if len(points) < 2:
+        return
+    st.subheader("Quality against speed", anchor=False)
+    note = f" {missing} that run are not drawn: their quality or speed is unknown." if missing else ""
+    st.caption(
+        f"{len(points)} models, each in its best quantization here; whiskers are 80% intervals of published evidence "
+        f"for {needs.task}, dot area is memory.{note}"
+    )
+    st.plotly_chart(charts.frontier_chart(points), config=charts.CHART_CONFIG, key="frontier")
+
+
+def to_point(option: Option, is_best: bool) -> charts.FrontierPoint | None:
+    """An option on the frontier chart, None where its quality or speed is unknown."""
+    quality, decode = option.candidate.quality, words.decode_of(option.estimate)
+    if quality is None or decode is None:
+        return None
+    return charts.FrontierPoint(
+        label=f"{option.name} at {option.quant}",
+        family=option.candidate.family,
+        speed_low=decode.low,
+        speed_mid=decode.mid,
+        speed_high=decode.high,
+        quality=quality.score,
+        quality_low=quality.low,
+        quality_high=quality.high,
+        total_bytes=option.estimate.memory.total_bytes,
+        is_best=is_best,
+    )
+
+
+def show_alternatives(answer: Recommendation, needs: Needs) -> None:
+    """Everything that runs, best first; models without evidence at the end."""
+    st.subheader(f"Everything that runs here: {len(answer.options)} models", anchor=False)
+    picked = inputs.picked_row("alternatives")
+    if picked is not None and picked < len(answer.options):
+        option = answer.options[picked]
+        frame.link_to_size(option.candidate.spec.model_id, option.quant, f"Size {option.name} at {option.quant}")
+    else:
+        st.caption("Ordered by evidence for the task, less quantization loss and slowness. Pick a row to size it.")
+    st.dataframe(
+        words.options_table(answer.options, frame.format_verdict, needs.task),
+        hide_index=True,
+        key="alternatives",
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder=words.UNKNOWN,
+        column_config=frame.right_aligned(),
+    )
+
+
+def count_kinds(ruled_out: tuple[RuledOut, ...]) -> dict[str, int]:
+    """How many models each reason ruled out, most first."""
+    counts: dict[str, int] = {}
+    for item in ruled_out:
+        counts[item.kind] = counts.get(item.kind, 0) + 1
+    return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
+
+
+def show_ruled_out(ruled_out: tuple[RuledOut, ...]) -> None:
+    """What cannot be recommended, folded, one fold a reason."""
+    if not ruled_out:
+        return
+    st.subheader(f"Ruled out: {len(ruled_out)} models", anchor=False)
+    for kind, count in count_kinds(ruled_out).items():
+        with st.expander(f"{RULED_OUT_WORDS.get(kind, kind.capitalize())}: {count}"):
+            items = [r for r in ruled_out if r.kind == kind]
+            table = pd.DataFrame({"Model": [r.name for r in items], "Why": [frame.to_sentence(r.text) for r in items]})
+            st.dataframe(table, hide_index=True, key=f"ruled_out_{kind}", column_config={"Why": {"width": "large"}})
+
+
+def main() -> None:
+    """Draw the page; an error raised on purpose becomes a sentence."""
+    with frame.kind_errors():
+        show(frame.open_page())
+
+
+main()

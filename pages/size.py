@@ -1,0 +1,225 @@
+"""Size: one model in every quantization on one machine, every figure open to its formula."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html import escape
+
+import pandas as pd
+import streamlit as st
+
+from catalog.models import ModelCard
+from pages.ui import cached, charts, frame, inputs, words
+from sizing.errors import BadInputError, UnknownNameError
+from sizing.estimate import Estimate
+from sizing.explain import PartFormula
+from sizing.hardware import Machine
+from sizing.quants import KV_TYPES, QUANTS
+from sizing.units import GIB, format_bytes, format_range, format_tokens
+from sizing.workload import Workload
+
+UBATCHES = tuple(str(2**n) for n in range(5, 13))
+FALLBACK_QUANT = "Q4_K_M"
+
+
+def show(question: frame.Question) -> None:
+    """The whole page below the context bar."""
+    card, usual = find_chosen(question)
+    weights = cached.list_weights(card.model_id)
+    quant = choose_quant(tuple(w.quant for w in weights), usual)
+    show_knobs(card, quant, tuple(w.quant for w in weights))
+    if not weights:
+        show_gap(card)
+        return
+    try:
+        workload = inputs.read_size_choice().to_workload(question.wishes)
+    except (BadInputError, UnknownNameError) as error:
+        st.warning(frame.to_sentence(str(error)), icon=":material/rule:")
+        return
+    try:
+        told = cached.estimate_one(card.model_id, quant, workload, question.machine)
+    except BadInputError as error:
+        st.warning(frame.to_sentence(str(error)), icon=":material/rule:")
+        show_context(card, quant, workload, question.machine)
+        return
+    show_answer(card, quant, told, workload, question.machine)
+    left, right = st.columns(2, gap="large")
+    with left:
+        show_context(card, quant, workload, question.machine)
+    with right:
+        show_quants(card, quant, workload, question)
+
+
+def find_chosen(question: frame.Question) -> tuple[ModelCard, str]:
+    """The model in the address and its usual quantization; for none or an unknown one, the recommended pair."""
+    chosen = inputs.read_size_choice().model
+    if chosen:
+        try:
+            return cached.find_card(chosen), FALLBACK_QUANT
+        except UnknownNameError as error:
+            st.warning(
+                frame.to_sentence(f"{error}. Showing another model instead"), icon=":material/edit_location_alt:"
+            )
+    best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
+    if best is None:
+        return cached.list_cards()[0], FALLBACK_QUANT
+    return cached.find_card(best.candidate.spec.model_id), best.quant
+
+
+def choose_quant(known: tuple[str, ...], usual: str) -> str:
+    """The quantization in the address where the model has it, else the usual one."""
+    chosen = inputs.read_size_choice().quant
+    if chosen in known:
+        return chosen
+    if chosen and known:
+        st.warning(f"{chosen} is not listed for this model. Showing another quantization instead.")
+    return usual if usual in known or not known else known[0]
+
+
+def show_knobs(card: ModelCard, quant: str, known: tuple[str, ...]) -> None:
+    """One row: the model, its quantization, and the engine's settings."""
+    names = {c.model_id: c.spec.name for c in cached.list_cards()}
+    columns = st.columns([3.4, 1.5, 1.1, 1.1, 1.1, 1.3], vertical_alignment="bottom")
+    with columns[0]:
+        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id)
+    with columns[1]:
+        order = tuple(sorted(known, key=lambda q: -QUANTS[q].nominal_bits_per_weight if q in QUANTS else 0))
+        inputs.choice("quant", "Quantization", order or (quant,), shown=quant)
+    with columns[2]:
+        inputs.choice("kv_k", "K cache", KV_TYPES)
+    with columns[3]:
+        inputs.choice("kv_v", "V cache", KV_TYPES)
+    with columns[4]:
+        inputs.choice("ubatch", "Micro-batch", with_present(UBATCHES, str(inputs.read("ubatch"))))
+    with columns[5]:
+        inputs.choice("flash", "Flash attention", ("on", "off"), {"on": "On", "off": "Off"})
+
+
+def with_present(options: tuple[str, ...], present: str) -> tuple[str, ...]:
+    """The options, with a value from the address put in its place among them."""
+    return tuple(sorted({*options, present}, key=int))
+
+
+def show_gap(card: ModelCard) -> None:
+    """A model the engine cannot weigh: no figure is made up for it."""
+    reason = frame.to_sentence(cached.find_gap(card.model_id))
+    st.html(f'<p class="wb-answer">{escape(card.spec.name)} cannot be sized for llama.cpp.</p>')
+    st.markdown(f"{reason} No figure is shown in its place.")
+
+
+def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload, machine: Machine) -> None:
+    """The sentence, the four figures with their formulas, the memory bar."""
+    line = words.format_figures_line(told, machine)
+    verdict = frame.format_verdict(told.fit.verdict)
+    reason = "; ".join(told.fit.reasons)
+    st.html(
+        f'<p class="wb-answer">{escape(card.spec.name)} at {quant}: {escape(line)}.</p>'
+        f'<p><span class="wb-verdict">{verdict}</span> <span class="wb-quiet">{escape(frame.to_sentence(reason))} '
+        f"llama.cpp, {format_tokens(workload.context_tokens)} tokens for each of {workload.n_parallel} "
+        f"{'slot' if workload.n_parallel == 1 else 'slots'}.</span></p>"
+    )
+    parts = told.memory.parts
+    formulas = cached.list_formulas(card.model_id, quant, workload, machine)
+    figures = (
+        ("Total", told.memory.total_bytes, ("weights", "KV cache", "recurrent state", "compute", "output", "overhead")),
+        ("Weights", parts.weight_bytes, ("weights",)),
+        (
+            "KV cache" if not parts.recurrent_state_bytes else "KV cache and state",
+            parts.kv_cache_bytes + parts.recurrent_state_bytes,
+            ("KV cache", "recurrent state"),
+        ),
+        ("Compute", parts.compute_bytes + parts.output_bytes, ("compute", "output")),
+    )
+    row = st.container(key="size_figures")
+    for column, (name, n_bytes, keys) in zip(row.columns(4), figures, strict=True):
+        with column:
+            st.metric(name, format_bytes(n_bytes))
+            with st.popover("Formula", type="tertiary"):
+                show_formulas([f for f in formulas if f.part in keys and f.n_bytes], name == "Total")
+    st.plotly_chart(charts.memory_bar(told.memory.devices), config=charts.CHART_CONFIG, key="size_memory")
+
+
+def show_formulas(formulas: list[PartFormula], as_sum: bool) -> None:
+    """Each part's formula and the same with values; for the total, only what is added."""
+    if as_sum:
+        lines = [f"| {f.part} | {format_bytes(f.n_bytes)} | {f.n_bytes:,} |" for f in formulas]
+        total = sum(f.n_bytes for f in formulas)
+        lines.append(f"| **total** | **{format_bytes(total)}** | **{total:,}** |")
+        st.markdown("\n".join(["| part | size | bytes |", "|:--|--:|--:|", *lines]))
+        return
+    for f in formulas:
+        st.markdown(f"**{frame.to_title(f.part)}** = {f.formula}")
+        st.markdown("\n".join(f"- {line}" for line in f.with_values))
+        st.caption(f"{f.n_bytes:,} bytes, {format_bytes(f.n_bytes)}")
+
+
+def show_context(card: ModelCard, quant: str, workload: Workload, machine: Machine) -> None:
+    """Memory against context, the machine's limit, and the largest context that fits."""
+    at_most = min(workload.context_tokens, card.spec.context_tokens)
+    sweep = cached.sweep_context(card.model_id, quant, replace(workload, context_tokens=at_most), machine)
+    st.subheader("Memory against context", anchor=False)
+    st.caption(describe_largest(sweep, workload))
+    limit = machine.usable_bytes
+    st.plotly_chart(
+        charts.context_chart(sweep.points, limit, workload.context_tokens, sweep.largest_tokens),
+        config=charts.CHART_CONFIG,
+        key="context_memory",
+    )
+
+
+def describe_largest(sweep: cached.ContextSweep, workload: Workload) -> str:
+    """What limits the context, in one sentence."""
+    slots = "" if workload.n_parallel == 1 else f" in each of {workload.n_parallel} slots"
+    if sweep.largest_tokens is None:
+        return "No context fits on this machine: the weights alone are too large."
+    if sweep.largest_tokens >= sweep.max_tokens:
+        return f"The whole trained context of {format_tokens(sweep.max_tokens)} tokens{slots} fits."
+    return (
+        f"{format_tokens(sweep.largest_tokens)} tokens{slots} is the most that fits here; "
+        f"the model was trained for {format_tokens(sweep.max_tokens)}."
+    )
+
+
+def show_quants(card: ModelCard, quant: str, workload: Workload, question: frame.Question) -> None:
+    """All quantizations of the model here, largest first."""
+    rows = cached.list_quant_rows(card.model_id, workload, question.machine, question.wishes.task)
+    st.subheader(f"All {len(rows)} quantizations", anchor=False)
+    picked = inputs.picked_row("quants")
+    if picked is not None and picked < len(rows) and rows[picked].quant != quant:
+        frame.link_to_size(card.model_id, rows[picked].quant, f"Show {rows[picked].quant}")
+    else:
+        st.caption(
+            "Largest first. Loss is in points of score against the unquantized model. Pick a row to see its figures."
+        )
+    table = pd.DataFrame(
+        {
+            "Quantization": [r.quant for r in rows],
+            "Fit": [frame.format_verdict(r.estimate.fit.verdict) for r in rows],
+            "Memory, GiB": [r.estimate.memory.total_bytes / GIB for r in rows],
+            "Speed, tokens/s": [speed_text(r.estimate) for r in rows],
+            "Loss, points": [r.loss_points if r.loss_points is not None else float("nan") for r in rows],
+            "Loss from": [r.loss_label for r in rows],
+        }
+    )
+    st.dataframe(
+        words.style_table(table),
+        hide_index=True,
+        height=330,
+        key="quants",
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder=words.UNKNOWN,
+        column_config=frame.right_aligned(),
+    )
+
+
+def speed_text(estimate: Estimate) -> str:
+    """The decode interval, or why there is none."""
+    decode = words.decode_of(estimate)
+    if decode is not None:
+        return format_range(decode.low, decode.high)
+    return "does not run" if not estimate.fit.runs else words.UNKNOWN
+
+
+with frame.kind_errors():
+    show(frame.open_page())

@@ -1,0 +1,181 @@
+"""What is kept between reruns: the catalog, this machine, the ranking columns, and answers already worked out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from catalog import queries
+from catalog.candidates import list_candidates
+from catalog.licenses import License, load_licenses
+from catalog.machine import detect_machine
+from catalog.models import ModelCard
+from catalog.store import Catalog, open_catalog
+from pages.ui import inputs
+from pages.ui.charts import ContextPoint
+from sizing.estimate import Estimate, estimate, find_largest_context
+from sizing.explain import PartFormula, explain_parts
+from sizing.hardware import Machine
+from sizing.memory import WeightBytes
+from sizing.recommend import Needs, Ranker, Recommendation
+from sizing.specs import ModelSpec
+from sizing.workload import Workload
+
+
+@st.cache_resource(show_spinner="Loading the catalog")
+def catalog() -> Catalog:
+    """The catalog, loaded once for all sessions. Raises DataFileError naming file and line."""
+    return open_catalog()
+
+
+@st.cache_resource(show_spinner="Reading this machine", ttl=300)
+def detected_machine() -> Machine:
+    """The machine the app runs on, read anew every five minutes since free memory moves."""
+    return detect_machine()
+
+
+@st.cache_data(show_spinner=False)
+def list_machine_names() -> tuple[str, ...]:
+    """The names of listed machines, as the address knows them."""
+    return tuple(device.name for device in queries.list_devices(catalog()))
+
+
+def find_machine(wishes: inputs.Wishes) -> Machine:
+    """The machine a question names. Raises UnknownNameError with near names."""
+    if wishes.machine == inputs.BY_HAND:
+        return inputs.build_hand_machine(wishes.hand)
+    if wishes.machine == inputs.THIS:
+        return detected_machine()
+    return _listed_machine(wishes.machine)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _listed_machine(text: str) -> Machine:
+    return queries.find_machine(catalog(), text)
+
+
+@st.cache_resource(show_spinner=False)
+def list_cards() -> tuple[ModelCard, ...]:
+    """All model cards, by name."""
+    return tuple(sorted(queries.list_models(catalog()), key=lambda c: c.spec.name.casefold()))
+
+
+@st.cache_resource(show_spinner=False, max_entries=512)
+def list_weights(model_id: str) -> tuple[WeightBytes, ...]:
+    """A model's weights in every quantization, largest first; empty where the engine could not weigh it."""
+    return tuple(sorted(queries.list_weights(catalog(), model_id), key=lambda w: -w.tensor_bytes))
+
+
+def find_card(text: str) -> ModelCard:
+    """The model called `text`; raises UnknownNameError with near names."""
+    return queries.find_model(catalog(), text)
+
+
+def find_gap(model_id: str) -> str:
+    """Why the engine could not weigh a model, in words."""
+    return queries.find_weigh_gap(catalog(), model_id) or "it has not been weighed with the engine yet"
+
+
+@st.cache_resource(show_spinner="Reading the evidence", max_entries=32)
+def ranker(task: str, license_use: str) -> Ranker:
+    """The columns of the whole catalog for a task and a licence use, built once."""
+    return Ranker(list_candidates(catalog(), task, license_use))
+
+
+@st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
+def recommend(machine: Machine, needs: Needs) -> Recommendation:
+    """The answer of the Choose page."""
+    return ranker(needs.task, needs.license_use).recommend(machine, needs)
+
+
+def build_needs(wishes: inputs.Wishes) -> Needs:
+    """The question of the context bar as the ranking wants it, with llama-server's default settings."""
+    return Needs(
+        task=wishes.task,
+        workload=Workload(context_tokens=wishes.context_tokens, n_parallel=wishes.n_parallel),
+        min_decode_tokens_per_s=wishes.min_tokens_per_s or None,
+        license_use=wishes.license_use,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QuantRow:
+    """One quantization of a model on a machine: its estimate and, where published, what it costs in score."""
+
+    quant: str
+    estimate: Estimate
+    loss_points: float | None
+    loss_label: str
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def estimate_one(model_id: str, quant: str, workload: Workload, machine: Machine) -> Estimate:
+    """Memory, speed and fit of one configuration. Raises BadInputError for a context above the maximum."""
+    weights = next(w for w in list_weights(model_id) if w.quant == quant)
+    return estimate(find_card(model_id).spec, weights, workload, machine)
+
+
+@st.cache_resource(show_spinner="Sizing every quantization", max_entries=128)
+def list_quant_rows(model_id: str, workload: Workload, machine: Machine, task: str) -> tuple[QuantRow, ...]:
+    """Every quantization of a model on a machine, largest first."""
+    losses = {}
+    for candidate in ranker(task, "any").candidates:
+        if candidate.spec.model_id == model_id:
+            losses = {x.quant: x for x in candidate.losses}
+    rows = []
+    for weights in list_weights(model_id):
+        told = estimate(find_card(model_id).spec, weights, workload, machine)
+        loss = losses.get(weights.quant)
+        rows.append(QuantRow(weights.quant, told, loss.points if loss else None, loss.label if loss else "unknown"))
+    return tuple(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSweep:
+    """Memory at many contexts up to the model's maximum, and the largest context that fits (None: none does)."""
+
+    points: tuple[ContextPoint, ...]
+    largest_tokens: int | None
+    max_tokens: int
+
+
+@st.cache_resource(show_spinner="Sweeping the context", max_entries=128)
+def sweep_context(model_id: str, quant: str, workload: Workload, machine: Machine) -> ContextSweep:
+    """Memory against context for one model and quantization, at powers of two and points between."""
+    spec: ModelSpec = find_card(model_id).spec
+    weights = next(w for w in list_weights(model_id) if w.quant == quant)
+    contexts = sorted(
+        {int(2 ** (n / 3)) // 64 * 64 or 64 for n in range(27, 70) if 2 ** (n / 3) <= spec.context_tokens}
+        | {min(512, spec.context_tokens), spec.context_tokens}
+    )
+    points = tuple(
+        ContextPoint(c, estimate(spec, weights, replace(workload, context_tokens=c), machine).memory.parts)
+        for c in contexts
+    )
+    largest = find_largest_context(spec, weights, workload, machine)
+    return ContextSweep(points, largest, spec.context_tokens)
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def list_formulas(model_id: str, quant: str, workload: Workload, machine: Machine) -> tuple[PartFormula, ...]:
+    """The formula of every part of one configuration, with the values put in."""
+    weights = next(w for w in list_weights(model_id) if w.quant == quant)
+    told = estimate_one(model_id, quant, workload, machine)
+    return explain_parts(find_card(model_id).spec, weights, workload, told)
+
+
+@st.cache_resource(show_spinner=False)
+def _licenses() -> dict[str, License]:
+    return {x.license_id: x for x in load_licenses()}
+
+
+def find_license(license_id: str) -> License | None:
+    """What is known of a licence, None where the catalog has no entry for it."""
+    return _licenses().get(license_id)
+
+
+def license_name(license_id: str) -> str:
+    """A licence's own name, its id where the catalog has no entry for it."""
+    known = find_license(license_id)
+    return known.name if known else license_id

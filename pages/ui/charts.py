@@ -1,0 +1,409 @@
+"""Charts, in plotly alone: values in, figures out, no Streamlit.
+
+Colours are Okabe and Ito's set, readable without colour vision
+(https://jfly.uni-koeln.de/color/), one fixed colour per purpose everywhere in the app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log10
+
+import plotly.graph_objects as go
+
+from sizing.memory import DeviceUse, Parts
+from sizing.units import GIB, THIN, format_bytes, format_figures, format_range, format_tokens
+
+WEIGHTS, KV_CACHE, COMPUTE, OVERHEAD, OVER = "#0072B2", "#E69F00", "#009E73", "#8C8C8C", "#D55E00"
+FAMILY_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B3A800")
+OTHER_FAMILY = "#8C8C8C"
+CLEAR = "rgba(0,0,0,0)"
+FONT_PX = 13
+
+CHART_CONFIG = {"displayModeBar": False, "responsive": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """One segment of a memory bar: what it is called, its colour, the colour of text on it, its bytes."""
+
+    name: str
+    colour: str
+    text_colour: str
+    n_bytes: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextPoint:
+    """Memory parts of one model at one context, in tokens per slot."""
+
+    context_tokens: int
+    parts: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierPoint:
+    """One runnable choice: speed in tokens/s, quality on the latent 0 to 100 scale, both with their intervals."""
+
+    label: str
+    family: str
+    speed_low: float
+    speed_mid: float
+    speed_high: float
+    quality: float
+    quality_low: float
+    quality_high: float
+    total_bytes: int
+    is_best: bool = False
+
+
+def list_purposes(parts: Parts) -> tuple[Purpose, ...]:
+    """The four segments of a memory bar in their fixed order: weights, KV cache, compute, overhead.
+
+    Recurrent state counts as cache and the output buffer as compute; both are named in the segment's detail.
+    """
+    cache = parts.kv_cache_bytes + parts.recurrent_state_bytes
+    cache_detail = (
+        f"KV cache {format_bytes(parts.kv_cache_bytes)}, recurrent state {format_bytes(parts.recurrent_state_bytes)}"
+        if parts.recurrent_state_bytes
+        else ""
+    )
+    compute = parts.compute_bytes + parts.output_bytes
+    compute_detail = f"buffers {format_bytes(parts.compute_bytes)}, output {format_bytes(parts.output_bytes)}"
+    return (
+        Purpose("Weights", WEIGHTS, "#FFFFFF", parts.weight_bytes),
+        Purpose("KV cache", KV_CACHE, "#1A1A1A", cache, cache_detail),
+        Purpose("Compute", COMPUTE, "#FFFFFF", compute, compute_detail if parts.output_bytes else ""),
+        Purpose("Overhead", OVERHEAD, "#1A1A1A", parts.overhead_bytes),
+    )
+
+
+def memory_bar(devices: Sequence[DeviceUse]) -> go.Figure:
+    """One stacked horizontal bar per device, in GiB: parts, free memory as an outline, a hairline at the usable limit.
+
+    What overruns the limit is hatched over. Devices keep the given order from the top down.
+    """
+    several = len(devices) > 1
+    rows = [f"{i}. {_shorten(d.name, 26)}" if several else "" for i, d in enumerate(devices, 1)]
+    span = max(max(d.memory_bytes, d.parts.total_bytes) for d in devices) / GIB * 1.005
+    figure = go.Figure()
+    starts = [0.0] * len(devices)
+    by_device = [list_purposes(d.parts) for d in devices]
+    for index in range(4):
+        column = [purposes[index] for purposes in by_device]
+        widths = [p.n_bytes / GIB for p in column]
+        total = sum(p.n_bytes for p in column)
+        name = column[0].name if several else f"{column[0].name} {format_bytes(total)}"
+        figure.add_bar(
+            y=rows,
+            x=widths,
+            base=list(starts),
+            orientation="h",
+            name=name,
+            marker={"color": column[0].colour, "line": {"width": 0}},
+            text=[_inside(p.name, p.n_bytes, span) for p in column],
+            textfont={"color": column[0].text_colour, "size": FONT_PX},
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            hovertext=[
+                f"{d.name}<br>{p.name}: {format_bytes(p.n_bytes)}" + (f"<br>{p.detail}" if p.detail else "")
+                for d, p in zip(devices, column, strict=True)
+            ],
+            hoverinfo="text",
+            showlegend=total > 0,
+        )
+        starts = [a + b for a, b in zip(starts, widths, strict=True)]
+    _add_free(figure, devices, rows, span)
+    _add_overrun(figure, devices, rows, span)
+    for i, device in enumerate(devices):
+        limit = device.usable_bytes / GIB
+        figure.add_shape(
+            type="line",
+            xref="x",
+            yref="y",
+            x0=limit,
+            x1=limit,
+            y0=i - 0.48,
+            y1=i + 0.48,
+            line={"width": 1.5, "color": OVERHEAD},
+        )
+    height = 30 + 44 * len(devices) + 34
+    figure.update_layout(
+        barmode="overlay",
+        bargap=0.3,
+        height=height,
+        margin={"l": 0, "r": 0, "t": 4, "b": 0},
+        uniformtext={"minsize": 11, "mode": "hide"},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": -0.05,
+            "yanchor": "top",
+            "font": {"size": FONT_PX},
+            "traceorder": "normal",
+        },
+        xaxis={"range": [0, span], "visible": False, "fixedrange": True},
+        yaxis={
+            "autorange": "reversed",
+            "showgrid": False,
+            "fixedrange": True,
+            "title": None,
+            "tickfont": {"size": FONT_PX},
+        },
+    )
+    if not several:
+        figure.update_yaxes(visible=False)
+    return figure
+
+
+def _add_free(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str], span: float) -> None:
+    """The outline of usable memory that stays free."""
+    free = [max(d.headroom_bytes, 0) for d in devices]
+    total = sum(free)
+    figure.add_bar(
+        y=rows,
+        x=[f / GIB for f in free],
+        base=[min(d.parts.total_bytes, d.usable_bytes) / GIB for d in devices],
+        orientation="h",
+        name="Free" if len(devices) > 1 else f"Free {format_bytes(total)}",
+        marker={"color": CLEAR, "line": {"width": 1, "color": OVERHEAD}},
+        text=[_inside("Free", f, span) for f in free],
+        textfont={"size": FONT_PX},
+        textposition="inside",
+        insidetextanchor="middle",
+        textangle=0,
+        hovertext=[f"{d.name}<br>Free: {format_bytes(f)}" for d, f in zip(devices, free, strict=True)],
+        hoverinfo="text",
+        showlegend=total > 0,
+    )
+
+
+def _add_overrun(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str], span: float) -> None:
+    """The stretch that goes past the usable limit, in the one colour kept for it."""
+    over = [max(-d.headroom_bytes, 0) for d in devices]
+    if not any(over):
+        return
+    figure.add_bar(
+        y=rows,
+        x=[o / GIB for o in over],
+        base=[d.usable_bytes / GIB for d in devices],
+        orientation="h",
+        name=f"Over the limit by {format_bytes(max(over))}",
+        marker={"color": OVER, "line": {"width": 1, "color": OVER}},
+        text=[_inside("Over", o, span) for o in over],
+        textfont={"size": FONT_PX, "color": "#FFFFFF"},
+        textposition="inside",
+        insidetextanchor="middle",
+        textangle=0,
+        hovertext=[f"{d.name}<br>Over the limit by {format_bytes(o)}" for d, o in zip(devices, over, strict=True)],
+        hoverinfo="text",
+    )
+
+
+def context_chart(
+    points: Sequence[ContextPoint], limit_bytes: int, context_tokens: int, largest_tokens: int | None
+) -> go.Figure:
+    """Memory in GiB against context in tokens per slot, stacked by purpose, with the machine's limit as a line.
+
+    `context_tokens` is the asked context; `largest_tokens` the largest that fits, None when none does.
+    """
+    figure = go.Figure()
+    xs = [p.context_tokens for p in points]
+    columns = [list_purposes(p.parts) for p in points]
+    for index in range(4):
+        sizes = [column[index].n_bytes for column in columns]
+        figure.add_scatter(
+            x=xs,
+            y=[s / GIB for s in sizes],
+            stackgroup="memory",
+            name=columns[0][index].name,
+            mode="lines",
+            line={"width": 0.5, "color": columns[0][index].colour},
+            fillcolor=_faded(columns[0][index].colour),
+            hovertext=[f"{columns[0][index].name} {format_bytes(s)}" for s in sizes],
+            hoverinfo="x+text",
+        )
+    top = max(max(p.parts.total_bytes for p in points), limit_bytes) / GIB * 1.12
+    figure.add_scatter(
+        x=[xs[0], xs[-1]],
+        y=[limit_bytes / GIB] * 2,
+        mode="lines",
+        line={"width": 2, "color": OVER, "dash": "dash"},
+        name=f"Usable {format_bytes(limit_bytes)}",
+        hoverinfo="skip",
+    )
+    figure.add_vline(x=context_tokens, line={"width": 1, "dash": "dot", "color": OVERHEAD})
+    if largest_tokens is not None:
+        figure.add_scatter(
+            x=[largest_tokens],
+            y=[min(limit_bytes / GIB, _total_at(points, largest_tokens))],
+            mode="markers",
+            marker={"size": 11, "symbol": "diamond", "color": "#FFFFFF", "line": {"width": 2, "color": OVER}},
+            name=f"Largest that fits: {format_tokens(largest_tokens)} tokens",
+            hovertext=f"largest context that fits: {format_tokens(largest_tokens)} tokens",
+            hoverinfo="text",
+        )
+    ticks = [x for x in (2**n for n in range(9, 24)) if xs[0] <= x <= xs[-1]]
+    ticks = ticks if len(ticks) < 9 else ticks[::2]
+    figure.update_layout(
+        height=330,
+        margin={"l": 0, "r": 8, "t": 10, "b": 0},
+        hovermode="x unified",
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": -0.24,
+            "yanchor": "top",
+            "traceorder": "normal",
+            "font": {"size": FONT_PX},
+        },
+        xaxis={
+            "type": "log",
+            "title": "context, tokens per slot (log scale)",
+            "tickvals": ticks,
+            "ticktext": [format_tokens(t) for t in ticks],
+            "hoverformat": ",",
+            "fixedrange": True,
+        },
+        yaxis={"title": "GiB", "range": [0, top], "fixedrange": True, "nticks": 6},
+    )
+    return figure
+
+
+def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
+    """Quality with its interval against decode speed; area of a dot is memory, colour is the family.
+
+    The line joins the choices that no other beats in both. Families past the seven most frequent share one grey.
+    """
+    figure = go.Figure()
+    counts: dict[str, int] = {}
+    for p in points:
+        counts[p.family] = counts.get(p.family, 0) + 1
+    ranked = sorted(counts, key=lambda f: (-counts[f], f))
+    named = ranked[: len(FAMILY_COLOURS)]
+    largest = max((p.total_bytes for p in points), default=1)
+    front = find_front(points)
+    if len(front) > 1:
+        figure.add_scatter(
+            x=[p.speed_mid for p in front],
+            y=[p.quality for p in front],
+            mode="lines",
+            line={"width": 1, "dash": "dot", "color": OVERHEAD},
+            name="not beaten in both",
+            hoverinfo="skip",
+        )
+    for family in [*named, None]:
+        group = [p for p in points if (p.family == family if family else p.family not in named)]
+        if not group:
+            continue
+        colour = FAMILY_COLOURS[named.index(family)] if family else OTHER_FAMILY
+        figure.add_scatter(
+            x=[p.speed_mid for p in group],
+            y=[p.quality for p in group],
+            mode="markers",
+            name=family or "other families",
+            marker={
+                "color": colour,
+                "size": [9 + 21 * (p.total_bytes / largest) ** 0.5 for p in group],
+                "opacity": 0.85,
+                "line": {"width": [3 if p.is_best else 0.5 for p in group], "color": "#FFFFFF"},
+            },
+            error_y={
+                "type": "data",
+                "array": [p.quality_high - p.quality for p in group],
+                "arrayminus": [p.quality - p.quality_low for p in group],
+                "color": colour,
+                "thickness": 1,
+                "width": 0,
+            },
+            hovertext=[_describe(p) for p in group],
+            hoverinfo="text",
+        )
+    for p in points:
+        if p.is_best:
+            figure.add_annotation(
+                x=_log10(p.speed_mid),
+                y=p.quality,
+                text=p.label,
+                showarrow=True,
+                arrowhead=0,
+                ax=0,
+                ay=-34,
+                font={"size": FONT_PX},
+            )
+    speeds = [p.speed_mid for p in points] or [1.0]
+    ticks = [t for t in (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000) if min(speeds) / 4 <= t <= max(speeds) * 4]
+    figure.update_layout(
+        height=380,
+        margin={"l": 0, "r": 8, "t": 16, "b": 0},
+        hovermode="closest",
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": -0.2,
+            "yanchor": "top",
+            "font": {"size": FONT_PX},
+            "itemsizing": "constant",
+        },
+        xaxis={
+            "type": "log",
+            "title": "tokens/s when writing (log scale)",
+            "tickvals": ticks,
+            "ticktext": [f"{t:g}" for t in ticks],
+            "fixedrange": True,
+            "range": [_log10(min(speeds) / 1.4), _log10(max(speeds) * 1.4)],
+        },
+        yaxis={"title": "quality, published evidence (0 to 100)", "fixedrange": True, "nticks": 6},
+    )
+    return figure
+
+
+def find_front(points: Sequence[FrontierPoint]) -> tuple[FrontierPoint, ...]:
+    """The points no other point beats in both speed and quality, slowest first."""
+    best: list[FrontierPoint] = []
+    top = float("-inf")
+    for p in sorted(points, key=lambda q: (-q.speed_mid, -q.quality)):
+        if p.quality > top:
+            best.append(p)
+            top = p.quality
+    return tuple(reversed(best))
+
+
+def _describe(p: FrontierPoint) -> str:
+    return (
+        f"{p.label}<br>{format_range(p.speed_low, p.speed_high)}{THIN}tokens/s, {format_bytes(p.total_bytes)}"
+        f"<br>quality {format_figures(p.quality)} ({format_range(p.quality_low, p.quality_high)})"
+    )
+
+
+def _inside(name: str, n_bytes: int, span_gib: float) -> str:
+    """The text of a segment, empty where it is too narrow to hold one."""
+    return f"{name} {format_bytes(n_bytes)}" if n_bytes / GIB > 0.16 * span_gib else ""
+
+
+def _total_at(points: Sequence[ContextPoint], context_tokens: int) -> float:
+    """Total GiB at a context, straight between the two nearest points."""
+    before = [p for p in points if p.context_tokens <= context_tokens] or [points[0]]
+    after = [p for p in points if p.context_tokens >= context_tokens] or [points[-1]]
+    a, b = before[-1], after[0]
+    if b.context_tokens <= a.context_tokens:
+        return a.parts.total_bytes / GIB
+    share = (context_tokens - a.context_tokens) / (b.context_tokens - a.context_tokens)
+    return (a.parts.total_bytes + share * (b.parts.total_bytes - a.parts.total_bytes)) / GIB
+
+
+def _faded(colour: str) -> str:
+    """A colour that lets grid and lines show through."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.8)"
+
+
+def _log10(x: float) -> float:
+    return log10(max(x, 1e-9))
+
+
+def _shorten(text: str, n: int) -> str:
+    return text if len(text) <= n else text[: n - 1].rstrip() + "…"

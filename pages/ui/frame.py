@@ -1,0 +1,201 @@
+"""What every page has around its answer: style, the context bar, and kind errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import streamlit as st
+
+from pages.ui import cached, inputs
+from sizing.errors import WeighbridgeError
+from sizing.hardware import Device, DeviceKind, Machine
+from sizing.units import THIN, format_bytes, format_figures, format_tokens
+from sizing.workload import Workload
+
+_STYLE = """<style>
+.stMainBlockContainer { padding: 4.25rem 2.5rem 3rem; max-width: 1480px; margin: 0 auto; }
+.stApp { font-variant-numeric: tabular-nums; }
+.wb-answer { font-size: 1.6rem; font-weight: 600; line-height: 1.25; margin: 0; }
+.wb-figures { font-size: 1rem; font-weight: 600; margin: 0.1rem 0; }
+.wb-quiet { font-size: 0.87rem; opacity: 0.75; margin: 0; }
+.wb-list { margin: 0; padding-left: 1.1rem; }
+.wb-list li { margin: 0.12rem 0; font-size: 1rem; }
+.wb-verdict { font-size: 0.87rem; font-weight: 600; }
+.wb-facts { width: 100%; border-collapse: collapse; font-size: 1rem; }
+.wb-facts td { padding: 0.16rem 0; vertical-align: top; border: none; }
+.wb-facts td:first-child { opacity: 0.75; padding-right: 1rem; width: 9.5rem; }
+.st-key-context_bar { border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent); }
+.st-key-context_bar { padding-bottom: 0.4rem; }
+.st-key-size_figures [data-testid="stColumn"] > div { gap: 0; }
+.st-key-context_bar button { min-height: 2rem; padding: 0.1rem 0.6rem; }
+@media (max-width: 640px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } .wb-answer { font-size: 1.3rem; } }
+</style>"""
+
+MARKS = {"fits": "●", "tight": "◐", "offload": "◒", "does not fit": "○"}
+"""One mark per verdict; the word always stands beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the context bar holds, and the machine it names."""
+
+    wishes: inputs.Wishes
+    machine: Machine
+
+
+@contextmanager
+def kind_errors() -> Iterator[None]:
+    """Turn an error raised on purpose into a sentence on the page; the page stays up."""
+    try:
+        yield
+    except WeighbridgeError as error:
+        st.error(to_sentence(str(error)), icon=":material/error:")
+
+
+def open_page() -> Question:
+    """Draw the frame and the context bar; returns the question it holds.
+
+    What the address got wrong is said under the bar and a default is used. An unknown machine falls back to this one.
+    """
+    st.html(_STYLE)
+    problems = list(inputs.load_address())
+    wishes = inputs.read_wishes()
+    try:
+        machine = cached.find_machine(wishes)
+    except WeighbridgeError as error:
+        problems.append(f"{error}. Using this machine instead.")
+        inputs.set_field("machine", inputs.THIS)
+        wishes = inputs.read_wishes()
+        machine = cached.find_machine(wishes)
+    _draw_context_bar(wishes, machine)
+    for problem in problems:
+        st.warning(to_sentence(problem), icon=":material/edit_location_alt:")
+    return Question(wishes, machine)
+
+
+def format_verdict(verdict: str) -> str:
+    """A verdict as its mark and its word: '● Fits'."""
+    return f"{MARKS.get(verdict, '?')} {verdict.capitalize()}"
+
+
+def describe_workload(workload: Workload) -> str:
+    """What was asked, in a few words: '8,192 tokens of context for 1 user'."""
+    users = "1 user" if workload.n_parallel == 1 else f"each of {workload.n_parallel} users"
+    return f"{format_tokens(workload.context_tokens)} tokens of context for {users}"
+
+
+def link_to_size(model_id: str, quant: str, label: str) -> None:
+    """A quiet link to the Size page that takes the whole question along."""
+    st.page_link(
+        "pages/size.py",
+        label=label,
+        icon=":material/straighten:",
+        query_params=inputs.address_of(model=model_id, quant=quant),
+    )
+
+
+def right_aligned() -> dict[str, object]:
+    """Column settings for the tables of estimates: figures to the right, names wide enough to read."""
+    figures = (
+        "Memory, GiB",
+        "Speed, tokens/s",
+        "Quantization loss, points",
+        "Longest context, tokens",
+    )
+    return {
+        "Model": st.column_config.TextColumn(pinned=True, width="medium"),
+        **{name: st.column_config.NumberColumn(alignment="right") for name in figures},
+    }
+
+
+def describe_machine(machine: Machine) -> str:
+    """A machine in a few words: its accelerators or processor, and the memory a model may take."""
+    return f"{machine.name}, {format_bytes(machine.usable_bytes)} usable"
+
+
+def describe_device(device: Device) -> str:
+    """One device in one line: memory, usable memory, bandwidth."""
+    bandwidth = (
+        f"{format_figures(device.bandwidth_bytes_per_s / 1e9)}{THIN}GB/s"
+        if device.bandwidth_bytes_per_s
+        else "bandwidth unknown"
+    )
+    return (
+        f"**{device.name}**: {format_bytes(device.memory_bytes)}, "
+        f"{format_bytes(device.usable_bytes)} usable, {bandwidth}"
+    )
+
+
+def _draw_context_bar(wishes: inputs.Wishes, machine: Machine) -> None:
+    users = "1 user" if wishes.n_parallel == 1 else f"{wishes.n_parallel} users"
+    speed = (
+        "Any speed"
+        if not wishes.min_tokens_per_s
+        else f"At least {format_figures(wishes.min_tokens_per_s)}{THIN}tokens/s"
+    )
+    name = "This machine" if wishes.machine == inputs.THIS else machine.name
+    icon = ":material/developer_board:" if machine.accelerators else ":material/memory:"
+    with st.container(key="context_bar", horizontal=True, gap="small"):
+        with st.popover(f"{name} · {format_bytes(machine.usable_bytes)}", icon=icon, type="tertiary"):
+            _machine_panel(wishes, machine)
+        with st.popover(wishes.task.capitalize(), icon=":material/task_alt:", type="tertiary"):
+            inputs.segments("task", "Task", inputs.TASKS, {t: t.capitalize() for t in inputs.TASKS})
+        with st.popover(f"{format_tokens(wishes.context_tokens)} tokens", icon=":material/notes:", type="tertiary"):
+            inputs.context_quick_picks()
+            inputs.whole("context", "Another length", 1, inputs.MAX_CONTEXT_TOKENS, step=1024)
+            st.caption(
+                "What each user can hold at once: question, documents and answer together. Never shortened silently."
+            )
+        with st.popover(users, icon=":material/group:", type="tertiary"):
+            inputs.whole("users", "Users at the same time", 1, inputs.MAX_PARALLEL)
+            st.caption("Each user gets a slot with its own context.")
+        with st.popover(inputs.LICENSE_WORDS[wishes.license_use], icon=":material/gavel:", type="tertiary"):
+            inputs.segments("licence", "Licence must allow", inputs.LICENSE_USES, inputs.LICENSE_WORDS)
+        with st.popover(speed, icon=":material/speed:", type="tertiary"):
+            inputs.number("speed", "Slowest that will do, tokens/s", 0, 100_000)
+            st.caption("0 means any speed. People read at about 5 to 10 tokens/s.")
+
+
+def _machine_panel(wishes: inputs.Wishes, machine: Machine) -> None:
+    inputs.machine_picker(cached.list_machine_names())
+    if wishes.machine == inputs.BY_HAND:
+        inputs.segments("kind", "Kind", inputs.HAND_KINDS, inputs.HAND_WORDS)
+        hand = wishes.hand
+        if hand.kind == "gpu":
+            left, right = st.columns(2)
+            with left:
+                inputs.whole("cards", "Cards", 1, 16)
+                inputs.number("ram", "RAM, GiB", 0.5, 65_536)
+            with right:
+                inputs.number("card", "Memory of each, GiB", 0.5, 1_024)
+                inputs.number(
+                    "card_bandwidth", "Card bandwidth, GB/s", 0, 100_000, 50, "0 means unknown: no speed is shown"
+                )
+        else:
+            inputs.number("ram", "Memory, GiB", 0.5, 65_536)
+        inputs.number("ram_bandwidth", "Memory bandwidth, GB/s", 0, 100_000, 10, "0 means unknown: no speed is shown")
+    lines, notes = [], []
+    for device in (machine.host, *machine.accelerators):
+        if device.kind is DeviceKind.CPU and machine.is_unified:
+            continue
+        lines.append(describe_device(device))
+        notes += device.notes
+    st.markdown("  \n".join(lines))
+    if notes:
+        st.caption("  \n".join(to_sentence(n) for n in dict.fromkeys(notes)))
+
+
+def to_title(text: str) -> str:
+    """Text with a capital."""
+    return text[:1].upper() + text[1:]
+
+
+def to_sentence(text: str) -> str:
+    """Text with a capital and a full stop."""
+    text = text.strip()
+    first = text.split(" ", 1)[0]
+    if not any(c in first for c in "._-/"):  # llama.cpp and n_ubatch keep their own spelling
+        text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -1,0 +1,104 @@
+"""Sentences and tables of estimates: values in, text and frames out. Numbers are shown, never worked out, here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from sizing.estimate import Estimate
+from sizing.fit import Verdict
+from sizing.hardware import DeviceKind, Machine
+from sizing.recommend import Option
+from sizing.throughput import Interval
+from sizing.units import GIB, THIN, format_bytes, format_figures, format_gib, format_range
+
+UNKNOWN = "unknown"
+
+
+def format_speed(speed: Interval | None) -> str:
+    """Tokens per second as an interval with its unit, or that it is unknown."""
+    return f"{format_range(speed.low, speed.high)}{THIN}tokens/s" if speed else "speed unknown"
+
+
+def decode_of(estimate: Estimate) -> Interval | None:
+    """The decode interval, None for what cannot run or cannot be timed."""
+    return estimate.speed.decode_tokens_per_s if estimate.speed else None
+
+
+def used_of(estimate: Estimate, machine: Machine) -> tuple[int, int]:
+    """Bytes needed and bytes usable where the model mainly lives.
+
+    That is the accelerators when it fits on them, every device when it is spread, else the host.
+    """
+    devices = estimate.memory.devices
+    cards = {d.name for d in machine.accelerators if d.kind is DeviceKind.GPU}
+    if cards and estimate.fit.verdict in (Verdict.FITS, Verdict.TIGHT):
+        devices = tuple(d for d in devices if d.name in cards)
+    return sum(d.parts.total_bytes for d in devices), sum(d.usable_bytes for d in devices)
+
+
+def format_figures_line(estimate: Estimate, machine: Machine, license_name: str | None = None) -> str:
+    """'11.8 of 15.6 GiB, 31 to 44 tokens/s, Apache-2.0': what an answer costs and gives."""
+    used, usable = used_of(estimate, machine)
+    parts = [f"{format_gib(used)} of {format_bytes(usable)}"]
+    if estimate.fit.runs:
+        parts.append(format_speed(decode_of(estimate)))
+    if license_name:
+        parts.append(license_name)
+    return ", ".join(parts)
+
+
+def options_table(options: Sequence[Option], marks: Callable[[str], str], task: str) -> Styler:
+    """Runnable options as a table, best first: figures as numbers underneath, so that sorting works."""
+    rows = []
+    texts = []
+    for option in options:
+        decode, quality = decode_of(option.estimate), option.candidate.quality
+        rows.append(
+            {
+                "Model": option.name,
+                "Quantization": option.quant,
+                "Fit": marks(option.verdict),
+                "Memory, GiB": option.estimate.memory.total_bytes / GIB,
+                "Speed, tokens/s": decode.mid if decode else math.nan,
+                f"Quality for {task}, 0 to 100": quality.score if quality else math.nan,
+                "Quantization loss, points": option.loss.points if option.loss else math.nan,
+                "Licence": option.candidate.license_name,
+                "Longest context, tokens": option.candidate.spec.context_tokens,
+            }
+        )
+        texts.append((_interval(decode), _quality(option)))
+    frame = pd.DataFrame(rows)
+    shown = [(("Speed, tokens/s", a), (f"Quality for {task}, 0 to 100", b)) for a, b in texts]
+    return style_table(frame, shown)
+
+
+def style_table(frame: pd.DataFrame, shown: Sequence[Sequence[tuple[str, str]]] = ()) -> Styler:
+    """Numbers to three significant figures, counts with separators, missing as 'unknown'.
+
+    `shown[i]` gives (column, text) pairs that stand for the number in row i, such as an interval for its middle.
+    """
+    styler = frame.style
+    for column in frame.columns:
+        if column.endswith("tokens"):
+            styler = styler.format(lambda v: UNKNOWN if pd.isna(v) else f"{int(v):,}", subset=[column])
+        elif pd.api.types.is_numeric_dtype(frame[column]):
+            styler = styler.format(lambda v: UNKNOWN if pd.isna(v) else format_figures(float(v)), subset=[column])
+    for i, pairs in enumerate(shown):
+        for column, text in pairs:
+            styler = styler.format(lambda _, text=text: text, subset=pd.IndexSlice[frame.index[i], column])
+    return styler
+
+
+def _interval(interval: Interval | None) -> str:
+    return format_range(interval.low, interval.high) if interval else UNKNOWN
+
+
+def _quality(option: Option) -> str:
+    quality = option.candidate.quality
+    if quality is None:
+        return UNKNOWN
+    return f"{format_figures(quality.score)} ({format_range(quality.low, quality.high)})"

@@ -1,0 +1,111 @@
+"""Figures are built from values alone, so they are judged as values."""
+
+from __future__ import annotations
+
+import pytest
+
+from pages.ui import charts
+from sizing.memory import DeviceUse, Parts
+from sizing.units import GIB, MIB
+
+PARTS = Parts(
+    weight_bytes=9 * GIB,
+    kv_cache_bytes=GIB,
+    recurrent_state_bytes=GIB,
+    compute_bytes=300 * MIB,
+    overhead_bytes=100 * MIB,
+)
+
+
+def trace(figure: charts.go.Figure, start: str) -> charts.go.Bar:
+    """The one trace whose name begins with `start`."""
+    (found,) = [t for t in figure.data if t.name and t.name.startswith(start)]
+    return found
+
+
+def test_colours_are_the_fixed_okabe_ito_ones() -> None:
+    purposes = charts.list_purposes(PARTS)
+    assert [p.name for p in purposes] == ["Weights", "KV cache", "Compute", "Overhead"]
+    assert [p.colour for p in purposes] == ["#0072B2", "#E69F00", "#009E73", "#8C8C8C"]
+    assert charts.OVER == "#D55E00"
+
+
+def test_purposes_add_up_to_the_total() -> None:
+    assert sum(p.n_bytes for p in charts.list_purposes(PARTS)) == PARTS.total_bytes
+
+
+def test_bar_stacks_parts_end_to_end_and_leaves_the_rest_free() -> None:
+    device = DeviceUse("RAM", 16 * GIB, 15 * GIB, PARTS)
+    figure = charts.memory_bar([device])
+    at = 0.0
+    for name in ("Weights", "KV cache", "Compute", "Overhead"):
+        bar = trace(figure, name)
+        assert bar.base[0] == pytest.approx(at)
+        at += bar.x[0]
+    free = trace(figure, "Free")
+    assert free.base[0] == pytest.approx(at)
+    assert at + free.x[0] == pytest.approx(15)
+    assert figure.layout.shapes[0].x0 == 15  # the hairline stands at the usable limit
+    assert figure.layout.xaxis.range[1] >= 16
+
+
+def test_bar_shows_what_goes_over_the_limit_in_its_own_colour() -> None:
+    figure = charts.memory_bar([DeviceUse("RAM", 10 * GIB, 8 * GIB, PARTS)])
+    over = trace(figure, "Over the limit")
+    assert over.base[0] == 8
+    assert over.base[0] + over.x[0] == pytest.approx(PARTS.total_bytes / GIB)
+    assert over.marker.color == "#D55E00"
+    assert figure.layout.xaxis.range[1] > PARTS.total_bytes / GIB
+
+
+def test_a_device_that_fits_has_no_overrun() -> None:
+    figure = charts.memory_bar([DeviceUse("RAM", 16 * GIB, 15 * GIB, PARTS)])
+    assert not [t for t in figure.data if t.name.startswith("Over the limit")]
+
+
+def test_one_bar_per_device_even_when_names_repeat() -> None:
+    card = DeviceUse("RTX 4090", 24 * GIB, 23 * GIB, PARTS)
+    figure = charts.memory_bar([card, card])
+    assert len(set(trace(figure, "Weights").y)) == 2
+
+
+def test_context_chart_marks_limit_wish_and_largest() -> None:
+    points = [
+        charts.ContextPoint(c, Parts(weight_bytes=8 * GIB, kv_cache_bytes=c * 100_000)) for c in (512, 8192, 65536)
+    ]
+    figure = charts.context_chart(points, 12 * GIB, 8192, 40_960)
+    assert set(trace(figure, "Usable").y) == {12}
+    assert 8192 in {s.x0 for s in figure.layout.shapes}
+    marked = trace(figure, "Largest that fits")
+    assert marked.x[0] == 40_960
+    # memory is a straight line in context, so the marker stands at weights plus 40,960 times the cost of a token
+    assert marked.y[0] == pytest.approx((8 * GIB + 40_960 * 100_000) / GIB)
+
+
+def test_context_chart_without_any_context_that_fits_has_no_marker() -> None:
+    points = [charts.ContextPoint(c, Parts(weight_bytes=20 * GIB)) for c in (512, 1024)]
+    figure = charts.context_chart(points, 12 * GIB, 512, None)
+    assert not [t for t in figure.data if t.name.startswith("Largest")]
+
+
+def point(label: str, speed: float, quality: float, family: str = "A") -> charts.FrontierPoint:
+    """A point with an interval of one either way."""
+    return charts.FrontierPoint(label, family, speed - 1, speed, speed + 1, quality, quality - 1, quality + 1, GIB)
+
+
+def test_front_holds_only_what_nothing_beats_in_both() -> None:
+    slow_good, beaten, fast_poor = point("slow", 5, 80), point("beaten", 4, 70), point("fast", 90, 40)
+    assert charts.find_front([beaten, fast_poor, slow_good]) == (slow_good, fast_poor)
+
+
+def test_frontier_draws_every_point_once_and_folds_rare_families() -> None:
+    points = [point(f"m{i}", 10 + i, 50 + i, f"family {i % 12}") for i in range(30)]
+    figure = charts.frontier_chart(points)
+    drawn = [x for t in figure.data if t.mode == "markers" for x in t.x]
+    assert sorted(drawn) == sorted(p.speed_mid for p in points)
+    assert len([t for t in figure.data if t.mode == "markers"]) == 8
+    assert trace(figure, "other families").marker.color == "#8C8C8C"
+
+
+def test_frontier_of_nothing_is_an_empty_chart() -> None:
+    assert len(charts.frontier_chart([]).data) == 0
