@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from evals.weightless import write_weightless_gguf
+from evals.weightless import write_gguf_header, write_weightless_gguf
 from sizing.errors import UnsupportedError
 from sizing.quants import Quant, find_quant
 from sizing.specs import ModelSpec
@@ -40,6 +40,7 @@ class FailureReason(StrEnum):
     """Why the engine gave no sizes."""
 
     UNKNOWN_ARCHITECTURE = "unknown architecture"
+    NO_TENSOR_TABLE = "no tensor table"
     MISSING_ENGINE = "missing engine"
     REFUSED = "refused"
     ABORTED = "aborted"
@@ -265,6 +266,23 @@ def describe_refusal(log: str) -> DryRunFailure:
     return DryRunFailure(FailureReason.REFUSED, f"llama.cpp refused the model: {first}", lines[-20:])
 
 
+def explain_unsupported(
+    spec: ModelSpec, error: UnsupportedError, engine: EngineChild, timeout_s: float
+) -> DryRunFailure:
+    """Why a model without a tensor table cannot be asked about: llama.cpp lacks its architecture, or only we do.
+
+    llama.cpp is handed a file with nothing but the architecture's name: it either does not know the name, or misses
+    the first key.
+    """
+    path = engine.path("name.gguf")
+    write_gguf_header(path, [("general.architecture", spec.architecture)], ())
+    reply = engine.ask({"kind": "load", "path": str(path), "contexts": []}, timeout_s)
+    path.unlink(missing_ok=True)
+    if isinstance(reply, DryRunFailure) and reply.reason is not FailureReason.REFUSED:
+        return reply
+    return DryRunFailure(FailureReason.NO_TENSOR_TABLE, str(error))
+
+
 def ask_tensor_types(
     spec: ModelSpec, quants: Sequence[Quant], engine: EngineChild, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> dict[str, dict[str, str]] | DryRunFailure:
@@ -277,7 +295,7 @@ def ask_tensor_types(
     try:
         write_weightless_gguf(spec, path)
     except UnsupportedError as error:
-        return DryRunFailure(FailureReason.UNKNOWN_ARCHITECTURE, str(error))
+        return explain_unsupported(spec, error, engine, timeout_s)
     ftypes = [[q.ftype, q.wants_imatrix] for q in quants]
     reply = engine.ask({"kind": "types", "path": str(path), "ftypes": ftypes}, timeout_s)
     path.unlink(missing_ok=True)
@@ -310,7 +328,7 @@ def ask_dry_runs(
     try:
         write_weightless_gguf(spec, path, types)
     except UnsupportedError as error:
-        return (DryRunFailure(FailureReason.UNKNOWN_ARCHITECTURE, str(error)),) * len(workloads)
+        return (explain_unsupported(spec, error, engine, timeout_s),) * len(workloads)
     try:
         return _ask_contexts(spec, chosen, workloads, path, engine, timeout_s)
     finally:

@@ -110,6 +110,7 @@ class Engine:
         params = api.llama_model_default_params()
         params.no_alloc = True
         params.load_mode = api.LLAMA_LOAD_MODE_NONE  # memory mapping contradicts no_alloc and aborts
+        params.lazy_mode = api.LLAMA_LAZY_MODE_OFF  # else embeddings above 4 GiB would not be counted
         params.n_gpu_layers = 0
         self.take_log()
         model = api.llama_model_load_from_file(path.encode(), params)

@@ -57,6 +57,7 @@ _TYPES = (
     GgmlType("iq4_nl", 32, 18),
     GgmlType("iq4_xs", 256, 136),
     GgmlType("mxfp4", 32, 17),
+    GgmlType("i32", 1, 4),  # routing tables; never chosen by a quantization
 )
 GGML_TYPES = {t.name: t for t in _TYPES}
 
@@ -110,7 +111,7 @@ _QUANTS = (
     Quant("IQ3_M", 27, 3.66),
     Quant("Q3_K_S", 11, 3.5),
     Quant("IQ3_S", 26, 3.44),
-    Quant("IQ3_XS", 22, 3.3),
+    Quant("IQ3_XS", 22, 3.3, True),
     Quant("IQ3_XXS", 23, 3.06, True),
     Quant("Q2_K", 10, 2.96),
     Quant("Q2_K_S", 21, 2.79, True),

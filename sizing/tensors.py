@@ -6,6 +6,8 @@ shape or one tensor too many is an error there, and exact parameter counts prove
 
 from __future__ import annotations
 
+import hashlib
+
 from sizing.architectures import ARCHITECTURES, Architecture, KeyValue, TensorInfo
 from sizing.errors import UnsupportedError, find_near_names
 from sizing.specs import ModelSpec
@@ -61,6 +63,13 @@ def list_native_types(spec: ModelSpec) -> tuple[tuple[str, str], ...]:
     """Names and GGML types of the tensors published quantized, which every recipe keeps; empty for most models."""
     find = find_architecture(spec).find_native_type
     return tuple((t.name, native) for t in list_tensors(spec) if (native := find(t)) is not None)
+
+
+def digest_tensors(spec: ModelSpec) -> str:
+    """Twelve hexadecimal digits that change with any tensor's name, shape or native type."""
+    native = dict(list_native_types(spec))
+    lines = (f"{t.name} {t.shape} {native.get(t.name, '')}" for t in list_tensors(spec))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def count_params(spec: ModelSpec) -> int:

@@ -17,7 +17,7 @@ from sizing.specs import LayerGroup, ModelSpec
 
 
 def list_rope_freqs(spec: ModelSpec) -> Iterator[TensorInfo]:
-    """One factor per pair of rotated values, where Llama 3's rope scaling is stored as a tensor (extra `rope_freqs`)."""
+    """Llama 3's rope scaling, stored as one factor per pair of rotated values (extra `rope_freqs`)."""
     if spec.extra("rope_freqs"):
         yield TensorInfo("rope_freqs.weight", (find_attention(spec).head_dim // 2,))
 

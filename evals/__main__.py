@@ -1,0 +1,149 @@
+"""`python -m evals weigh|dry-run`: what llama.cpp itself says, asked without any weights."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from catalog.models import DATA_DIR, ModelCard, load_families
+from evals.dry_run import DryRun, DryRunFailure, ask_dry_run
+from evals.weigh import Weighing, weigh_models, write_weights
+from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
+from sizing.errors import EngineError, UnknownNameError
+from sizing.quants import KV_TYPES, find_quant
+from sizing.units import format_bytes
+from sizing.workload import Workload
+
+WEIGHTS_FILE = DATA_DIR / "weights.parquet"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = OneLineParser(prog="python -m evals", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=OneLineParser)
+    weigh = commands.add_parser("weigh", help="exact bytes of every model in every quantization, into a parquet file")
+    weigh.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
+    weigh.add_argument("--out", type=Path, default=WEIGHTS_FILE, help="the file to write; other models' rows stay")
+    weigh.add_argument("--json", action="store_true", help="print the result as JSON")
+    dry_run = commands.add_parser("dry-run", help="what llama.cpp would take for one model and workload")
+    dry_run.add_argument("--model", required=True, help="Hugging Face id, its last part, or the display name")
+    dry_run.add_argument("--quant", required=True, help="quantization, for instance Q4_K_M")
+    dry_run.add_argument("--context", type=int, required=True, help="tokens each slot can hold")
+    dry_run.add_argument("--parallel", type=int, default=1, help="slots (users at once); default 1")
+    dry_run.add_argument("--ubatch", type=int, default=512, help="physical batch in tokens; default 512")
+    dry_run.add_argument("--kv-type-k", default="f16", help=f"K cache type, one of {', '.join(KV_TYPES)}")
+    dry_run.add_argument("--kv-type-v", default="f16", help="V cache type; default f16")
+    dry_run.add_argument("--flash-attention", choices=("on", "off"), default="on")
+    dry_run.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+def find_cards(cards: Sequence[ModelCard], names: Sequence[str]) -> tuple[ModelCard, ...]:
+    """The models called `names` (id, tail of it, or display name, whatever their case); all when none is named.
+
+    Raises UnknownNameError with near names.
+    """
+    if not names:
+        return tuple(cards)
+    by_name: dict[str, ModelCard] = {}
+    for card in cards:
+        for name in (card.model_id, card.model_id.rsplit("/", 1)[-1], card.name):
+            by_name.setdefault(name.casefold(), card)
+    unknown = next((name for name in names if name.casefold() not in by_name), None)
+    if unknown is not None:
+        raise UnknownNameError("model", unknown, [card.model_id for card in cards])
+    return tuple(dict.fromkeys(by_name[name.casefold()] for name in names))
+
+
+def find_llama_cpp_version() -> str:
+    """The installed llama-cpp-python. Raises EngineError when there is none."""
+    try:
+        return version("llama-cpp-python")
+    except PackageNotFoundError:
+        raise EngineError("llama-cpp-python is not installed; run `make run` once, which builds it") from None
+
+
+def run_weigh(arguments: argparse.Namespace) -> int:
+    """`weigh`: weigh models and write the parquet file; progress goes to stderr."""
+    started = time.monotonic()
+    cards = find_cards(load_families(), arguments.model)
+    llama_cpp_version = find_llama_cpp_version()
+
+    def report(done: int, weighing: Weighing) -> None:
+        said = f"not weighed: {weighing.gap}" if weighing.gap else f"{len(weighing.weights)} quantizations"
+        print(f"[{done:3}/{len(cards)}] {weighing.model_id}: {said}", file=sys.stderr)
+
+    weighings = weigh_models([card.spec for card in cards], report)
+    n_rows = write_weights(arguments.out, weighings, llama_cpp_version, datetime.date.today().isoformat())
+    gaps = [w for w in weighings if w.gap is not None]
+    elapsed_s = round(time.monotonic() - started, 1)
+    if arguments.json:
+        print_json(
+            {
+                "out": str(arguments.out),
+                "llama_cpp_version": llama_cpp_version,
+                "n_models": len(weighings),
+                "n_weighed": len(weighings) - len(gaps),
+                "n_rows": n_rows,
+                "elapsed_s": elapsed_s,
+                "gaps": [{"model": w.model_id, "reason": w.gap} for w in gaps],
+            }
+        )
+    else:
+        print(f"{len(weighings) - len(gaps)} of {len(weighings)} models weighed in {elapsed_s} s -> {arguments.out}")
+        for w in gaps:
+            print(f"  not weighed: {w.model_id}: {w.gap}")
+    return EXIT_DONE
+
+
+def run_dry_run(arguments: argparse.Namespace) -> int:
+    """`dry-run`: ask llama.cpp for one configuration. A refusal is a failure of the command."""
+    card = find_cards(load_families(), [arguments.model])[0]
+    workload = Workload(
+        context_tokens=arguments.context,
+        n_parallel=arguments.parallel,
+        n_ubatch=arguments.ubatch,
+        n_batch=max(2048, arguments.ubatch),
+        kv_type_k=arguments.kv_type_k,
+        kv_type_v=arguments.kv_type_v,
+        flash_attention=arguments.flash_attention == "on",
+    )
+    answer = ask_dry_run(card.spec, find_quant(arguments.quant), workload)
+    if isinstance(answer, DryRunFailure):
+        raise EngineError(f"{card.model_id}: {answer.message}")
+    record = describe_dry_run(answer)
+    if arguments.json:
+        print_json(record)
+    else:
+        for name, n_bytes in record["parts"].items():
+            print(f"{name:24} {n_bytes:>20,}  {format_bytes(n_bytes)}")
+    return EXIT_DONE
+
+
+def describe_dry_run(answer: DryRun) -> dict[str, dict[str, int]]:
+    """A dry run as a record for JSON; device sizes are exact where llama.cpp's own sums could be read."""
+    return {
+        "parts": {
+            "weight_bytes": answer.tensor_bytes,
+            "kv_cache_bytes": answer.kv_cache_bytes,
+            "recurrent_state_bytes": answer.recurrent_state_bytes,
+            "compute_bytes": answer.compute_bytes,
+            "output_bytes": answer.output_bytes,
+        }
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0 done, 1 failed, 2 wrong usage."""
+    parsed = build_parser().parse_args(arguments)
+    commands = {"weigh": run_weigh, "dry-run": run_dry_run}
+    return run_command(f"evals {parsed.command}", lambda: commands[parsed.command](parsed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

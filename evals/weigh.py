@@ -1,0 +1,176 @@
+"""The exact bytes of every tensor group of every model in every quantization, as llama.cpp itself assigns them.
+
+For each model a weightless f16 file is written and `llama_model_quantize` is asked, with `dry_run`, which GGML type it
+would give every tensor. Types and shapes are bytes. Nothing is quantized and nothing is downloaded.
+
+What a recipe cannot be made without an importance matrix is sized as with one; every other recipe as without, which
+is llama-quantize's default. MXFP4 is weighed for mixtures of experts only: for a dense model llama.cpp's recipe of
+that name (`MXFP4_MOE`) is Q8_0 throughout.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evals.dry_run import DryRunFailure, EngineChild, FailureReason, ask_tensor_types
+from sizing.architectures import TensorInfo
+from sizing.errors import EngineError
+from sizing.memory import WeightBytes
+from sizing.quants import GGML_TYPES, QUANTS, Quant
+from sizing.specs import ModelSpec
+from sizing.tensors import digest_tensors, list_tensors
+
+INPUT_TENSORS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
+"""Tensors llama.cpp keeps with the input, on the host (llama-arch.cpp, LLM_TENSOR_LAYER_INPUT)."""
+
+OUTPUT_TENSORS = ("output", "output_norm", "output_res_score", "altup_proj", "altup_unembd_proj", "cls")
+"""First parts of names that llama.cpp keeps with the output (llama-arch.cpp, LLM_TENSOR_LAYER_OUTPUT)."""
+
+LFM2_OUTPUT_NORM = "token_embd_norm.weight"
+"""LFM2's final norm goes by another norm's name (llama-arch.cpp, LLM_TENSOR_OUTPUT_NORM_LFM2)."""
+
+_LAYER = re.compile(r"blk\.(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """One model weighed: a WeightBytes per quantization, or the reason why llama.cpp gave none.
+
+    `digest` identifies the tensor table that was weighed, so that a stale row shows.
+    """
+
+    model_id: str
+    digest: str
+    weights: tuple[WeightBytes, ...] = ()
+    gap: str | None = None
+
+
+def count_tensor_bytes(tensor: TensorInfo, type_name: str) -> int:
+    """Bytes of one tensor stored in a GGML type (ggml_row_size times rows, ggml.c).
+
+    Raises BadInputError when a row is not whole blocks, KeyError for a type `sizing.quants` does not list.
+    """
+    row, rows = tensor.shape[0], tensor.n_elements // tensor.shape[0]
+    return GGML_TYPES[type_name].row_bytes(row) * rows
+
+
+def group_weight_bytes(
+    quant: str, tensors: Sequence[TensorInfo], types: Mapping[str, str], n_layers: int, architecture: str
+) -> WeightBytes:
+    """Add tensors up by where llama.cpp places them: input, output, and each repeating layer.
+
+    A tensor without a layer number that all layers use (rope factors) counts with the first layer. The sum over all
+    groups is what the file holds, and what `llama_model_size` answers.
+    """
+    input_bytes = output_bytes = embedding_bytes = 0
+    layer_bytes, expert_bytes = [0] * n_layers, [0] * n_layers
+    for tensor in tensors:
+        n_bytes = count_tensor_bytes(tensor, types[tensor.name])
+        layer = _LAYER.match(tensor.name)
+        if layer is not None:
+            layer_bytes[int(layer[1])] += n_bytes
+            if "_exps." in tensor.name:
+                expert_bytes[int(layer[1])] += n_bytes
+        elif tensor.name in INPUT_TENSORS:
+            input_bytes += n_bytes
+            embedding_bytes += n_bytes if tensor.name == "token_embd.weight" else 0
+        elif is_output_tensor(tensor.name, architecture):
+            output_bytes += n_bytes
+        else:
+            layer_bytes[0] += n_bytes
+    return WeightBytes(
+        quant, input_bytes, output_bytes, tuple(layer_bytes), tuple(expert_bytes), token_embedding_bytes=embedding_bytes
+    )
+
+
+def is_output_tensor(name: str, architecture: str) -> bool:
+    """Whether llama.cpp keeps this tensor with the output head."""
+    if name == LFM2_OUTPUT_NORM:
+        return architecture.startswith("lfm2")
+    return name.split(".", 1)[0] in OUTPUT_TENSORS or name.startswith("output_hc_")
+
+
+def list_recipes(spec: ModelSpec, quants: Iterable[Quant] = tuple(QUANTS.values())) -> tuple[Quant, ...]:
+    """The quantizations a model comes in: all, less MXFP4 where there are no experts."""
+    return tuple(q for q in quants if q.family != "mxfp" or spec.is_moe)
+
+
+def weigh_model(spec: ModelSpec, engine: EngineChild, quants: Sequence[Quant] | None = None) -> Weighing:
+    """One model in every quantization (or in `quants`), or why it could not be weighed.
+
+    Raises EngineError when llama.cpp itself is missing, for then no model can be weighed.
+    """
+    types = ask_tensor_types(spec, list_recipes(spec) if quants is None else quants, engine)
+    if isinstance(types, DryRunFailure):
+        if types.reason is FailureReason.MISSING_ENGINE:
+            raise EngineError(types.message)
+        return Weighing(spec.model_id, "", gap=types.message.removeprefix(f"{spec.model_id}: "))
+    tensors = list_tensors(spec)
+    weights = tuple(
+        group_weight_bytes(quant, tensors, by_name, spec.n_layers, spec.architecture)
+        for quant, by_name in types.items()
+    )
+    return Weighing(spec.model_id, digest_tensors(spec), weights)
+
+
+def weigh_models(
+    specs: Sequence[ModelSpec], report: Callable[[int, Weighing], None] = lambda done, weighing: None
+) -> tuple[Weighing, ...]:
+    """All models in all quantizations, in order; `report` hears of each as it is done.
+
+    Raises EngineError when llama.cpp is missing.
+    """
+    done = []
+    with EngineChild() as engine:
+        for spec in specs:
+            done.append(weigh_model(spec, engine))
+            report(len(done), done[-1])
+    return tuple(done)
+
+
+SOURCE_URL = "https://github.com/abetlen/llama-cpp-python/tree/v{version}"
+
+_COLUMNS = """
+    model_id VARCHAR, quant VARCHAR, input_bytes BIGINT, output_bytes BIGINT, token_embedding_bytes BIGINT,
+    layer_bytes BIGINT[], layer_expert_bytes BIGINT[], tensor_bytes BIGINT, tensor_digest VARCHAR,
+    llama_cpp_version VARCHAR, source_url VARCHAR, as_of VARCHAR, gap VARCHAR
+"""
+
+
+def write_weights(path: Path, weighings: Sequence[Weighing], version: str, as_of: str) -> int:
+    """Write weighings to a parquet file; returns its number of rows.
+
+    Models that are in the file already and were not weighed now keep their rows. A model that could not be weighed
+    has one row, with `gap` and no bytes.
+    """
+    import duckdb
+
+    url = SOURCE_URL.format(version=version)
+    rows: list[tuple[object, ...]] = []
+    for weighing in weighings:
+        if weighing.gap is not None:
+            rows.append((weighing.model_id, *[None] * 8, version, url, as_of, weighing.gap))
+        for w in weighing.weights:
+            sizes = (w.input_bytes, w.output_bytes, w.token_embedding_bytes, list(w.layer_bytes))
+            experts = (list(w.layer_expert_bytes), w.tensor_bytes, weighing.digest)
+            rows.append((weighing.model_id, w.quant, *sizes, *experts, version, url, as_of, None))
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE weights ({_COLUMNS})")
+        if path.exists():
+            weighed = [w.model_id for w in weighings]
+            connection.execute(
+                "INSERT INTO weights BY NAME SELECT * FROM read_parquet(?) WHERE NOT list_contains(?, model_id)",
+                [str(path), weighed],
+            )
+        connection.executemany(f"INSERT INTO weights VALUES ({', '.join('?' * 13)})", rows)
+        order = ", ".join(f"'{name}'" for name in QUANTS)
+        name = str(path).replace("'", "''")
+        connection.execute(
+            "COPY (SELECT * FROM weights "
+            f"ORDER BY model_id, list_position([{order}], quant)) TO '{name}' (FORMAT parquet, COMPRESSION zstd)"
+        )
+        counted = connection.execute("SELECT count(*) FROM weights").fetchall()
+    return int(counted[0][0])
