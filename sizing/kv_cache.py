@@ -25,10 +25,11 @@ STATE_BYTES = 4
 CHUNK_TOKENS = 8192
 """Llama 4's attention chunk, fixed in llama.cpp (src/models/llama4.cpp)."""
 
-WINDOWED = frozenset(
-    "afmoe cohere2 cohere2moe deepseek4 dots3note exaone-moe exaone4 gemma2 gemma3 gemma3n gemma4 gpt-oss granite-swa"
-    " laguna lfm2 lfm2moe llama4 maple mellum mimo2 muse-glimmer olmo2 plamo3 smallthinker step35".split()
-)
+_WINDOWED = """
+    afmoe cohere2 cohere2moe deepseek4 dots3note exaone-moe exaone4 gemma2 gemma3 gemma3n gemma4 gpt-oss granite-swa
+    laguna lfm2 lfm2moe llama4 maple mellum mimo2 muse-glimmer olmo2 plamo3 smallthinker step35
+"""
+WINDOWED = frozenset(_WINDOWED.split())
 """Architectures whose windows llama.cpp honours (src/models, `swa_type`); all others cache the whole context."""
 
 DSV4_RATIO_INDEXED, DSV4_RATIO_PLAIN = 4, 128
@@ -96,8 +97,10 @@ def estimate_kv_cache_bytes(table: LayerTable, workload: Workload) -> KvCacheByt
         _row_bytes(workload.type_k, table.rows["k_width"]) + _row_bytes(workload.type_v, v_width)
     ) + _indexer_bytes(table, workload, cells)
     per_layer += _compressed_bytes(table, workload, cells)
-    state = STATE_BYTES * cells.n_seqs * (
-        table.rows["conv_elements"] + table.rows["state_elements"] + _compressor_state_elements(table)
+    state = (
+        STATE_BYTES
+        * cells.n_seqs
+        * (table.rows["conv_elements"] + table.rows["state_elements"] + _compressor_state_elements(table))
     )
     count = table.rows["count"]
     return KvCacheBytes(
@@ -140,8 +143,8 @@ def _v_width(table: LayerTable, workload: Workload) -> Ints:
     width = np.where(table.has_architecture(frozenset({"deepseek4"}))[table.rows["model"]], 0, table.rows["v_width"])
     if workload.flash_attention:
         return width
-    widest = table.max_rows(width)[table.rows["model"]]
-    return widest * table.rows["has_slot"] * (table.rows["kv_lora_rank"] == 0)
+    padded: Ints = table.max_rows(width)[table.rows["model"]] * table.rows["has_slot"]
+    return np.where(table.rows["kv_lora_rank"] == 0, padded, 0)
 
 
 def _row_bytes(kind: GgmlType, width: Ints) -> Ints:
@@ -167,7 +170,8 @@ def _indexer_bytes(table: LayerTable, workload: Workload, cells: Cells) -> Ints:
 def _compressed_bytes(table: LayerTable, workload: Workload, cells: Cells) -> Ints:
     """DeepSeek-V4's compressed keys: the context over the layer's ratio, and the indexer's at the finer ratio."""
     ratio = table.rows["compress_ratio"]
-    n_cells = -(-(-(-cells.n_ctx_seq // np.maximum(ratio, 1))) // CELL_PAD) * CELL_PAD * cells.n_seqs
+    compressed = (cells.n_ctx_seq + ratio - 1) // np.maximum(ratio, 1)
+    n_cells = (compressed + CELL_PAD - 1) // CELL_PAD * CELL_PAD * cells.n_seqs
     width = _row_bytes(workload.type_k, table.rows["k_width"])
     indexed = np.where(ratio == DSV4_RATIO_INDEXED, _row_bytes(workload.type_k, table.rows["indexer_dim"]), 0)
     return np.where(ratio > 0, n_cells * (width + indexed), 0)

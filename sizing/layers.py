@@ -28,8 +28,12 @@ MODEL_EXTRAS = {
     "output_lora_rank": ("attention.output_lora_rank", 0),
     "indexer_pool": ("attention.indexer.kpool", 0),
     "n_expert_groups": ("expert_group_count", 0),
-    "moe_latent_dim": ("moe_latent_size", 0),
-    "q_lora_rank_extra": ("attention.q_lora_rank", 0),
+    "n_groups_used": ("expert_group_used_count", 0),
+    "moe_latent_dim": ("expert_latent_length", 0),
+    "q_lora_rank": ("attention.q_lora_rank", 0),
+    "n_output_groups": ("attention.output_group_count", 0),
+    "n_deepstack": ("n_deepstack_layers", 0),
+    "residual_block": ("attn_res.block_size", 0),
 }
 """Columns per model that come from a spec's extras: column, (GGUF key, value where absent)."""
 
@@ -139,6 +143,7 @@ def _row(spec: ModelSpec, g: LayerGroup, ratio: int) -> dict[str, int]:
     is_hybrid = any(other.recurrent is not None for other in spec.groups)
     return {
         "count": g.count,
+        "qk_norm": int(spec.architecture == "command-r" and spec.n_layers >= 64),
         "kind": KIND_NUMBER[a.kind] if a else 0,
         "n_heads": a.n_heads if a else 0,
         "n_kv_heads": a.n_kv_heads if a else 0,

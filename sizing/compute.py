@@ -1,0 +1,217 @@
+"""Compute and output buffers of llama.cpp on one device, for one model or a whole catalog.
+
+The compute buffer is what the graph of one physical batch needs for its intermediate results. The graphs are in
+`sizing.graphs`, the allocator that decides the size in `sizing.replay`; here models that share an architecture and an
+order of layers are put in one batch, and long runs of equal layers are cut short, since the buffer's size settles
+after a few.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from sizing.errors import UnsupportedError
+from sizing.graphs import PROGRAMS
+from sizing.graphs.dense import SMOLLM3_ROPE_STEP
+from sizing.graphs.frame import Frame, Layer, Reserve
+from sizing.kv_cache import WINDOWED, Cells, count_stream_cells
+from sizing.layers import Ints, LayerTable
+from sizing.replay import Graph, replay_bytes
+from sizing.workload import Workload
+
+FLOAT_BYTES = 4
+LONGEST_PERIOD = 12
+"""Longest pattern of layers looked for when runs are cut short."""
+
+KEPT_REPEATS = 3
+"""Repeats of a pattern that stay; one more where the parity of their number asks for it."""
+
+KIND_COLUMNS = (
+    "kind",
+    "recurrent",
+    "n_active_experts",
+    "compress_ratio",
+    "shares_kv",
+)
+"""Columns that decide what a layer does, not how large it is: equal for all models of a batch."""
+
+MULTI_AXIS = frozenset({"qwen2vl", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe"})
+"""Architectures with four position values per token (llama-hparams.cpp, `n_pos_per_embd`)."""
+
+
+def estimate_compute_bytes(table: LayerTable, workload: Workload) -> Ints:
+    """Compute buffer of every model of the table under one workload, in bytes, everything on the CPU.
+
+    Raises UnsupportedError for an architecture whose graph is not described; see `can_estimate_compute`.
+    """
+    sizes = np.zeros(table.n_models, dtype=np.int64)
+    cells = count_stream_cells(table, workload)
+    windowed = (table.rows["window_tokens"] > 0) & table.has_architecture(WINDOWED)[table.rows["model"]]
+    batches: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for model in range(table.n_models):
+        batches[_batch_key(table, workload, windowed, model)].append(model)
+    for key, members in batches.items():
+        sizes[members] = _batch_bytes(table, workload, cells, windowed, np.array(members), key)
+    return sizes
+
+
+def can_estimate_compute(architecture: str) -> bool:
+    """Whether the compute graph of an architecture is described."""
+    return architecture in PROGRAMS
+
+
+def estimate_output_bytes(table: LayerTable, workload: Workload) -> Ints:
+    """Output buffer: one row of logits per slot (llama-context.cpp, `output_reserve`), in bytes."""
+    return FLOAT_BYTES * workload.n_parallel * table.models["vocab_size"]
+
+
+def cut_runs(rows: Sequence[int]) -> list[int]:
+    """Positions of the layers that stay when repeats of a pattern are cut to a few; the last one always stays."""
+    kept: list[int] = []
+    i = 0
+    while i < len(rows):
+        period, repeats = _find_run(rows, i)
+        if repeats > KEPT_REPEATS + 1:
+            stay = KEPT_REPEATS + (repeats - KEPT_REPEATS) % 2
+            # the run's first repeats but for the last, which keeps its true place
+            kept += range(i, i + (stay - 1) * period)
+            kept += range(i + (repeats - 1) * period, i + repeats * period)
+            i += repeats * period
+        else:
+            kept.append(i)
+            i += 1
+    return kept
+
+
+def _find_run(rows: Sequence[int], start: int) -> tuple[int, int]:
+    """The shortest pattern that repeats from `start` often enough to be cut, and how often."""
+    for period in range(1, LONGEST_PERIOD + 1):
+        pattern = rows[start : start + period]
+        repeats = 1
+        while rows[start + repeats * period : start + (repeats + 1) * period] == pattern:
+            repeats += 1
+        if repeats > KEPT_REPEATS + 1:
+            return period, repeats
+    return 1, 1
+
+
+def _batch_key(table: LayerTable, workload: Workload, windowed: np.ndarray, model: int) -> tuple[object, ...]:
+    """What models must share to be played together: architecture, order and kinds of layers, rotations."""
+    architecture = table.architectures[model]
+    if architecture not in PROGRAMS:
+        raise UnsupportedError(
+            f"{table.model_ids[model]}: the compute graph of architecture {architecture!r} is not described"
+        )
+    first = int(table.first_row[model])
+    rows = table.layer_rows[table.first_layer[model] : table.first_layer[model + 1]] - first
+    order = rows.tolist()
+    kept = cut_runs(_mark_roles(architecture, order, table, model))
+    kinds = tuple(
+        tuple(int(table.rows[c][first + r]) for c in KIND_COLUMNS)
+        + tuple(bool(table.rows[c][first + r]) for c in ("n_experts", "window_tokens", "n_kv_heads", "indexer_dim"))
+        for r in sorted(set(order))
+    )
+    return (
+        architecture,
+        tuple((i, order[i]) for i in kept),
+        kinds,
+        tuple(sorted(_rotations(table, workload, windowed, model).items())),
+        tuple((name, int(column[model])) for name, column in table.models.items() if name in SHAPING_EXTRAS),
+    )
+
+
+SHAPING_EXTRAS = ("n_altup", "hyper_connections", "indexer_pool", "n_expert_groups", "n_deepstack")
+
+
+def _mark_roles(architecture: str, order: list[int], table: LayerTable, model: int) -> list[int]:
+    """The rows of the layers, told apart further where a layer's place decides what it does."""
+    n_rows = int(table.first_row[model + 1] - table.first_row[model])
+    roles = [0] * len(order)
+    if architecture == "smollm3":
+        roles = [int((i + 1) % SMOLLM3_ROPE_STEP == 0) for i in range(len(order))]
+    n_deepstack = int(table.models["n_deepstack"][model])
+    roles = [1 if i < n_deepstack else role for i, role in enumerate(roles)]
+    return [row + n_rows * role for row, role in zip(order, roles, strict=True)]
+
+
+def _rotations(table: LayerTable, workload: Workload, windowed: np.ndarray, model: int) -> dict[str, int]:
+    """Widths of the rotations before quantized caches (llama-kv-cache.cpp, `attn_rot_k`, `build_input_k_rot`)."""
+    rows = slice(int(table.first_row[model]), int(table.first_row[model + 1]))
+    in_cache = (table.rows["has_slot"][rows] > 0) & (table.rows["kind"][rows] > 0)
+    is_latent = bool((table.rows["kv_lora_rank"][rows] > 0).any())
+    first = int(table.layer_rows[table.first_layer[model]])
+    out = {}
+    for side, column, kind in (("k", "head_dim", workload.type_k), ("v", "head_dim_v", workload.type_v)):
+        for name, chosen in (("", ~windowed[rows]), ("_window", windowed[rows])):
+            dims = set(table.rows[column][rows][in_cache & chosen].tolist())
+            uniform = len(dims) == 1 and kind.block_elements > 1 and not is_latent
+            width = dims.pop() if uniform else 0
+            ok = width and table.rows[column][first] % 64 == 0
+            out[side + name] = (_widest_rotation(width) if side == "k" else 64) if ok else 0
+    return out
+
+
+def _widest_rotation(width: int) -> int:
+    side = 64
+    while width % (2 * side) == 0:
+        side *= 2
+    return side
+
+
+def _batch_bytes(
+    table: LayerTable,
+    workload: Workload,
+    cells: Ints,
+    windowed: np.ndarray,
+    members: Ints,
+    key: tuple[object, ...],
+) -> Ints:
+    """Compute buffers of models that share a graph."""
+    architecture = table.architectures[int(members[0])]
+    reserve = find_reserve(workload)
+    graph = Graph(len(members))
+    firsts = table.first_row[members]
+    frame = Frame(
+        graph=graph,
+        reserve=reserve,
+        hidden=table.models["hidden_dim"][members],
+        vocab=table.models["vocab_size"][members],
+        widest_v=table.max_rows(table.rows["v_width"])[members],
+        models={name: column[members] for name, column in table.models.items()},
+        rotation=_rotations(table, workload, windowed, int(members[0])),
+        separate_windows=bool(windowed[int(firsts[0]) : int(table.first_row[members[0] + 1])].any()),
+        n_positions=4 if architecture in MULTI_AXIS else 1,
+    )
+    kept: tuple[tuple[int, int], ...] = key[1]  # type: ignore[assignment]
+    program = PROGRAMS[architecture]
+    x = program.start(frame)
+    for place, (index, row) in enumerate(kept):
+        at = firsts + row
+        layer = Layer(
+            columns={name: column[at] for name, column in table.rows.items()},
+            index=index,
+            is_last=place == len(kept) - 1,
+            n_kv_tokens=cells[at],
+            is_windowed=bool(windowed[at[0]]),
+        )
+        x = program.step(frame, layer, x)
+    program.head(frame, x)
+    return replay_bytes(graph)
+
+
+def find_reserve(workload: Workload) -> Reserve:
+    """The batch llama.cpp reserves its graph for (llama-context.cpp, `sched_reserve`, `graph_reserve`)."""
+    cells = Cells.from_workload(workload)
+    n_outputs = min(cells.n_ctx, cells.n_ubatch)
+    n_tokens = -(-n_outputs // cells.n_seqs) * cells.n_seqs
+    return Reserve(
+        n_tokens=n_tokens,
+        n_outputs=min(n_outputs, min(workload.n_ctx_tokens, workload.n_batch)),
+        n_seqs=cells.n_seqs,
+        n_streams=cells.n_streams,
+        n_kv_tokens=cells.n_ctx_seq,
+        flash_attention=workload.flash_attention,
+    )

@@ -1,0 +1,9 @@
+"""Compute graphs by architecture, for the compute buffer's size."""
+
+from __future__ import annotations
+
+from sizing.graphs import dense
+from sizing.graphs.frame import Program
+
+PROGRAMS: dict[str, Program] = {**dense.PROGRAMS}
+"""The graph of each architecture, by GGUF name."""

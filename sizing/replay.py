@@ -1,0 +1,186 @@
+"""How much memory a compute graph needs: llama.cpp's graph allocator, replayed for many models at once.
+
+llama.cpp reserves one buffer for all intermediate results and lets tensors reuse each other's place. The buffer's size
+follows from the order of the operations and from three rules (ggml/src/ggml-alloc.c, as vendored by llama-cpp-python
+0.3.36, https://github.com/abetlen/llama-cpp-python/tree/v0.3.36/vendor): a tensor is freed after its last use, some
+operations write over their operand, and a new tensor takes the smallest gap it fits in, else the end. `Graph` records
+operations with their sizes as numpy columns (one value per model), `replay_bytes` plays them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+ALIGNMENT = 32
+"""Bytes every tensor of the CPU buffer starts on (ggml/src/ggml-impl.h, TENSOR_ALIGNMENT)."""
+
+_FAR = np.int64(2**62)
+_NO_GAP = np.iinfo(np.int64).max
+
+
+@dataclass(slots=True, eq=False)
+class Tensor:
+    """A recorded result. `n_bytes` has one value per model; a view shows them without holding them.
+
+    `reuse` are the operands this operation may write over. `is_kept` marks results handed back to the caller.
+    """
+
+    n_bytes: Ints
+    operands: tuple[Tensor, ...] = ()
+    reuse: tuple[Tensor, ...] = ()
+    root: Tensor | None = None
+    is_view: bool = False
+    is_leaf: bool = False
+    is_kept: bool = False
+    seen: bool = False
+    n_uses: int = 0
+    n_views: int = 0
+    slot: int = -1
+
+
+@dataclass(slots=True)
+class Graph:
+    """Operations in the order llama.cpp runs them: operands first, left to right, when a result is asked for.
+
+    `n_models` is the length of every size column. Model weights and caches are outside the graph and not recorded.
+    """
+
+    n_models: int
+    nodes: list[Tensor] = field(default_factory=list)
+    leaves: list[Tensor] = field(default_factory=list)
+
+    def input(self, n_bytes: Ints | int) -> Tensor:
+        """A tensor that is filled before the graph runs."""
+        return Tensor(self._sized(n_bytes), is_leaf=True)
+
+    def op(self, n_bytes: Ints | int, *operands: Tensor) -> Tensor:
+        """A result in a place of its own."""
+        return Tensor(self._sized(n_bytes), operands)
+
+    def like(self, first: Tensor, *more: Tensor, also_over: Tensor | None = None) -> Tensor:
+        """A result as large as its first operand, written over it where that dies here; else over `also_over`."""
+        return Tensor(first.n_bytes, (first, *more), (first,) if also_over is None else (first, also_over))
+
+    def view(self, of: Tensor, n_bytes: Ints | int | None = None) -> Tensor:
+        """Another look at a tensor, or at the part of it that holds `n_bytes`."""
+        shown = of.n_bytes if n_bytes is None else self._sized(n_bytes)
+        return Tensor(shown, (of,), root=of.root or of, is_view=True)
+
+    def write(self, into: Tensor, *values: Tensor) -> Tensor:
+        """Values written into a tensor of the graph: a view of it."""
+        return Tensor(into.n_bytes, (*values, into), root=into.root or into, is_view=True)
+
+    def store(self, *values: Tensor) -> Tensor:
+        """Values written to memory outside the graph (a cache, a recurrent state)."""
+        return Tensor(np.zeros(self.n_models, dtype=np.int64), values, is_view=True)
+
+    def ask(self, *results: Tensor) -> None:
+        """Append the operations that `results` need and that are not there yet."""
+        for result in results:
+            self._visit(result)
+
+    def _visit(self, tensor: Tensor) -> None:
+        if tensor.seen:
+            return
+        tensor.seen = True
+        for operand in tensor.operands:
+            self._visit(operand)
+        (self.leaves if tensor.is_leaf else self.nodes).append(tensor)
+
+    def _sized(self, n_bytes: Ints | int) -> Ints:
+        whole = np.broadcast_to(np.asarray(n_bytes, dtype=np.int64), (self.n_models,))
+        return (whole + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
+
+
+class _Arena:
+    """Places of live tensors, for all models at once: the smallest gap that fits, else the end."""
+
+    def __init__(self, n_models: int) -> None:
+        self.starts = np.full((n_models, 16), _FAR, dtype=np.int64)
+        self.ends = np.full((n_models, 16), _FAR, dtype=np.int64)
+        self.free = list(range(15, -1, -1))
+        self.top = np.zeros(n_models, dtype=np.int64)
+
+    def take(self, n_bytes: Ints) -> int:
+        """Place a tensor; returns its slot. Among gaps of one size the last is taken, as the allocator does."""
+        slot = self._slot()
+        starts = np.sort(self.starts, axis=1)
+        ends = np.sort(self.ends, axis=1)
+        befores = np.empty_like(ends)
+        befores[:, 0] = 0
+        befores[:, 1:] = ends[:, :-1]
+        gaps = starts - befores
+        gaps[gaps < n_bytes[:, None]] = _NO_GAP
+        last = gaps.shape[1] - 1 - np.argmin(gaps[:, ::-1], axis=1)
+        start = np.take_along_axis(befores, last[:, None], axis=1)[:, 0]
+        self.starts[:, slot] = start
+        end = start + n_bytes
+        self.ends[:, slot] = end
+        np.maximum(self.top, end, out=self.top)
+        return slot
+
+    def give_back(self, slot: int) -> None:
+        """Free a tensor's place."""
+        self.starts[:, slot] = _FAR
+        self.ends[:, slot] = _FAR
+        self.free.append(slot)
+
+    def _slot(self) -> int:
+        if not self.free:
+            n_models, n_slots = self.starts.shape
+            more = np.full((n_models, n_slots), _FAR, dtype=np.int64)
+            self.starts = np.concatenate((self.starts, more), axis=1)
+            self.ends = np.concatenate((self.ends, more), axis=1)
+            self.free = list(range(2 * n_slots - 1, n_slots - 1, -1))
+        return self.free.pop()
+
+
+def replay_bytes(graph: Graph) -> Ints:
+    """Bytes of the buffer that holds the graph's intermediate results, one value per model."""
+    arena = _Arena(graph.n_models)
+    for leaf in graph.leaves:
+        leaf.slot = arena.take(leaf.n_bytes)
+    for node in graph.nodes:
+        if node.root is not None:
+            node.root.n_views += 1
+        for operand in node.operands:
+            operand.n_uses += 1
+    for node in graph.nodes:
+        if not node.is_view:
+            node.slot = _inherit(node)
+            if node.slot < 0:
+                node.slot = arena.take(node.n_bytes)
+        for operand in node.operands:
+            _release(operand, arena)
+    return arena.top
+
+
+def _inherit(node: Tensor) -> int:
+    """The place of the first operand that may be written over and has no other use; -1 where there is none."""
+    for operand in node.reuse:
+        if operand.slot >= 0 and operand.n_uses == 1 and operand.n_views == 0 and not operand.is_kept:
+            slot, operand.slot = operand.slot, -1
+            return slot
+    return -1
+
+
+def _release(operand: Tensor, arena: _Arena) -> None:
+    """Count one use less, and free what nobody will look at again."""
+    operand.n_uses -= 1
+    if operand.n_uses or operand.n_views:
+        return
+    if operand.is_view:
+        if operand.root is None:
+            return
+        operand.root.n_views -= 1
+        operand = operand.root
+        if operand.n_uses or operand.n_views:
+            return
+    if operand.slot >= 0 and not operand.is_kept:
+        arena.give_back(operand.slot)
+        operand.slot = -1
