@@ -14,7 +14,7 @@ from catalog.models import DATA_DIR, ModelCard, load_families
 from evals.dry_run import DryRun, DryRunFailure, ask_dry_run
 from evals.weigh import Weighing, weigh_models, write_weights
 from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
-from sizing.errors import EngineError, UnknownNameError
+from sizing.errors import BadInputError, EngineError, UnknownNameError
 from sizing.quants import KV_TYPES, find_quant
 from sizing.units import format_bytes
 from sizing.workload import Workload
@@ -65,12 +65,14 @@ def find_llama_cpp_version() -> str:
     try:
         return version("llama-cpp-python")
     except PackageNotFoundError:
-        raise EngineError("llama-cpp-python is not installed; run `make run` once, which builds it") from None
+        raise EngineError("llama-cpp-python is not installed; compile it with: make engine") from None
 
 
 def run_weigh(arguments: argparse.Namespace) -> int:
     """`weigh`: weigh models and write the parquet file; progress goes to stderr."""
     started = time.monotonic()
+    if not arguments.out.parent.is_dir():
+        raise BadInputError(f"--out wants a file in a folder that exists, got {str(arguments.out)!r}")
     cards = find_cards(load_families(), arguments.model)
     llama_cpp_version = find_llama_cpp_version()
 

@@ -176,7 +176,7 @@ class EngineChild:
         if "missing" in reply:
             return DryRunFailure(
                 FailureReason.MISSING_ENGINE,
-                f"llama.cpp cannot be loaded ({reply['missing']}); run `make setup` to build llama-cpp-python",
+                f"llama.cpp cannot be loaded ({reply['missing']}); compile it with: make engine",
             )
         if "refused" in reply:
             return describe_refusal(str(reply["refused"]))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from evals.dry_run import DryRunFailure, EngineChild, FailureReason, ask_tensor_types
 from sizing.architectures import TensorInfo
-from sizing.errors import EngineError
+from sizing.errors import DataFileError, EngineError
 from sizing.memory import WeightBytes
 from sizing.quants import GGML_TYPES, QUANTS, Quant
 from sizing.specs import ModelSpec
@@ -144,7 +144,8 @@ def write_weights(path: Path, weighings: Sequence[Weighing], version: str, as_of
     """Write weighings to a parquet file; returns its number of rows.
 
     Models that are in the file already and were not weighed now keep their rows. A model that could not be weighed
-    has one row, with `gap` and no bytes.
+    has one row, with `gap` and no bytes. The file is replaced at once when it is complete. Raises DataFileError when
+    the file there is not one of ours.
     """
     import duckdb
 
@@ -161,16 +162,22 @@ def write_weights(path: Path, weighings: Sequence[Weighing], version: str, as_of
         connection.execute(f"CREATE TABLE weights ({_COLUMNS})")
         if path.exists():
             weighed = [w.model_id for w in weighings]
-            connection.execute(
-                "INSERT INTO weights BY NAME SELECT * FROM read_parquet(?) WHERE NOT list_contains(?, model_id)",
-                [str(path), weighed],
-            )
+            try:
+                connection.execute(
+                    "INSERT INTO weights BY NAME SELECT * FROM read_parquet(?) WHERE NOT list_contains(?, model_id)",
+                    [str(path), weighed],
+                )
+            except duckdb.Error as error:
+                problem = f"not a weights file ({str(error).splitlines()[0]}); remove it and weigh all models again"
+                raise DataFileError(str(path), 1, problem) from error
         connection.executemany(f"INSERT INTO weights VALUES ({', '.join('?' * 13)})", rows)
         order = ", ".join(f"'{name}'" for name in QUANTS)
-        name = str(path).replace("'", "''")
+        partial = path.with_name(f"{path.name}.partial")
+        name = str(partial).replace("'", "''")
         connection.execute(
             "COPY (SELECT * FROM weights "
             f"ORDER BY model_id, list_position([{order}], quant)) TO '{name}' (FORMAT parquet, COMPRESSION zstd)"
         )
         counted = connection.execute("SELECT count(*) FROM weights").fetchall()
+    partial.replace(path)
     return int(counted[0][0])
