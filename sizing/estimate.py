@@ -1,0 +1,235 @@
+"""One question, one answer: a model in a quantization under a workload on a machine.
+
+The same columns serve one model and the whole catalog: `estimate_table` places and times every row of a
+`WeightTable`; `estimate` is that table with one row, told in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sizing.compute import estimate_compute_bytes, estimate_output_bytes, find_reserve
+from sizing.errors import BadInputError
+from sizing.fit import Fit, Verdict, explain_fit
+from sizing.hardware import DeviceKind, Machine
+from sizing.kv_cache import count_stream_cells, estimate_kv_cache_bytes
+from sizing.layers import LayerTable
+from sizing.memory import DeviceUse, MemoryEstimate, Parts, WeightBytes
+from sizing.placement import (
+    ACCELERATOR_OVERHEAD_BYTES,
+    HOST_OVERHEAD_BYTES,
+    ModelBytes,
+    Offload,
+    Placement,
+    place,
+)
+from sizing.specs import ModelSpec
+from sizing.throughput import SpeedColumns, SpeedEstimate, estimate_speed
+from sizing.units import format_bytes, format_tokens
+from sizing.weights import Ints, Spans, WeightTable
+from sizing.workload import Workload
+
+ENGINE = "llama.cpp"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Memory, speed (None for what cannot run or cannot be timed) and fit of one configuration.
+
+    `n_gpu_layers` counts the output as one layer; `n_cpu_moe` is the number of layers whose routed experts stay on
+    the host.
+    """
+
+    memory: MemoryEstimate
+    speed: SpeedEstimate | None
+    fit: Fit
+    n_gpu_layers: int
+    n_cpu_moe: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableEstimate:
+    """The answer for every row of a weight table."""
+
+    placement: Placement
+    speed: SpeedColumns
+
+
+def check_context(spec: ModelSpec, workload: Workload) -> None:
+    """Raises BadInputError when each slot is asked to hold more than the model was trained for."""
+    if workload.context_tokens > spec.context_tokens:
+        raise BadInputError(
+            f"{spec.name} was trained for at most {format_tokens(spec.context_tokens)} tokens of context, "
+            f"{format_tokens(workload.context_tokens)} were asked for; ask for less or choose another model"
+        )
+
+
+def estimate_model_bytes(layers: LayerTable, workload: Workload, projector_bytes: Ints | None = None) -> ModelBytes:
+    """Everything a workload costs each model of `layers` besides its weights, in bytes.
+
+    `projector_bytes` is a column over models, None for none.
+    """
+    cache = estimate_kv_cache_bytes(layers, workload)
+    compute = estimate_compute_bytes(layers, workload)
+    n_tokens = min(workload.n_ubatch, workload.n_ctx_tokens)
+    return ModelBytes(
+        kv=_spans(layers, cache.row_kv_cache_bytes),
+        recurrent=_spans(layers, cache.row_recurrent_state_bytes),
+        compute=compute,
+        compute_inner=estimate_compute_bytes(_without_vocabulary(layers), workload),
+        inputs=n_tokens * layers.models["hidden_dim"] * 4,
+        masks=estimate_mask_bytes(layers, workload),
+        output=estimate_output_bytes(layers, workload),
+        extra=projector_bytes if projector_bytes is not None else np.zeros_like(compute),
+    )
+
+
+def _without_vocabulary(layers: LayerTable) -> LayerTable:
+    """The same models with next to no logits to compute: what a device without the output head reserves."""
+    return replace(layers, models={**layers.models, "vocab_size": np.ones_like(layers.models["vocab_size"])})
+
+
+def estimate_mask_bytes(layers: LayerTable, workload: Workload) -> Ints:
+    """Attention masks of one physical batch per model, in bytes: one over the whole cache, one over the windows.
+
+    A mask holds a value for each token of the batch and each cell of its stream (llama-graph.cpp,
+    `build_attn_inp_kv`), f16 with flash attention and f32 without.
+    """
+    reserve = find_reserve(workload)
+    cells = count_stream_cells(layers, workload) * (layers.rows["k_width"] > 0)
+    longest = layers.max_rows(cells)
+    short = layers.max_rows(np.where(cells < longest[layers.rows["model"]], cells, 0))
+    return reserve.n_tokens * (longest + short) * reserve.mask_bytes
+
+
+def _spans(layers: LayerTable, row_bytes: Ints) -> Spans:
+    return Spans.from_flat(row_bytes[layers.layer_rows], layers.first_layer[:-1])
+
+
+def estimate_table(
+    table: WeightTable,
+    layers: LayerTable,
+    n_active_params: Ints,
+    workload: Workload,
+    machine: Machine,
+    offload: Offload | None = None,
+    projector_bytes: Ints | None = None,
+) -> TableEstimate:
+    """Place and time every row; `layers`, `n_active_params` and `projector_bytes` are columns over models."""
+    models = estimate_model_bytes(layers, workload, projector_bytes)
+    share = 1.0 - (1.0 - table.active_expert_share) ** workload.n_parallel
+    busy = replace(table, active_expert_share=share)
+    placement = place(busy, models, machine, offload)
+    return TableEstimate(placement, estimate_speed(busy, placement, n_active_params[table.model_row].astype(float)))
+
+
+def estimate(
+    spec: ModelSpec,
+    weights: WeightBytes,
+    workload: Workload,
+    machine: Machine,
+    offload: Offload | None = None,
+) -> Estimate:
+    """The full answer for one model in one quantization.
+
+    Raises BadInputError for a context above the model's maximum. "Does not fit" is a verdict, not an error.
+    """
+    check_context(spec, workload)
+    result = estimate_table(
+        WeightTable.from_models([(spec, [weights])]),
+        LayerTable.from_specs([spec]),
+        np.array([spec.n_active_params], dtype=np.int64),
+        workload,
+        machine,
+        offload,
+    )
+    return describe(result, 0, spec, weights.quant, workload, machine)
+
+
+def describe(
+    result: TableEstimate, row: int, spec: ModelSpec, quant: str, workload: Workload, machine: Machine
+) -> Estimate:
+    """One row of a table's answer as the values a page or a command line shows."""
+    p = result.placement
+    fit = explain_fit(p, row)
+    memory = MemoryEstimate(
+        model_id=spec.model_id,
+        quant=quant,
+        engine=ENGINE,
+        devices=tuple(
+            DeviceUse(
+                name=device.name,
+                memory_bytes=device.memory_bytes,
+                usable_bytes=device.usable_bytes,
+                parts=Parts(
+                    weight_bytes=int(p.weights[row, d]),
+                    kv_cache_bytes=int(p.kv[row, d]),
+                    recurrent_state_bytes=int(p.recurrent[row, d]),
+                    compute_bytes=int(p.compute[row, d]),
+                    output_bytes=int(p.output[row, d]),
+                    overhead_bytes=int(p.overhead[row, d]),
+                ),
+                n_layers=int(p.n_layers[row, d]),
+            )
+            for d, device in enumerate(p.devices)
+        ),
+        assumptions=list_assumptions(spec, workload, machine),
+    )
+    speed = result.speed.at(row, p, workload.context_tokens) if fit.runs else None
+    return Estimate(memory, speed, fit, int(p.n_gpu_layers[row]), int(p.n_cpu_moe[row]))
+
+
+def list_assumptions(spec: ModelSpec, workload: Workload, machine: Machine) -> tuple[str, ...]:
+    """What an estimate takes for granted, in words."""
+    slots = "1 slot" if workload.n_parallel == 1 else f"{workload.n_parallel} slots"
+    out = [
+        f"each of {slots} holds {format_tokens(workload.context_tokens)} tokens: "
+        f"-c {workload.n_ctx_tokens}, {'one shared pool' if workload.kv_unified else 'split per slot'}",
+        f"llama-server's defaults: flash attention {'on' if workload.flash_attention else 'off'}, "
+        f"n_ubatch {workload.n_ubatch}, sliding windows kept small (swa_full off)",
+        f"overhead: {format_bytes(HOST_OVERHEAD_BYTES)} for the server process"
+        + "".join(
+            f", {format_bytes(ACCELERATOR_OVERHEAD_BYTES[b])} for each {b} device's driver context"
+            for b in sorted({d.backend for d in machine.accelerators if d.kind is DeviceKind.GPU})
+            if b in ACCELERATOR_OVERHEAD_BYTES
+        )
+        + " (assumed)",
+        "speed: a bandwidth bound with measured efficiency ranges, cache half full in the middle; not measured here",
+    ]
+    if workload.n_parallel > 1:
+        out.append(f"speed is what each of {workload.n_parallel} users sees while all of them generate")
+    if spec.n_params_projector:
+        out.append("the vision or audio projector is a separate file and is not counted")
+    for device in (machine.host, *machine.accelerators):
+        out.extend(device.notes)
+    return tuple(out)
+
+
+def find_largest_context(
+    spec: ModelSpec,
+    weights: WeightBytes,
+    workload: Workload,
+    machine: Machine,
+    offload: Offload | None = None,
+    *,
+    accept: Sequence[Verdict] = (Verdict.FITS, Verdict.TIGHT, Verdict.OFFLOAD),
+) -> int | None:
+    """The largest context in tokens per slot whose verdict is in `accept`, in steps of 256; None when none is.
+
+    Never above the model's own maximum. Memory rises with context, so bisection finds it.
+    """
+    step = 256
+
+    def good(tokens: int) -> bool:
+        return estimate(spec, weights, replace(workload, context_tokens=tokens), machine, offload).fit.verdict in accept
+
+    if good(spec.context_tokens):
+        return spec.context_tokens
+    low, high = 0, spec.context_tokens // step
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if good(middle * step) else (low, middle - 1)
+    return low * step or None

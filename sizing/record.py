@@ -1,0 +1,110 @@
+"""Answers as JSON records: the stable shapes that the command lines print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sizing.estimate import Estimate
+from sizing.memory import Parts
+from sizing.recommend import Option, Recommendation
+from sizing.throughput import Interval, SpeedEstimate
+from sizing.workload import Workload
+
+
+def parts_record(parts: Parts) -> dict[str, int]:
+    """The parts in bytes, by name."""
+    return {
+        "weight_bytes": parts.weight_bytes,
+        "kv_cache_bytes": parts.kv_cache_bytes,
+        "recurrent_state_bytes": parts.recurrent_state_bytes,
+        "compute_bytes": parts.compute_bytes,
+        "output_bytes": parts.output_bytes,
+        "overhead_bytes": parts.overhead_bytes,
+    }
+
+
+def interval_record(interval: Interval | None) -> dict[str, float] | None:
+    """An interval with four significant figures, or None."""
+    if interval is None:
+        return None
+    return {name: float(f"{getattr(interval, name):.4g}") for name in ("low", "mid", "high")}
+
+
+def speed_record(speed: SpeedEstimate | None) -> dict[str, Any] | None:
+    """The speed of one stream, or None for what cannot run or is unknown."""
+    if speed is None:
+        return None
+    return {
+        "decode_tokens_per_s": interval_record(speed.decode_tokens_per_s),
+        "prefill_tokens_per_s": interval_record(speed.prefill_tokens_per_s),
+        "time_to_first_token_s": interval_record(speed.time_to_first_token_s),
+        "bound": speed.bound,
+    }
+
+
+def estimate_record(estimate: Estimate, workload: Workload) -> dict[str, Any]:
+    """One configuration as `python -m sizing estimate --json` prints it."""
+    memory = estimate.memory
+    return {
+        "model": memory.model_id,
+        "quant": memory.quant,
+        "engine": memory.engine,
+        "context_tokens": workload.context_tokens,
+        "n_parallel": workload.n_parallel,
+        "n_ctx_tokens": workload.n_ctx_tokens,
+        "parts": parts_record(memory.parts),
+        "total_bytes": memory.total_bytes,
+        "devices": [
+            {
+                "name": d.name,
+                "memory_bytes": d.memory_bytes,
+                "usable_bytes": d.usable_bytes,
+                **parts_record(d.parts),
+                "total_bytes": d.parts.total_bytes,
+                "headroom_bytes": d.headroom_bytes,
+                "n_layers": d.n_layers,
+            }
+            for d in memory.devices
+        ],
+        "n_gpu_layers": estimate.n_gpu_layers,
+        "n_cpu_moe": estimate.n_cpu_moe,
+        "verdict": str(estimate.fit.verdict),
+        "headroom_bytes": estimate.fit.headroom_bytes,
+        "reasons": list(estimate.fit.reasons),
+        "speed": speed_record(estimate.speed),
+        "assumptions": list(memory.assumptions),
+    }
+
+
+def option_record(option: Option, command: str) -> dict[str, Any]:
+    """One option of a recommendation."""
+    quality = option.candidate.quality
+    return {
+        "model": option.candidate.spec.model_id,
+        "name": option.name,
+        "quant": option.quant,
+        "verdict": str(option.verdict),
+        "total_bytes": option.estimate.memory.total_bytes,
+        "headroom_bytes": option.estimate.fit.headroom_bytes,
+        "license": option.candidate.license_name,
+        "quality": None
+        if quality is None
+        else {"score": quality.score, "low": quality.low, "high": quality.high, "n_scores": quality.n_scores},
+        "quant_loss_points": None if option.loss is None else option.loss.points,
+        "utility": option.utility,
+        "speed": speed_record(option.estimate.speed),
+        "reasons": list(option.reasons),
+        "command": command,
+    }
+
+
+def recommendation_record(answer: Recommendation, commands: list[str], limit: int) -> dict[str, Any]:
+    """A recommendation as `python -m sizing recommend --json` prints it; `commands` go with the options in order."""
+    options = [option_record(o, c) for o, c in zip(answer.options[:limit], commands[:limit], strict=True)]
+    return {
+        "best": options[0] if answer.best is not None and options else None,
+        "options": options,
+        "ruled_out": [{"model": r.model_id, "kind": r.kind, "reason": r.text} for r in answer.ruled_out],
+        "what_would_change": list(answer.what_would_change),
+        "assumptions": list(answer.assumptions),
+    }
