@@ -66,7 +66,7 @@ BENCHMARKS: dict[str, BenchmarkUse] = {
         ("code",),
         _REPOSITORY,
     ),
-    **_uses("GSM8K; MATH; MATH-500; AIME 2024; AIME 2025; HMMT 2025; HiddenMath", ("math",), _MATH),
+    **_uses("GSM8K; MATH; MATH-500; AIME 2024; AIME 2025; AIME 2026; HMMT 2025; HiddenMath", ("math",), _MATH),
     **_uses("PolyMATH", ("math", "multilingual"), _LANGUAGES),
     **_uses("MGSM", ("math", "multilingual"), _LANGUAGES),
     **_uses(
@@ -80,7 +80,11 @@ BENCHMARKS: dict[str, BenchmarkUse] = {
         ("chat", "code", "math", "reasoning"),
         "one index over knowledge, reasoning, mathematics, code and tool use, run by one party on all models",
     ),
-    **_uses("C-Eval; CMMLU; MMMLU; MMLU-ProX; Global-MMLU-Lite; INCLUDE; WMT24++", ("multilingual",), _LANGUAGES),
+    **_uses(
+        "C-Eval; CMMLU; MMMLU; MMLU-ProX; Global-MMLU-Lite; INCLUDE; WMT24++; EuroEval European",
+        ("multilingual",),
+        _LANGUAGES,
+    ),
     **_uses(
         "MMMU; MMMU-Pro; MathVista; MathVision; ChartQA; DocVQA; InfoVQA; TextVQA; AI2D; OCRBench; MMBench; MMVet; "
         "MTVQA; VQAv2",
@@ -88,7 +92,10 @@ BENCHMARKS: dict[str, BenchmarkUse] = {
         _PICTURES,
     ),
     **_uses(
-        "RULER; LongBench v2; InfiniteBench; Needle in a haystack; FACTS Grounding; FRAMES; DROP", ("rag",), _GROUNDED
+        "Vectara factual consistency; RULER; LongBench v2; InfiniteBench; Needle in a haystack; FACTS Grounding; "
+        "FRAMES; DROP",
+        ("rag",),
+        _GROUNDED,
     ),
     **_uses(
         "BFCL; Nexus; tau-bench retail; tau-bench airline; tau2-bench retail; tau2-bench airline; tau2-bench telecom",

@@ -23,6 +23,9 @@ from sizing.errors import BadInputError
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
+MODELS_OF_FULL_WEIGHT = 12
+"""Models after which more of them give a benchmark no more weight in the scale of a task."""
+
 Z_80 = 1.2815515655446004
 """Standard normal quantile at 0.9: half-width of an 80% interval in standard deviations."""
 
@@ -36,11 +39,11 @@ class EvidencePrior:
     reasoning turned off.
     """
 
-    general: float = 1.2
-    task: float = 0.45
+    general: float = 1.5
+    task: float = 0.35
     easiness: float = 2.0
-    slope: float = 0.35
-    noise: float = 0.25
+    slope: float = 0.4
+    noise: float = 0.28
     publisher_noise: float = 0.2
     optimism: float = 0.15
     no_thinking: float = 0.6
@@ -124,10 +127,21 @@ class AbilityFit:
         """Log-odds that publishers' own scores lie above independent ones, as far as the rows can tell."""
         return float(self.mean[self.n_models * (1 + self.n_tasks) + self.n_items])
 
-    def predict(self, model: Index, item: Index, item_tasks: Array) -> Array:
-        """Expected scores 0..100 of `model` in `item`, independently reported, thinking allowed."""
+    def predict(self, model: Index, item: Index, item_tasks: Array) -> tuple[Array, Array]:
+        """Log-odds of `model` in `item` with their standard deviation: independently reported, thinking allowed.
+
+        The deviation is what the posterior leaves open; the noise of a single score comes on top.
+        """
         ability = np.sum(self.ability[model] * item_tasks[item], axis=1)
-        return 100 * expit(self.slope[item] * ability + self.easiness[item])
+        mean = self.slope[item] * ability + self.easiness[item]
+        n = len(model)
+        gradient = np.zeros((n, len(self.mean)))
+        row = np.arange(n)
+        gradient[row, model] = self.slope[item]
+        for k in range(self.n_tasks):
+            gradient[row, self.n_models + model * self.n_tasks + k] = self.slope[item] * item_tasks[item, k]
+        gradient[row, self.n_models * (1 + self.n_tasks) + item] = 1
+        return mean, np.sqrt(np.maximum(0.0, np.sum((gradient @ self.covariance) * gradient, axis=1)))
 
 
 def tabulate_scores(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Observations, list[str], list[str]]:
@@ -158,7 +172,8 @@ def rate_tasks(
     """Every model's rating in every task it has a score for; other tasks are left out, never filled in.
 
     A task's reference items are those with at least three models (all of them where none has), each weighing the
-    square root of its number of models, so that the scale is not one rare benchmark's.
+    square root of its number of models up to `MODELS_OF_FULL_WEIGHT`, so that the scale is neither one rare
+    benchmark's nor one popular benchmark's.
     """
     if not scores:
         return ()
@@ -169,7 +184,7 @@ def rate_tasks(
     for k in range(len(tasks)):
         counts = np.where(table.item_tasks[:, k] > 0, n_models_of, 0)
         counts = np.where(counts >= 3, counts, 0) if np.any(counts >= 3) else counts
-        reference[k] = np.sqrt(counts) * (table.item_tasks[:, k] > 0)
+        reference[k] = np.sqrt(np.minimum(counts, MODELS_OF_FULL_WEIGHT)) * (table.item_tasks[:, k] > 0)
         reference[k] /= max(1e-9, reference[k].sum())
     score, low, high = score_tasks(fit, reference)
     seen = {
@@ -283,6 +298,81 @@ def score_tasks(fit: AbilityFit, reference: Array) -> tuple[Array, Array, Array]
     centre = logit(100 * mean)
     half = Z_80 * spread / np.maximum(1e-6, mean * (1 - mean))
     return 100 * mean, 100 * expit(centre - half), 100 * expit(centre + half)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOut:
+    """What the rating said about scores it never saw.
+
+    `n_pairs` are pairs of models held out in one item and half a point or more apart, `n_right` those ordered right.
+    `coverage` is the share of held-out scores inside their 80% predictive interval; errors are in points.
+    """
+
+    n_held: int
+    n_pairs: int
+    n_right: int
+    coverage: float
+    mean_error_points: float
+    log_density: float
+
+    @property
+    def ordered_right(self) -> float:
+        """Share of pairs in the right order, NaN without pairs."""
+        return self.n_right / self.n_pairs if self.n_pairs else float("nan")
+
+
+def hold_out(
+    scores: Sequence[Score], tasks: Sequence[str], prior: EvidencePrior | None = None, share: float = 0.2, seed: int = 0
+) -> HoldOut:
+    """Hide a random `share` of the scores, rate from the rest, and compare.
+
+    A score is only hidden when its model and its item each keep another one. Raises BadInputError for a share
+    outside 0..1.
+    """
+    if not 0 < share < 1:
+        raise BadInputError(f"the held-out share wants a number between 0 and 1, got {share!r}")
+    p = prior or EvidencePrior()
+    table, _, _ = tabulate_scores(scores, tasks)
+    n = len(scores)
+    hidden = np.zeros(n, dtype=np.bool_)
+    left_of_model = np.bincount(table.model, minlength=table.n_models)
+    left_of_item = np.bincount(table.item, minlength=len(table.item_tasks))
+    for i in np.random.default_rng(seed).permutation(n)[: round(share * n)]:
+        m, j = table.model[i], table.item[i]
+        if left_of_model[m] > 1 and left_of_item[j] > 1:
+            hidden[i] = True
+            left_of_model[m] -= 1
+            left_of_item[j] -= 1
+    seen = ~hidden
+    fit = fit_abilities(
+        Observations(
+            table.model[seen],
+            table.item[seen],
+            table.score[seen],
+            table.by_publisher[seen],
+            table.no_thinking[seen],
+            table.item_tasks,
+            table.n_models,
+        ),
+        p,
+    )
+    mean, spread = fit.predict(table.model[hidden], table.item[hidden], table.item_tasks)
+    start = fit.n_models * (1 + fit.n_tasks) + fit.n_items
+    by_publisher, off = table.by_publisher[hidden], table.no_thinking[hidden]
+    mean = mean + fit.optimism * by_publisher
+    mean = mean - np.sum(off[:, None] * table.item_tasks[table.item[hidden]] * fit.mean[start + 1 :], axis=1)
+    sd = np.sqrt(spread**2 + p.noise**2 + by_publisher * p.publisher_noise**2)
+    truth = table.score[hidden]
+    off_by = (logit(truth) - mean) / sd
+    right, pairs = order_agreement(table.model[hidden], truth, mean, table.item[hidden])
+    return HoldOut(
+        n_held=int(hidden.sum()),
+        n_pairs=pairs,
+        n_right=right,
+        coverage=float(np.mean(np.abs(off_by) < Z_80)),
+        mean_error_points=float(np.mean(np.abs(100 * expit(mean) - truth))),
+        log_density=float(np.mean(-0.5 * off_by**2 - np.log(sd))),
+    )
 
 
 def order_agreement(model: Index, truth: Array, guess: Array, item: Index) -> tuple[int, int]:

@@ -8,9 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog.quality import BENCHMARKS, TASKS, QualityEvidence, ScoreRow, list_benchmarks, load_scores, rate_models
-from sizing.errors import DataFileError, UnknownNameError
-from sizing.evidence import Score, rate_tasks
+from catalog.quality import (
+    BENCHMARKS,
+    TASKS,
+    QualityEvidence,
+    ScoreRow,
+    list_benchmarks,
+    load_scores,
+    rate_models,
+    to_score,
+)
+from sizing.errors import BadInputError, DataFileError, UnknownNameError
+from sizing.evidence import Score, hold_out, rate_tasks
 
 
 @pytest.fixture(scope="module")
@@ -227,3 +236,17 @@ def test_bad_rows_are_named_with_their_line(tmp_path: Path, change: dict[str, st
     with pytest.raises(DataFileError, match=problem) as caught:
         load_scores(file)
     assert caught.value.line == 3
+
+
+def test_held_out_scores_are_ordered_and_covered(scores: tuple[ScoreRow, ...]) -> None:
+    counted = [s for row in scores if (s := to_score(row)) is not None]
+    result = hold_out(counted, TASKS, share=0.2, seed=1)
+    assert result.n_pairs > 300
+    assert result.ordered_right > 0.78
+    assert 0.7 < result.coverage < 0.9
+    assert result.mean_error_points < 9
+
+
+def test_held_out_share_is_checked() -> None:
+    with pytest.raises(BadInputError, match="between 0 and 1"):
+        hold_out(synthetic(5, seed=6)[0], ("chat",), share=1.0)
