@@ -22,7 +22,14 @@ __all__ = [
     "metadata",
 ]
 
-NOT_GGUF = ("rope_freqs", "rope_factors", "published_nextn_predict_layers")
+NOT_GGUF = (
+    "rope_freqs",
+    "rope_factors",
+    "published_nextn_predict_layers",
+    "attention.k_eq_v",
+    "ssm.norm",
+    "laurel_rank",
+)
 """Extras that steer the tensor table here and are no keys of a GGUF file."""
 
 

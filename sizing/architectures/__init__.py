@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sizing.architectures import deepseek4 as deepseek4
 from sizing.architectures import dense as dense
 from sizing.architectures import gemma4 as gemma4
 from sizing.architectures import hybrid as hybrid
