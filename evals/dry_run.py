@@ -284,19 +284,23 @@ def explain_unsupported(
 
 
 def ask_tensor_types(
-    spec: ModelSpec, quants: Sequence[Quant], engine: EngineChild, timeout_s: float = DEFAULT_TIMEOUT_S
+    spec: ModelSpec,
+    quants: Sequence[Quant],
+    engine: EngineChild,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    with_imatrix: bool = False,
 ) -> dict[str, dict[str, str]] | DryRunFailure:
     """The GGML type llama.cpp gives every tensor: by quant name, then by tensor name.
 
     Quants that ask for an importance matrix are answered as if there were one, for they cannot be made without; all
-    others as if there were none, which is llama-quantize's default.
+    others as if there were none, which is llama-quantize's default, unless `with_imatrix`.
     """
     path = engine.path("base.gguf")
     try:
         write_weightless_gguf(spec, path)
     except UnsupportedError as error:
         return explain_unsupported(spec, error, engine, timeout_s)
-    ftypes = [[q.ftype, q.wants_imatrix] for q in quants]
+    ftypes = [[q.ftype, q.wants_imatrix or with_imatrix] for q in quants]
     reply = engine.ask({"kind": "types", "path": str(path), "ftypes": ftypes}, timeout_s)
     path.unlink(missing_ok=True)
     if isinstance(reply, DryRunFailure):

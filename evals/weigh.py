@@ -32,6 +32,10 @@ OUTPUT_TENSORS = ("output", "output_norm", "output_res_score", "altup_proj", "al
 LFM2_OUTPUT_NORM = "token_embd_norm.weight"
 """LFM2's final norm goes by another norm's name (llama-arch.cpp, LLM_TENSOR_OUTPUT_NORM_LFM2)."""
 
+IMATRIX_CHANGES = ("Q5_0", "Q4_0", "IQ4_NL", "IQ4_XS")
+"""Recipes that can be made either way and come out different with an importance matrix: other types for the first
+eighth of the down projections (llama-quant.cpp, `has_imatrix`)."""
+
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
 
@@ -39,12 +43,14 @@ _LAYER = re.compile(r"blk\.(\d+)\.")
 class Weighing:
     """One model weighed: a WeightBytes per quantization, or the reason why llama.cpp gave none.
 
-    `digest` identifies the tensor table that was weighed, so that a stale row shows.
+    `digest` identifies the tensor table that was weighed, so that a stale row shows. `imatrix_tensor_bytes` pairs the
+    quantizations of `IMATRIX_CHANGES` with all tensors' bytes in a file made with an importance matrix.
     """
 
     model_id: str
     digest: str
     weights: tuple[WeightBytes, ...] = ()
+    imatrix_tensor_bytes: tuple[tuple[str, int], ...] = ()
     gap: str | None = None
 
 
@@ -103,17 +109,31 @@ def weigh_model(spec: ModelSpec, engine: EngineChild, quants: Sequence[Quant] | 
 
     Raises EngineError when llama.cpp itself is missing, for then no model can be weighed.
     """
-    types = ask_tensor_types(spec, list_recipes(spec) if quants is None else quants, engine)
+    asked = list_recipes(spec) if quants is None else tuple(quants)
+    types = ask_tensor_types(spec, asked, engine)
+    changed = tuple(q for q in asked if q.name in IMATRIX_CHANGES)
+    with_imatrix = ask_tensor_types(spec, changed, engine, with_imatrix=True) if changed else {}
     if isinstance(types, DryRunFailure):
-        if types.reason is FailureReason.MISSING_ENGINE:
-            raise EngineError(types.message)
-        return Weighing(spec.model_id, "", gap=types.message.removeprefix(f"{spec.model_id}: "))
+        return describe_gap(spec, types)
+    if isinstance(with_imatrix, DryRunFailure):
+        return describe_gap(spec, with_imatrix)
     tensors = list_tensors(spec)
-    weights = tuple(
-        group_weight_bytes(quant, tensors, by_name, spec.n_layers, spec.architecture)
-        for quant, by_name in types.items()
-    )
-    return Weighing(spec.model_id, digest_tensors(spec), weights)
+
+    def group(types_by_quant: dict[str, dict[str, str]]) -> tuple[WeightBytes, ...]:
+        return tuple(
+            group_weight_bytes(quant, tensors, by_name, spec.n_layers, spec.architecture)
+            for quant, by_name in types_by_quant.items()
+        )
+
+    sums = tuple((w.quant, w.tensor_bytes) for w in group(with_imatrix))
+    return Weighing(spec.model_id, digest_tensors(spec), group(types), sums)
+
+
+def describe_gap(spec: ModelSpec, failure: DryRunFailure) -> Weighing:
+    """A model llama.cpp gave no sizes for. Raises EngineError when llama.cpp itself is missing."""
+    if failure.reason is FailureReason.MISSING_ENGINE:
+        raise EngineError(failure.message)
+    return Weighing(spec.model_id, "", gap=failure.message.removeprefix(f"{spec.model_id}: "))
 
 
 def weigh_models(
@@ -135,8 +155,8 @@ SOURCE_URL = "https://github.com/abetlen/llama-cpp-python/tree/v{version}"
 
 _COLUMNS = """
     model_id VARCHAR, quant VARCHAR, input_bytes BIGINT, output_bytes BIGINT, token_embedding_bytes BIGINT,
-    layer_bytes BIGINT[], layer_expert_bytes BIGINT[], tensor_bytes BIGINT, tensor_digest VARCHAR,
-    llama_cpp_version VARCHAR, source_url VARCHAR, as_of VARCHAR, gap VARCHAR
+    layer_bytes BIGINT[], layer_expert_bytes BIGINT[], tensor_bytes BIGINT, imatrix_tensor_bytes BIGINT,
+    tensor_digest VARCHAR, llama_cpp_version VARCHAR, source_url VARCHAR, as_of VARCHAR, gap VARCHAR
 """
 
 
@@ -144,8 +164,9 @@ def write_weights(path: Path, weighings: Sequence[Weighing], version: str, as_of
     """Write weighings to a parquet file; returns its number of rows.
 
     Models that are in the file already and were not weighed now keep their rows. A model that could not be weighed
-    has one row, with `gap` and no bytes. The file is replaced at once when it is complete. Raises DataFileError when
-    the file there is not one of ours.
+    has one row, with `gap` and no bytes. `imatrix_tensor_bytes` is the sum of a file made with an importance matrix,
+    as most publishers make them; it differs from `tensor_bytes` for `IMATRIX_CHANGES` only. The file is replaced at
+    once when it is complete. Raises DataFileError when the file there is not one of ours.
     """
     import duckdb
 
@@ -153,10 +174,11 @@ def write_weights(path: Path, weighings: Sequence[Weighing], version: str, as_of
     rows: list[tuple[object, ...]] = []
     for weighing in weighings:
         if weighing.gap is not None:
-            rows.append((weighing.model_id, *[None] * 8, version, url, as_of, weighing.gap))
+            rows.append((weighing.model_id, *[None] * 9, version, url, as_of, weighing.gap))
         for w in weighing.weights:
             sizes = (w.input_bytes, w.output_bytes, w.token_embedding_bytes, list(w.layer_bytes))
-            experts = (list(w.layer_expert_bytes), w.tensor_bytes, weighing.digest)
+            with_imatrix = dict(weighing.imatrix_tensor_bytes).get(w.quant, w.tensor_bytes)
+            experts = (list(w.layer_expert_bytes), w.tensor_bytes, with_imatrix, weighing.digest)
             rows.append((weighing.model_id, w.quant, *sizes, *experts, version, url, as_of, None))
     with duckdb.connect() as connection:
         connection.execute(f"CREATE TABLE weights ({_COLUMNS})")
@@ -170,7 +192,7 @@ def write_weights(path: Path, weighings: Sequence[Weighing], version: str, as_of
             except duckdb.Error as error:
                 problem = f"not a weights file ({str(error).splitlines()[0]}); remove it and weigh all models again"
                 raise DataFileError(str(path), 1, problem) from error
-        connection.executemany(f"INSERT INTO weights VALUES ({', '.join('?' * 13)})", rows)
+        connection.executemany(f"INSERT INTO weights VALUES ({', '.join('?' * 14)})", rows)
         order = ", ".join(f"'{name}'" for name in QUANTS)
         partial = path.with_name(f"{path.name}.partial")
         name = str(partial).replace("'", "''")

@@ -114,6 +114,25 @@ def test_tensors_of_no_layer_go_where_llama_cpp_keeps_them() -> None:
     assert group_weight_bytes("F16", norm, {norm[0].name: "f32"}, 1, "nomic-bert").layer_bytes == (32,)
 
 
+@pytest.mark.engine
+def test_an_importance_matrix_changes_the_recipes_it_is_said_to_change(
+    engine: EngineChild, specs: dict[str, ModelSpec]
+) -> None:
+    """With one, the first 4 of 32 down projections become Q4_1 in a Q4_0 file (llama-quant.cpp): 2 bytes more a block.
+
+    The published pair agrees: bartowski's DeepSeek-R1-Distill-Llama-8B-Q4_0.gguf (made with one) has 4,675,894,112
+    bytes, GPT4All's Llama-3.1-8B Q4_0 of the same shapes (made without) 4,661,212,096; their vocabularies differ by
+    less than 4 KiB.
+    """
+    weighing = weigh_model(specs["deepseek-ai/DeepSeek-R1-Distill-Llama-8B"], engine, [find_quant("Q4_0")])
+    more_bytes = dict(weighing.imatrix_tensor_bytes)["Q4_0"] - weighing.weights[0].tensor_bytes
+    assert more_bytes == 4 * 4096 * 14336 // 32 * 2
+    assert abs(more_bytes - (4_675_894_112 - 4_661_212_096)) < 4096
+    every = weigh_model(specs["Qwen/Qwen2.5-0.5B-Instruct"], engine)
+    plain = {w.quant: w.tensor_bytes for w in every.weights}
+    assert [q for q, n in every.imatrix_tensor_bytes if n == plain[q]] == []
+
+
 def test_bytes_of_one_tensor_are_whole_blocks() -> None:
     assert count_tensor_bytes(TensorInfo("a", (256, 3)), "q4_K") == 3 * 144
     with pytest.raises(BadInputError, match="whole blocks"):

@@ -20,7 +20,7 @@ def test_file_is_as_long_as_the_weights_and_takes_no_room(tmp_path: Path, specs:
     length = write_weightless_gguf(specs[LLAMA_8B], path)
     stat = path.stat()
     assert stat.st_size == length
-    # 8,030,261,248 parameters (the publisher's safetensors index) in f16, of which 266,240 in norms, and 64 rope factors, in f32
+    # 8,030,261,248 parameters (the publisher's safetensors index) in f16; norms (266,240) and 64 rope factors in f32
     data_bytes = 8_030_261_248 * 2 + 266_240 * 2 + 64 * 4
     assert data_bytes < length < data_bytes + 64 * 1024
     assert stat.st_blocks * 512 < 256 * 1024
