@@ -1,0 +1,192 @@
+-- The catalog: facts about the world, each row with where it comes from (source_url) and when that was read (as_of).
+-- Tables stand in the order they are filled: a row may only point to rows above it.
+-- `line` is the line of the row in its data file, so that an error or a page can point to it.
+-- Bytes are integers, rates are per second, as_of is YYYY, YYYY-MM or YYYY-MM-DD.
+
+CREATE TABLE families (
+    family      VARCHAR PRIMARY KEY,
+    org         VARCHAR NOT NULL CHECK (org <> ''),
+    source_url  VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    as_of       VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
+);
+
+CREATE TABLE licenses (
+    license_id  VARCHAR PRIMARY KEY,
+    name        VARCHAR NOT NULL CHECK (name <> ''),
+    commercial  VARCHAR NOT NULL CHECK (commercial IN ('yes', 'conditional', 'no')),
+    research    BOOLEAN NOT NULL,
+    verified    BOOLEAN NOT NULL,
+    url         VARCHAR NOT NULL,
+    quote       VARCHAR,
+    conditions  VARCHAR[] NOT NULL,
+    source_url  VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    as_of       VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
+);
+
+CREATE TABLE models (
+    model_id            VARCHAR PRIMARY KEY,
+    name                VARCHAR NOT NULL UNIQUE CHECK (name <> ''),
+    family              VARCHAR NOT NULL REFERENCES families (family),
+    org                 VARCHAR NOT NULL,
+    release             VARCHAR NOT NULL CHECK (regexp_full_match(release, '\d{4}-\d{2}')),
+    license_id          VARCHAR NOT NULL REFERENCES licenses (license_id),
+    openness            VARCHAR NOT NULL CHECK (openness IN ('open source', 'open weight', 'restricted weight')),
+    modalities          VARCHAR[] NOT NULL CHECK (len(modalities) > 0),
+    tasks               VARCHAR[] NOT NULL CHECK (len(tasks) > 0),
+    gated               BOOLEAN,
+    architecture        VARCHAR NOT NULL,
+    n_layers            INTEGER NOT NULL CHECK (n_layers > 0),
+    hidden_dim          INTEGER NOT NULL CHECK (hidden_dim > 0),
+    vocab_size          INTEGER NOT NULL CHECK (vocab_size > 0),
+    context_tokens      BIGINT NOT NULL CHECK (context_tokens > 0),
+    tied_embeddings     BOOLEAN NOT NULL,
+    n_params            BIGINT NOT NULL CHECK (n_params > 0),
+    n_active_params     BIGINT NOT NULL CHECK (n_active_params > 0 AND n_active_params <= greatest(n_params, n_params_reported)),
+    n_params_projector  BIGINT CHECK (n_params_projector > 0),
+    n_params_reported   BIGINT NOT NULL CHECK (n_params_reported > 0),
+    quant_native        VARCHAR,
+    confidence          VARCHAR NOT NULL CHECK (confidence IN ('read', 'recalled')),
+    unverified          VARCHAR[] NOT NULL,
+    notes               VARCHAR[] NOT NULL,
+    source_url          VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    as_of               VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
+);
+
+-- One row per group of equal layers. Absent parts are NULL: no attention, no recurrence, no feed-forward.
+CREATE TABLE model_layers (
+    model_id               VARCHAR NOT NULL REFERENCES models (model_id),
+    group_index            INTEGER NOT NULL CHECK (group_index >= 0),
+    layers                 INTEGER[] NOT NULL CHECK (len(layers) > 0),
+    attention              VARCHAR CHECK (attention IN ('full', 'sliding', 'chunked', 'latent')),
+    n_heads                INTEGER CHECK (n_heads > 0),
+    n_kv_heads             INTEGER CHECK (n_kv_heads >= 0),
+    head_dim               INTEGER CHECK (head_dim > 0),
+    head_dim_v             INTEGER CHECK (head_dim_v > 0),
+    window_tokens          INTEGER CHECK (window_tokens > 0),
+    kv_lora_rank           INTEGER CHECK (kv_lora_rank > 0),
+    rope_head_dim          INTEGER CHECK (rope_head_dim >= 0),
+    shares_kv              BOOLEAN,
+    recurrent              VARCHAR,
+    conv_elements          BIGINT CHECK (conv_elements >= 0),
+    state_elements         BIGINT CHECK (state_elements >= 0),
+    ffn_dim                INTEGER CHECK (ffn_dim >= 0),
+    n_experts              INTEGER CHECK (n_experts >= 0),
+    n_active_experts       INTEGER CHECK (n_active_experts >= 0 AND n_active_experts <= n_experts),
+    expert_ffn_dim         INTEGER CHECK (expert_ffn_dim >= 0),
+    shared_expert_ffn_dim  INTEGER CHECK (shared_expert_ffn_dim >= 0),
+    source_url             VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    as_of                  VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?')),
+    PRIMARY KEY (model_id, group_index)
+);
+
+CREATE TABLE model_sources (
+    model_id    VARCHAR NOT NULL REFERENCES models (model_id),
+    position    INTEGER NOT NULL CHECK (position >= 0),
+    source_url  VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    as_of       VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?')),
+    PRIMARY KEY (model_id, position)
+);
+
+-- memory_bytes: memory chips as sold, in bytes. usable_bytes: what a model may take (catalog/data/hardware.md has the
+-- rules). fp16_flops: dense 16-bit operations per second of the fastest unit that adds up in 32 bit; NULL where no
+-- trustworthy figure was found. aliases: other names, separated by ';'.
+CREATE TABLE hardware (
+    line                   INTEGER NOT NULL,
+    name                   VARCHAR PRIMARY KEY,
+    aliases                VARCHAR,
+    vendor                 VARCHAR NOT NULL CHECK (vendor <> ''),
+    kind                   VARCHAR NOT NULL CHECK (kind IN ('cpu', 'gpu', 'unified')),
+    memory_bytes           BIGINT NOT NULL CHECK (memory_bytes > 0),
+    usable_bytes           BIGINT NOT NULL CHECK (usable_bytes > 0 AND usable_bytes <= memory_bytes),
+    bandwidth_bytes_per_s  BIGINT CHECK (bandwidth_bytes_per_s > 0),
+    fp16_flops             DOUBLE CHECK (fp16_flops > 0),
+    backend                VARCHAR NOT NULL CHECK (backend IN ('cpu', 'cuda', 'rocm', 'vulkan', 'metal', 'sycl')),
+    tdp_watts              INTEGER CHECK (tdp_watts > 0),
+    price_usd              INTEGER CHECK (price_usd > 0),
+    price_source_url       VARCHAR CHECK (price_source_url LIKE 'http%'),
+    release_year           INTEGER CHECK (release_year BETWEEN 2010 AND 2030),
+    notes                  VARCHAR,
+    source_url             VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    as_of                  VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?')),
+    CHECK ((kind = 'cpu') = (backend = 'cpu')),
+    CHECK ((price_usd IS NULL) = (price_source_url IS NULL))
+);
+
+-- Published scores. independent: measured by someone other than the publisher of the model.
+CREATE TABLE benchmarks (
+    line         INTEGER PRIMARY KEY,
+    model_id     VARCHAR NOT NULL REFERENCES models (model_id),
+    benchmark    VARCHAR NOT NULL CHECK (benchmark <> ''),
+    variant      VARCHAR,
+    score        DOUBLE NOT NULL,
+    mode         VARCHAR,
+    setting      VARCHAR,
+    metric       VARCHAR,
+    reported_by  VARCHAR NOT NULL CHECK (reported_by <> ''),
+    independent  BOOLEAN NOT NULL,
+    source_url   VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    source_note  VARCHAR,
+    as_of        VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
+);
+
+-- What a quantization costs in quality, as measured against 16 bit. model_id is NULL for models outside the catalog.
+CREATE TABLE quant_quality (
+    line               INTEGER PRIMARY KEY,
+    model              VARCHAR NOT NULL CHECK (model <> ''),
+    model_id           VARCHAR REFERENCES models (model_id),
+    family             VARCHAR,
+    quant              VARCHAR NOT NULL CHECK (quant <> ''),
+    imatrix            VARCHAR,
+    test               VARCHAR,
+    perplexity         DOUBLE CHECK (perplexity > 0),
+    perplexity_base    DOUBLE CHECK (perplexity_base > 0),
+    perplexity_ratio   DOUBLE CHECK (perplexity_ratio > 0),
+    kl_divergence      DOUBLE,
+    same_top_percent   DOUBLE CHECK (same_top_percent BETWEEN 0 AND 100),
+    benchmark          VARCHAR,
+    benchmark_score    DOUBLE CHECK (benchmark_score BETWEEN 0 AND 100),
+    benchmark_base     DOUBLE CHECK (benchmark_base BETWEEN 0 AND 100),
+    kv_type_k          VARCHAR,
+    kv_type_v          VARCHAR,
+    source_url         VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    source_note        VARCHAR,
+    as_of              VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
+);
+
+-- Exact sizes of published GGUF files.
+CREATE TABLE file_sizes (
+    line         INTEGER PRIMARY KEY,
+    model_id     VARCHAR REFERENCES models (model_id),
+    quant        VARCHAR NOT NULL CHECK (quant <> ''),
+    repo         VARCHAR NOT NULL CHECK (repo <> ''),
+    file         VARCHAR NOT NULL CHECK (file <> ''),
+    size_bytes   BIGINT NOT NULL CHECK (size_bytes > 0),
+    size_note    VARCHAR,
+    source_url   VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    source_note  VARCHAR,
+    as_of        VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
+);
+
+-- What llama.cpp said each model weighs in each quantization, in bytes; layer lists are in layer order.
+CREATE TABLE weights (
+    model_id               VARCHAR NOT NULL REFERENCES models (model_id),
+    quant                  VARCHAR NOT NULL,
+    input_bytes            BIGINT NOT NULL CHECK (input_bytes >= 0),
+    output_bytes           BIGINT NOT NULL CHECK (output_bytes >= 0),
+    token_embedding_bytes  BIGINT NOT NULL CHECK (token_embedding_bytes >= 0),
+    layer_bytes            BIGINT[] NOT NULL CHECK (len(layer_bytes) > 0),
+    layer_expert_bytes     BIGINT[] NOT NULL CHECK (len(layer_expert_bytes) = len(layer_bytes)),
+    tensor_digest          VARCHAR NOT NULL,
+    llama_cpp_version      VARCHAR NOT NULL,
+    source_url             VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    as_of                  VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?')),
+    PRIMARY KEY (model_id, quant)
+);
+
+-- Why the engine could not weigh a model.
+CREATE TABLE weigh_gaps (
+    model_id    VARCHAR PRIMARY KEY REFERENCES models (model_id),
+    reason      VARCHAR NOT NULL CHECK (reason <> ''),
+    source_url  VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    as_of       VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
+);

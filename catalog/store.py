@@ -1,0 +1,272 @@
+"""The catalog as one in-memory DuckDB, filled from `catalog/data` under the rules of `schema.sql`.
+
+Facts are text files in the repository; the database is built when the program starts and then locked: no file, no
+network and no setting can be reached through it. Every breach of a rule names the file and the line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from catalog.data_files import Column, Row, load_csv
+from catalog.licenses import License, load_licenses
+from catalog.models import DATA_DIR, ModelCard, load_families
+from sizing.errors import DataFileError
+from sizing.specs import LayerGroup
+
+SCHEMA_FILE = Path(__file__).with_name("schema.sql")
+CSV_TABLES = ("hardware", "benchmarks", "quant_quality", "file_sizes")
+WEIGHTS_FILE = "weights.parquet"
+NOT_WEIGHED = "not weighed yet: run `python -m evals weigh` to ask llama.cpp"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalog:
+    """The loaded catalog. `notes` says in words which files were absent and what cannot be answered for it."""
+
+    connection: duckdb.DuckDBPyConnection
+    cards: tuple[ModelCard, ...]
+    licenses: tuple[License, ...]
+    data_dir: Path
+    notes: tuple[str, ...] = ()
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A cursor of its own, for one query; close it, or let it go."""
+        return self.connection.cursor()
+
+    def fetch(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one query, on a cursor of its own, so that threads do not meet."""
+        with self.connection.cursor() as cursor:
+            return cursor.execute(sql, parameters or None).fetchall()
+
+
+def open_catalog(data_dir: Path | None = None) -> Catalog:
+    """Build the catalog from `data_dir` (the repository's own data unless given) and lock it.
+
+    Raises DataFileError naming file and line where a fact breaks a rule. An absent weights file is no error: the
+    catalog then says of each model that it was not weighed.
+    """
+    folder = data_dir or DATA_DIR
+    cards = load_families(folder)
+    licenses = load_licenses(folder)
+    connection = duckdb.connect(":memory:")
+    try:
+        connection.execute(SCHEMA_FILE.read_text(encoding="utf-8"))
+        tables = list_columns(connection)
+        _fill_licenses(connection, tables, licenses, folder)
+        _fill_models(connection, tables, cards, folder)
+        for table in CSV_TABLES:
+            _insert(connection, table, tables[table], load_csv(folder / f"{table}.csv", tables[table]))
+        notes = _fill_weights(connection, folder)
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    except BaseException:
+        connection.close()
+        raise
+    return Catalog(connection, cards, licenses, folder, notes)
+
+
+def list_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[Column, ...]]:
+    """The columns of every table in order, as schema.sql declares them."""
+    with connection.cursor() as cursor:
+        found = cursor.execute(
+            "SELECT table_name, column_name, data_type, NOT is_nullable FROM duckdb_columns() "
+            "WHERE NOT internal ORDER BY table_name, column_index"
+        ).fetchall()
+    tables: dict[str, list[Column]] = {}
+    for table, name, sql_type, required in found:
+        tables.setdefault(table, []).append(Column(name, sql_type, not required))
+    return {table: tuple(columns) for table, columns in tables.items()}
+
+
+Tables = dict[str, tuple[Column, ...]]
+
+
+def _fill_licenses(
+    connection: duckdb.DuckDBPyConnection, tables: Tables, licenses: Sequence[License], folder: Path
+) -> None:
+    file = folder / "licenses.toml"
+    lines = _find_id_lines(file)
+    rows = [
+        {
+            "license_id": x.license_id,
+            "name": x.name,
+            "commercial": x.commercial,
+            "research": x.research,
+            "verified": x.verified,
+            "url": x.url,
+            "quote": x.quote,
+            "conditions": list(x.conditions),
+            "source_url": x.source_url,
+            "as_of": x.as_of,
+        }
+        for x in licenses
+    ]
+    places = [(str(file), lines.get(x.license_id, 1)) for x in licenses]
+    _insert(connection, "licenses", tables["licenses"], _to_rows(tables["licenses"], rows, places))
+
+
+def _fill_models(
+    connection: duckdb.DuckDBPyConnection, tables: Tables, cards: Sequence[ModelCard], folder: Path
+) -> None:
+    """Families, models, their layers and their sources."""
+    place = {
+        model_id: (str(file), line)
+        for file in (folder / "families").glob("*.toml")
+        for model_id, line in _find_id_lines(file).items()
+    }
+    first = {card.family: card for card in reversed(cards)}
+    family_rows = [
+        {"family": family, "org": card.org, "source_url": card.source_url, "as_of": card.as_of}
+        for family, card in first.items()
+    ]
+    layers = [(card, _layer_row(card, group, i)) for card in cards for i, group in enumerate(card.spec.groups)]
+    sources = [
+        (card, {"model_id": card.model_id, "position": i, "source_url": url, "as_of": card.as_of})
+        for card in cards
+        for i, url in enumerate(card.sources)
+    ]
+    for table, owners, rows in (
+        ("families", list(first.values()), family_rows),
+        ("models", list(cards), [_model_row(card) for card in cards]),
+        ("model_layers", [card for card, _ in layers], [row for _, row in layers]),
+        ("model_sources", [card for card, _ in sources], [row for _, row in sources]),
+    ):
+        places = [place.get(card.model_id, (str(folder / "families"), 1)) for card in owners]
+        _insert(connection, table, tables[table], _to_rows(tables[table], rows, places))
+
+
+def _model_row(card: ModelCard) -> dict[str, object]:
+    spec = card.spec
+    return {
+        "model_id": spec.model_id,
+        "name": spec.name,
+        "family": card.family,
+        "org": card.org,
+        "release": card.release,
+        "license_id": card.license_id,
+        "openness": card.openness,
+        "modalities": list(card.modalities),
+        "tasks": list(card.tasks),
+        "gated": card.gated,
+        "architecture": spec.architecture,
+        "n_layers": spec.n_layers,
+        "hidden_dim": spec.hidden_dim,
+        "vocab_size": spec.vocab_size,
+        "context_tokens": spec.context_tokens,
+        "tied_embeddings": spec.tied_embeddings,
+        "n_params": spec.n_params,
+        "n_active_params": spec.n_active_params,
+        "n_params_projector": spec.n_params_projector,
+        "n_params_reported": card.n_params_reported,
+        "quant_native": card.quant_native,
+        "confidence": card.confidence,
+        "unverified": list(card.unverified),
+        "notes": list(card.notes),
+        "source_url": card.source_url,
+        "as_of": card.as_of,
+    }
+
+
+def _layer_row(card: ModelCard, group: LayerGroup, index: int) -> dict[str, object]:
+    attention, recurrent, ffn = group.attention, group.recurrent, group.ffn
+    latent = attention.latent if attention else None
+    return {
+        "model_id": card.model_id,
+        "group_index": index,
+        "layers": list(group.layers),
+        "attention": str(attention.kind) if attention else None,
+        "n_heads": attention.n_heads if attention else None,
+        "n_kv_heads": attention.n_kv_heads if attention else None,
+        "head_dim": attention.head_dim if attention else None,
+        "head_dim_v": attention.head_dim_v if attention else None,
+        "window_tokens": attention.window_tokens if attention else None,
+        "kv_lora_rank": latent.kv_lora_rank if latent else None,
+        "rope_head_dim": latent.rope_head_dim if latent else None,
+        "shares_kv": attention.shares_kv if attention else None,
+        "recurrent": str(recurrent.kind) if recurrent else None,
+        "conv_elements": recurrent.conv_elements if recurrent else None,
+        "state_elements": recurrent.state_elements if recurrent else None,
+        "ffn_dim": ffn.ffn_dim if ffn else None,
+        "n_experts": ffn.n_experts if ffn else None,
+        "n_active_experts": ffn.n_active_experts if ffn else None,
+        "expert_ffn_dim": ffn.expert_ffn_dim if ffn else None,
+        "shared_expert_ffn_dim": ffn.shared_expert_ffn_dim if ffn else None,
+        "source_url": card.source_url,
+        "as_of": card.as_of,
+    }
+
+
+def _to_rows(
+    columns: Sequence[Column], records: Sequence[Mapping[str, Any]], places: Sequence[tuple[str, int]]
+) -> tuple[Row, ...]:
+    return tuple(
+        Row(file, line, tuple(record[c.name] for c in columns))
+        for record, (file, line) in zip(records, places, strict=True)
+    )
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    """Insert all rows at once; when a rule is broken, halve until the one row at fault is found and name it."""
+    if not rows:
+        return
+    selected = ", ".join(f"unnest(?::{c.sql_type}[])" for c in columns)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"INSERT INTO {table} SELECT {selected}", [list(x) for x in zip(*(r.cells for r in rows))])
+    except duckdb.Error as error:
+        if len(rows) == 1:
+            problem = str(error).strip().splitlines()[0]
+            raise DataFileError(rows[0].file, rows[0].line, f"breaks a rule of table {table}: {problem}") from error
+        half = len(rows) // 2
+        _insert(connection, table, columns, rows[:half])
+        _insert(connection, table, columns, rows[half:])
+
+
+def _fill_weights(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[str, ...]:
+    """Weights and gaps as llama.cpp gave them; notes say what is absent or no longer fits the catalog.
+
+    Rows of models that left the catalog, or whose number of layers changed since, are left out and counted.
+    """
+    file = folder / WEIGHTS_FILE
+    if not file.exists():
+        return (f"no model is weighed: {file.name} is absent; `python -m evals weigh` asks llama.cpp",)
+    current = (
+        "SELECT w.* FROM read_parquet($file) w JOIN models m USING (model_id) "
+        "WHERE w.gap IS NULL AND len(w.layer_bytes) = m.n_layers"
+    )
+    weights = [c.name for c in list_columns(connection)["weights"]]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"INSERT INTO weights SELECT {', '.join(weights)} FROM ({current})", {"file": str(file)})
+            cursor.execute(
+                "INSERT INTO weigh_gaps SELECT model_id, w.gap, w.source_url, w.as_of "
+                "FROM read_parquet($file) w JOIN models m USING (model_id) WHERE w.gap IS NOT NULL",
+                {"file": str(file)},
+            )
+            found = cursor.execute(
+                "SELECT count(*) FROM read_parquet($file) w "
+                "WHERE gap IS NULL AND NOT EXISTS (FROM weights x WHERE x.model_id = w.model_id AND x.quant = w.quant)",
+                {"file": str(file)},
+            ).fetchall()
+    except duckdb.Error as error:
+        problem = str(error).strip().splitlines()[0]
+        raise DataFileError(str(file), 1, f"{problem}; run `python -m evals weigh` to write it anew") from error
+    left_out = int(found[0][0])
+    return (f"{left_out} rows of {file.name} no longer fit the catalog and are left out",) if left_out else ()
+
+
+def _find_id_lines(file: Path) -> dict[str, int]:
+    """The line of every `id = "..."` of a TOML file."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    found = ((re.match(r'id\s*=\s*"([^"]+)"', line), number) for number, line in enumerate(text.splitlines(), 1))
+    return {match[1]: number for match, number in found if match}
