@@ -27,7 +27,10 @@ LONGEST_PERIOD = 12
 """Longest pattern of layers looked for when runs are cut short."""
 
 KEPT_REPEATS = 3
-"""Repeats of a pattern that stay; one more where the parity of their number asks for it."""
+"""Repeats of a pattern that stay at least."""
+
+PLACE_PERIOD = 6
+"""Tensors return to the same places after 1, 2 or 3 equal layers, so repeats are cut by a multiple of six."""
 
 KIND_COLUMNS = (
     "kind",
@@ -74,8 +77,8 @@ def cut_runs(rows: Sequence[int]) -> list[int]:
     i = 0
     while i < len(rows):
         period, repeats = _find_run(rows, i)
-        if repeats > KEPT_REPEATS + 1:
-            stay = KEPT_REPEATS + (repeats - KEPT_REPEATS) % 2
+        if repeats >= KEPT_REPEATS + PLACE_PERIOD:
+            stay = KEPT_REPEATS + (repeats - KEPT_REPEATS) % PLACE_PERIOD
             # the run's first repeats but for the last, which keeps its true place
             kept += range(i, i + (stay - 1) * period)
             kept += range(i + (repeats - 1) * period, i + repeats * period)
@@ -93,7 +96,7 @@ def _find_run(rows: Sequence[int], start: int) -> tuple[int, int]:
         repeats = 1
         while rows[start + repeats * period : start + (repeats + 1) * period] == pattern:
             repeats += 1
-        if repeats > KEPT_REPEATS + 1:
+        if repeats >= KEPT_REPEATS + PLACE_PERIOD:
             return period, repeats
     return 1, 1
 
@@ -123,7 +126,7 @@ def _batch_key(table: LayerTable, workload: Workload, windowed: np.ndarray, mode
     )
 
 
-SHAPING_EXTRAS = ("n_altup", "hyper_connections", "indexer_pool", "n_expert_groups", "n_deepstack")
+SHAPING_EXTRAS = ("n_altup", "hyper_connections", "indexer_pool", "n_expert_groups", "n_deepstack", "ropes", "moe_latent_dim")
 
 
 def _mark_roles(architecture: str, order: list[int], table: LayerTable, model: int) -> list[int]:

@@ -29,13 +29,14 @@ MODEL_EXTRAS = {
     "indexer_pool": ("attention.indexer.kpool", 0),
     "n_expert_groups": ("expert_group_count", 0),
     "n_groups_used": ("expert_group_used_count", 0),
-    "moe_latent_dim": ("expert_latent_length", 0),
+    "moe_latent_dim": ("expert_latent_length|moe_latent_size", 0),
     "q_lora_rank": ("attention.q_lora_rank", 0),
     "n_output_groups": ("attention.output_group_count", 0),
     "n_deepstack": ("n_deepstack_layers", 0),
     "residual_block": ("attn_res.block_size", 0),
+    "ropes": ("rope.scaling.finetuned", 1),
 }
-"""Columns per model that come from a spec's extras: column, (GGUF key, value where absent)."""
+"""Columns per model that come from a spec's extras: column, (GGUF key or keys, value where absent)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class LayerTable:
             "n_layers": np.array([s.n_layers for s in specs], dtype=np.int64),
         }
         for column, (key, default) in MODEL_EXTRAS.items():
-            models[column] = np.array([_whole(s.extra(key, default)) for s in specs], dtype=np.int64)
+            models[column] = np.array([_extra(s, key, default) for s in specs], dtype=np.int64)
         return cls(
             model_ids=tuple(s.model_id for s in specs),
             architectures=tuple(s.architecture for s in specs),
@@ -113,8 +114,10 @@ def _starts(counts: Sequence[int]) -> Ints:
     return np.concatenate(([0], np.cumsum(np.array(counts, dtype=np.int64)))).astype(np.int64)
 
 
-def _whole(value: object) -> int:
-    return int(value) if isinstance(value, (int, float)) else 0
+def _extra(spec: ModelSpec, keys: str, default: int) -> int:
+    """A whole number among a spec's extras under the first of `keys` that is there."""
+    found = next((v for k in keys.split("|") if (v := spec.extra(k)) is not None), default)
+    return int(found) if isinstance(found, (int, float)) else default
 
 
 def _split_groups(spec: ModelSpec) -> list[tuple[LayerGroup, int]]:

@@ -9,6 +9,7 @@ operations with their sizes as numpy columns (one value per model), `replay_byte
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,54 +98,105 @@ class Graph:
         return (whole + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
 
 
-class _Arena:
-    """Places of live tensors, for all models at once: the smallest gap that fits, else the end."""
+FEW_MODELS = 24
+"""Up to this many models are played one after the other on plain numbers, which is then faster than on columns."""
 
-    def __init__(self, n_models: int) -> None:
-        self.starts = np.full((n_models, 16), _FAR, dtype=np.int64)
-        self.ends = np.full((n_models, 16), _FAR, dtype=np.int64)
-        self.free = list(range(15, -1, -1))
-        self.top = np.zeros(n_models, dtype=np.int64)
+
+@dataclass(slots=True)
+class _Schedule:
+    """What is placed and freed, in order: the same for all models of a graph.
+
+    `events` holds a slot to give back as `-1 - slot`, and a place to take as the row of `sizes` it needs; `slots` is
+    the slot each row of `sizes` goes to.
+    """
+
+    events: list[int] = field(default_factory=list)
+    sizes: list[Ints] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    free: list[int] = field(default_factory=list)
+    n_slots: int = 0
 
     def take(self, n_bytes: Ints) -> int:
-        """Place a tensor; returns its slot. Among gaps of one size the last is taken, as the allocator does."""
-        slot = self._slot()
-        starts = np.sort(self.starts, axis=1)
-        ends = np.sort(self.ends, axis=1)
-        befores = np.empty_like(ends)
-        befores[:, 0] = 0
-        befores[:, 1:] = ends[:, :-1]
-        gaps = starts - befores
-        gaps[gaps < n_bytes[:, None]] = _NO_GAP
-        last = gaps.shape[1] - 1 - np.argmin(gaps[:, ::-1], axis=1)
-        start = np.take_along_axis(befores, last[:, None], axis=1)[:, 0]
-        self.starts[:, slot] = start
-        end = start + n_bytes
-        self.ends[:, slot] = end
-        np.maximum(self.top, end, out=self.top)
+        """Place a tensor; returns its slot."""
+        if not self.free:
+            self.free.append(self.n_slots)
+            self.n_slots += 1
+        slot = self.free.pop()
+        self.events.append(len(self.sizes))
+        self.sizes.append(n_bytes)
+        self.slots.append(slot)
         return slot
 
     def give_back(self, slot: int) -> None:
         """Free a tensor's place."""
-        self.starts[:, slot] = _FAR
-        self.ends[:, slot] = _FAR
+        self.events.append(-1 - slot)
         self.free.append(slot)
-
-    def _slot(self) -> int:
-        if not self.free:
-            n_models, n_slots = self.starts.shape
-            more = np.full((n_models, n_slots), _FAR, dtype=np.int64)
-            self.starts = np.concatenate((self.starts, more), axis=1)
-            self.ends = np.concatenate((self.ends, more), axis=1)
-            self.free = list(range(2 * n_slots - 1, n_slots - 1, -1))
-        return self.free.pop()
 
 
 def replay_bytes(graph: Graph) -> Ints:
     """Bytes of the buffer that holds the graph's intermediate results, one value per model."""
-    arena = _Arena(graph.n_models)
+    schedule = _plan(graph)
+    if graph.n_models <= FEW_MODELS:
+        sizes = np.stack(schedule.sizes).T.tolist()
+        return np.array([_play_one(schedule, column) for column in sizes], dtype=np.int64)
+    return _play_columns(schedule, graph.n_models)
+
+
+def _play_one(schedule: _Schedule, sizes: list[int]) -> int:
+    """The end of the buffer for one model: each tensor in the smallest gap that fits, the last among equals."""
+    starts: list[int] = []  # live places in order of their start
+    ends: list[int] = []
+    at = [0] * schedule.n_slots
+    top = 0
+    for event in schedule.events:
+        if event < 0:
+            i = bisect_left(starts, at[-1 - event])
+            del starts[i], ends[i]
+            continue
+        size, place = sizes[event], -1
+        before, best = 0, _NO_GAP
+        for i, start in enumerate(starts):
+            gap = start - before
+            if size <= gap <= best:
+                best, place, begin = gap, i, before
+            before = ends[i]
+        if place < 0:
+            place, begin = len(starts), before
+        starts.insert(place, begin)
+        ends.insert(place, begin + size)
+        at[schedule.slots[event]] = begin
+        top = max(top, begin + size)
+    return top
+
+
+def _play_columns(schedule: _Schedule, n_models: int) -> Ints:
+    """The same for all models at once, one column of places per slot."""
+    starts = np.full((n_models, schedule.n_slots + 1), _FAR, dtype=np.int64)  # one slot stays free: the end
+    ends = starts.copy()
+    top = np.zeros(n_models, dtype=np.int64)
+    for event in schedule.events:
+        if event < 0:
+            starts[:, -1 - event] = _FAR
+            ends[:, -1 - event] = _FAR
+            continue
+        n_bytes, slot = schedule.sizes[event], schedule.slots[event]
+        befores = np.zeros_like(ends)
+        befores[:, 1:] = np.sort(ends, axis=1)[:, :-1]
+        gaps = np.sort(starts, axis=1) - befores
+        gaps[gaps < n_bytes[:, None]] = _NO_GAP
+        last = gaps.shape[1] - 1 - np.argmin(gaps[:, ::-1], axis=1)
+        begin = np.take_along_axis(befores, last[:, None], axis=1)[:, 0]
+        starts[:, slot] = begin
+        ends[:, slot] = begin + n_bytes
+        np.maximum(top, begin + n_bytes, out=top)
+    return top
+
+
+def _plan(graph: Graph) -> _Schedule:
+    """When each result needs a place and when it gives it back."""
+    schedule = _Schedule()
     for leaf in graph.leaves:
-        leaf.slot = arena.take(leaf.n_bytes)
+        leaf.slot = schedule.take(leaf.n_bytes)
     for node in graph.nodes:
         if node.root is not None:
             node.root.n_views += 1
@@ -154,10 +206,10 @@ def replay_bytes(graph: Graph) -> Ints:
         if not node.is_view:
             node.slot = _inherit(node)
             if node.slot < 0:
-                node.slot = arena.take(node.n_bytes)
+                node.slot = schedule.take(node.n_bytes)
         for operand in node.operands:
-            _release(operand, arena)
-    return arena.top
+            _release(operand, schedule)
+    return schedule
 
 
 def _inherit(node: Tensor) -> int:
@@ -169,7 +221,7 @@ def _inherit(node: Tensor) -> int:
     return -1
 
 
-def _release(operand: Tensor, arena: _Arena) -> None:
+def _release(operand: Tensor, schedule: _Schedule) -> None:
     """Count one use less, and free what nobody will look at again."""
     operand.n_uses -= 1
     if operand.n_uses or operand.n_views:
@@ -182,5 +234,5 @@ def _release(operand: Tensor, arena: _Arena) -> None:
         if operand.n_uses or operand.n_views:
             return
     if operand.slot >= 0 and not operand.is_kept:
-        arena.give_back(operand.slot)
+        schedule.give_back(operand.slot)
         operand.slot = -1

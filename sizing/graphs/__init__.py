@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sizing.graphs import dense
+from sizing.graphs import dense, recurrent
 from sizing.graphs.frame import Program
 
-PROGRAMS: dict[str, Program] = {**dense.PROGRAMS}
+PROGRAMS: dict[str, Program] = {**dense.PROGRAMS, **recurrent.PROGRAMS}
 """The graph of each architecture, by GGUF name."""
