@@ -10,6 +10,7 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from pages.ui import cached, frame, inputs, words
+from pages.ui.questions import CatalogFilter
 from sizing.errors import UnknownNameError
 from sizing.units import format_params, format_tokens
 
@@ -20,7 +21,7 @@ def show() -> None:
     show_filters(cards)
     found = [c for c in cards if matches(c, inputs.read_catalog_filter())]
     chosen = find_chosen(cards)
-    left, right = st.columns([3, 2], gap="large")
+    left, right = st.columns([7, 4], gap="medium")
     with left:
         picked = show_list(found, len(cards))
     with right:
@@ -52,7 +53,7 @@ def collect(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(values), key=str.casefold))
 
 
-def matches(card: ModelCard, wanted: inputs.CatalogFilter) -> bool:
+def matches(card: ModelCard, wanted: CatalogFilter) -> bool:
     """Whether a card passes every filter that is set."""
     haystack = f"{card.spec.name} {card.model_id} {card.org} {card.family}".casefold()
     return (
@@ -92,11 +93,11 @@ def show_list(found: list[ModelCard], n_all: int) -> ModelCard | None:
             "Model": [c.spec.name for c in found],
             "Publisher": [c.org for c in found],
             "Released": [c.release or words.UNKNOWN for c in found],
-            "Parameters, billion": [c.spec.n_params / 1e9 for c in found],
-            "Active, billion": [c.spec.n_active_params / 1e9 for c in found],
+            "Parameters, B": [c.spec.n_params / 1e9 for c in found],
+            "Active, B": [c.spec.n_active_params / 1e9 for c in found],
             "Context, tokens": [c.spec.context_tokens for c in found],
-            "Licence": [cached.license_name(c.license_id) for c in found],
-            "Facts": ["read" if c.confidence == "read" else "partly unverified" for c in found],
+            "Licence": [cached.find_license(c.license_id).name for c in found],
+            "Facts": ["read" if c.confidence == "read" else "unverified" for c in found],
         }
     )
     st.dataframe(
@@ -121,11 +122,13 @@ def show_card(card: ModelCard) -> None:
         st.html(facts_html(list_facts(card)))
         frame.link_to_size(card.model_id, "", "Size it")
         if card.unverified or card.confidence != "read":
-            lines = card.unverified or ("recalled, not read from the publisher's files",)
+            lines = card.unverified or (frame.RECALLED,)
             st.markdown("**Unverified**  \n" + "  \n".join(frame.to_sentence(line) for line in lines))
         if card.notes:
             st.markdown("**Notes**  \n" + "  \n".join(frame.to_sentence(note) for note in card.notes))
-        st.markdown(f"**Sources**, as of {card.as_of}\n" + "\n".join(f"- {source}" for source in card.sources))
+        st.markdown(
+            f"**Sources**, as of {card.as_of}\n" + "\n".join(f"- {format_link(source)}" for source in card.sources)
+        )
 
 
 def describe(card: ModelCard) -> str:
@@ -138,11 +141,11 @@ def describe(card: ModelCard) -> str:
 
 def list_facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
     """The facts of a card that decide something, as name and text."""
-    spec = card.spec
+    spec, terms = card.spec, cached.find_license(card.license_id)
     projector = format_params(spec.n_params_projector) if spec.n_params_projector else None
     gated = {True: "yes, accept the terms first", False: "no", None: words.UNKNOWN}[card.gated]
     facts = [
-        ("Licence", f"{cached.license_name(card.license_id)}, {card.openness}"),
+        ("Licence", f"{terms.name}, {card.openness}"),
         ("Gated download", gated),
         ("Context", f"{format_tokens(spec.context_tokens)} tokens"),
         ("Made for", ", ".join(card.tasks) or words.UNKNOWN),
@@ -174,12 +177,19 @@ def describe_layers(card: ModelCard) -> str:
     return f"{card.spec.n_layers}: {told}" + (", mixture of experts" if card.spec.is_moe else "")
 
 
+def format_link(url: str) -> str:
+    """A link in markdown whose text is short enough to read: the host and the end of the path."""
+    host, _, path = url.partition("://")[2].partition("/")
+    tail = path if len(path) < 44 else "…/" + "/".join(path.split("/")[-2:])[-42:]
+    return f"[{host}/{tail}]({url})" if host else url
+
+
 def facts_html(facts: Iterable[tuple[str, str]]) -> str:
     """Facts as a quiet two-column table."""
     rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in facts)
     return f'<table class="wb-facts">{rows}</table>'
 
 
-frame.open_page()
 with frame.kind_errors():
+    frame.open_page()
     show()

@@ -178,10 +178,5 @@ def show_ruled_out(ruled_out: tuple[RuledOut, ...]) -> None:
             st.dataframe(table, hide_index=True, key=f"ruled_out_{kind}", column_config={"Why": {"width": "large"}})
 
 
-def main() -> None:
-    """Draw the page; an error raised on purpose becomes a sentence."""
-    with frame.kind_errors():
-        show(frame.open_page())
-
-
-main()
+with frame.kind_errors():
+    show(frame.open_page())

@@ -10,7 +10,7 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts, frame, inputs, words
-from sizing.errors import BadInputError, UnknownNameError
+from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.explain import PartFormula
 from sizing.hardware import Machine
@@ -29,7 +29,7 @@ def show(question: frame.Question) -> None:
     quant = choose_quant(tuple(w.quant for w in weights), usual)
     show_knobs(card, quant, tuple(w.quant for w in weights))
     if not weights:
-        show_gap(card)
+        show_gap(card, cached.find_gap(card.model_id))
         return
     try:
         workload = inputs.read_size_choice().to_workload(question.wishes)
@@ -38,6 +38,9 @@ def show(question: frame.Question) -> None:
         return
     try:
         told = cached.estimate_one(card.model_id, quant, workload, question.machine)
+    except UnsupportedError as error:
+        show_gap(card, str(error))
+        return
     except BadInputError as error:
         st.warning(frame.to_sentence(str(error)), icon=":material/rule:")
         show_context(card, quant, workload, question.machine)
@@ -100,11 +103,10 @@ def with_present(options: tuple[str, ...], present: str) -> tuple[str, ...]:
     return tuple(sorted({*options, present}, key=int))
 
 
-def show_gap(card: ModelCard) -> None:
+def show_gap(card: ModelCard, reason: str) -> None:
     """A model the engine cannot weigh: no figure is made up for it."""
-    reason = frame.to_sentence(cached.find_gap(card.model_id))
     st.html(f'<p class="wb-answer">{escape(card.spec.name)} cannot be sized for llama.cpp.</p>')
-    st.markdown(f"{reason} No figure is shown in its place.")
+    st.markdown(f"{frame.to_sentence(reason)} No figure is shown in its place.")
 
 
 def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload, machine: Machine) -> None:
@@ -209,7 +211,7 @@ def show_quants(card: ModelCard, quant: str, workload: Workload, question: frame
         on_select="rerun",
         selection_mode="single-row",
         placeholder=words.UNKNOWN,
-        column_config=frame.right_aligned(),
+        column_config=frame.right_aligned("Speed, tokens/s"),
     )
 
 

@@ -7,32 +7,57 @@ import streamlit as st
 
 from pages.ui import cached, frame
 
+TABLE_WORDS = {
+    "benchmarks": "published scores",
+    "families": "families",
+    "file_sizes": "file sizes",
+    "hardware": "hardware",
+    "licenses": "licences",
+    "model_layers": "layers",
+    "model_sources": "models",
+    "models": "models",
+    "quant_quality": "quantization loss",
+    "weigh_gaps": "weights",
+    "weights": "weights",
+}
+
 
 def show() -> None:
     """Counts, then what is unverified, then the sources themselves."""
     cards = cached.list_cards()
+    sources = cached.list_sources()
     unverified = [c for c in cards if c.confidence != "read" or c.unverified]
     st.html(
-        f'<p class="wb-answer">{len(cards)} models, {len(cards) - len(unverified)} with every fact read from a source; '
+        f'<p class="wb-answer">{len(cards) - len(unverified)} of {len(cards)} models rest on facts read at a source; '
         f"{len(unverified)} hold something nobody checked yet.</p>"
+        f'<p class="wb-quiet">{sum(s.n_rows for s in sources):,} rows of fact from {len(sources):,} addresses, '
+        f"read up to {max(s.as_of for s in sources)}. A row without a source is refused when the catalog is loaded.</p>"
     )
-    st.subheader("Unverified", anchor=False)
-    st.dataframe(
-        pd.DataFrame(
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader(f"Unverified: {len(unverified)} models", anchor=False)
+        table = pd.DataFrame(
             {
                 "Model": [c.spec.name for c in unverified],
-                "What stays unverified": [
-                    "; ".join(c.unverified) or "recalled, not read from the publisher's files" for c in unverified
-                ],
+                "What stays unverified": ["; ".join(c.unverified) or frame.RECALLED for c in unverified],
             }
-        ),
-        hide_index=True,
-        height=320,
-        key="unverified",
-        column_config={"What stays unverified": {"width": "large"}},
-    )
+        )
+        config = {"Model": {"width": "medium"}, "What stays unverified": {"width": "large"}}
+        st.dataframe(table, hide_index=True, height=600, key="unverified", column_config=config)
+    with right:
+        st.subheader(f"Sources: {len(sources):,}", anchor=False)
+        table = pd.DataFrame(
+            {
+                "Address": [s.source_url for s in sources],
+                "Rows": [s.n_rows for s in sources],
+                "Facts about": [", ".join(dict.fromkeys(TABLE_WORDS.get(t, t) for t in s.tables)) for s in sources],
+                "Read": [s.as_of for s in sources],
+            }
+        )
+        address = st.column_config.LinkColumn(display_text=r"https?://(.*)", width="medium")
+        st.dataframe(table, hide_index=True, height=600, key="sources", column_config={"Address": address})
 
 
-frame.open_page()
 with frame.kind_errors():
+    frame.open_page()
     show()

@@ -6,17 +6,19 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from catalog import queries
+from catalog import licenses, queries
 from catalog.candidates import list_candidates
-from catalog.licenses import License, load_licenses
-from catalog.machine import detect_machine
+from catalog.licenses import License
 from catalog.models import ModelCard
+from catalog.quality import ScoreRow
+from catalog.queries import Source
 from catalog.store import Catalog, open_catalog
-from pages.ui import inputs
 from pages.ui.charts import ContextPoint
+from pages.ui.inputs import BY_HAND, THIS
+from pages.ui.questions import Wishes, build_hand_machine
 from sizing.estimate import Estimate, estimate, find_largest_context
 from sizing.explain import PartFormula, explain_parts
-from sizing.hardware import Machine
+from sizing.hardware import Device, Machine
 from sizing.memory import WeightBytes
 from sizing.recommend import Needs, Ranker, Recommendation
 from sizing.specs import ModelSpec
@@ -32,20 +34,32 @@ def catalog() -> Catalog:
 @st.cache_resource(show_spinner="Reading this machine", ttl=300)
 def detected_machine() -> Machine:
     """The machine the app runs on, read anew every five minutes since free memory moves."""
-    return detect_machine()
+    return queries.find_machine(catalog(), THIS)
 
 
-@st.cache_data(show_spinner=False)
-def list_machine_names() -> tuple[str, ...]:
-    """The names of listed machines, as the address knows them."""
-    return tuple(device.name for device in queries.list_devices(catalog()))
+@st.cache_resource(show_spinner=False)
+def list_devices() -> tuple[Device, ...]:
+    """Every listed card, unified machine and host."""
+    return queries.list_devices(catalog())
 
 
-def find_machine(wishes: inputs.Wishes) -> Machine:
+@st.cache_resource(show_spinner=False)
+def list_sources() -> tuple[Source, ...]:
+    """Every address facts come from, most cited first."""
+    return queries.list_sources(catalog())
+
+
+@st.cache_resource(show_spinner=False, max_entries=512)
+def list_scores(model_id: str) -> tuple[ScoreRow, ...]:
+    """The published scores of one model."""
+    return queries.list_scores(catalog(), model_id)
+
+
+def find_machine(wishes: Wishes) -> Machine:
     """The machine a question names. Raises UnknownNameError with near names."""
-    if wishes.machine == inputs.BY_HAND:
-        return inputs.build_hand_machine(wishes.hand)
-    if wishes.machine == inputs.THIS:
+    if wishes.machine == BY_HAND:
+        return build_hand_machine(wishes.hand)
+    if wishes.machine == THIS:
         return detected_machine()
     return _listed_machine(wishes.machine)
 
@@ -89,7 +103,7 @@ def recommend(machine: Machine, needs: Needs) -> Recommendation:
     return ranker(needs.task, needs.license_use).recommend(machine, needs)
 
 
-def build_needs(wishes: inputs.Wishes) -> Needs:
+def build_needs(wishes: Wishes) -> Needs:
     """The question of the context bar as the ranking wants it, with llama-server's default settings."""
     return Needs(
         task=wishes.task,
@@ -165,17 +179,6 @@ def list_formulas(model_id: str, quant: str, workload: Workload, machine: Machin
     return explain_parts(find_card(model_id).spec, weights, workload, told)
 
 
-@st.cache_resource(show_spinner=False)
-def _licenses() -> dict[str, License]:
-    return {x.license_id: x for x in load_licenses()}
-
-
-def find_license(license_id: str) -> License | None:
-    """What is known of a licence, None where the catalog has no entry for it."""
-    return _licenses().get(license_id)
-
-
-def license_name(license_id: str) -> str:
-    """A licence's own name, its id where the catalog has no entry for it."""
-    known = find_license(license_id)
-    return known.name if known else license_id
+def find_license(license_id: str) -> License:
+    """What a licence allows and asks. Raises UnknownNameError."""
+    return licenses.find_license(catalog().licenses, license_id)

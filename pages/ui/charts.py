@@ -20,6 +20,8 @@ FAMILY_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E0
 OTHER_FAMILY = "#8C8C8C"
 CLEAR = "rgba(0,0,0,0)"
 FONT_PX = 13
+NARROWEST_LABEL = 0.08
+"""Share of the axis below which a segment has no text; plotly hides what is still too wide on a small screen."""
 
 CHART_CONFIG = {"displayModeBar": False, "responsive": True}
 
@@ -118,6 +120,7 @@ def memory_bar(devices: Sequence[DeviceUse]) -> go.Figure:
         starts = [a + b for a, b in zip(starts, widths, strict=True)]
     _add_free(figure, devices, rows, span)
     _add_overrun(figure, devices, rows, span)
+    _add_unusable(figure, devices, rows)
     for i, device in enumerate(devices):
         limit = device.usable_bytes / GIB
         figure.add_shape(
@@ -136,7 +139,7 @@ def memory_bar(devices: Sequence[DeviceUse]) -> go.Figure:
         bargap=0.3,
         height=height,
         margin={"l": 0, "r": 0, "t": 4, "b": 0},
-        uniformtext={"minsize": 11, "mode": "hide"},
+        uniformtext={"minsize": 12, "mode": "hide"},
         legend={
             "orientation": "h",
             "x": 0,
@@ -200,6 +203,24 @@ def _add_overrun(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str
         textangle=0,
         hovertext=[f"{d.name}<br>Over the limit by {format_bytes(o)}" for d, o in zip(devices, over, strict=True)],
         hoverinfo="text",
+    )
+
+
+def _add_unusable(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str]) -> None:
+    """Memory that is built in but not for a model: taken by the system now, or kept for it."""
+    ends = [max(d.usable_bytes, d.parts.total_bytes) for d in devices]
+    rest = [max(d.memory_bytes - end, 0) for d, end in zip(devices, ends, strict=True)]
+    total = sum(rest)
+    figure.add_bar(
+        y=rows,
+        x=[r / GIB for r in rest],
+        base=[end / GIB for end in ends],
+        orientation="h",
+        name="Not usable" if len(devices) > 1 else f"Not usable {format_bytes(total)}",
+        marker={"color": "rgba(140,140,140,0.16)", "line": {"width": 0}},
+        hovertext=[f"{d.name}<br>Not for the model: {format_bytes(r)}" for d, r in zip(devices, rest, strict=True)],
+        hoverinfo="text",
+        showlegend=total > 0,
     )
 
 
@@ -381,7 +402,7 @@ def _describe(p: FrontierPoint) -> str:
 
 def _inside(name: str, n_bytes: int, span_gib: float) -> str:
     """The text of a segment, empty where it is too narrow to hold one."""
-    return f"{name} {format_bytes(n_bytes)}" if n_bytes / GIB > 0.16 * span_gib else ""
+    return f"{name} {format_bytes(n_bytes)}" if n_bytes / GIB > NARROWEST_LABEL * span_gib else ""
 
 
 def _total_at(points: Sequence[ContextPoint], context_tokens: int) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages.ui import cached, inputs
+from pages.ui.questions import Wishes
 from sizing.errors import WeighbridgeError
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.units import THIN, format_bytes, format_figures, format_tokens
@@ -33,6 +34,8 @@ _STYLE = """<style>
 @media (max-width: 640px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } .wb-answer { font-size: 1.3rem; } }
 </style>"""
 
+RECALLED = "recalled from memory, not read at a source"
+
 MARKS = {"fits": "●", "tight": "◐", "offload": "◒", "does not fit": "○"}
 """One mark per verdict; the word always stands beside it."""
 
@@ -41,7 +44,7 @@ MARKS = {"fits": "●", "tight": "◐", "offload": "◒", "does not fit": "○"}
 class Question:
     """What the context bar holds, and the machine it names."""
 
-    wishes: inputs.Wishes
+    wishes: Wishes
     machine: Machine
 
 
@@ -96,8 +99,8 @@ def link_to_size(model_id: str, quant: str, label: str) -> None:
     )
 
 
-def right_aligned() -> dict[str, object]:
-    """Column settings for the tables of estimates: figures to the right, names wide enough to read."""
+def right_aligned(*as_text: str) -> dict[str, object]:
+    """Column settings for the tables of estimates: figures to the right, those `as_text` too."""
     figures = (
         "Memory, GiB",
         "Speed, tokens/s",
@@ -105,8 +108,9 @@ def right_aligned() -> dict[str, object]:
         "Longest context, tokens",
     )
     return {
-        "Model": st.column_config.TextColumn(pinned=True, width="medium"),
+        "Model": st.column_config.TextColumn(width="medium"),
         **{name: st.column_config.NumberColumn(alignment="right") for name in figures},
+        **{name: st.column_config.TextColumn(alignment="right") for name in as_text},
     }
 
 
@@ -128,7 +132,7 @@ def describe_device(device: Device) -> str:
     )
 
 
-def _draw_context_bar(wishes: inputs.Wishes, machine: Machine) -> None:
+def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
     users = "1 user" if wishes.n_parallel == 1 else f"{wishes.n_parallel} users"
     speed = (
         "Any speed"
@@ -158,8 +162,8 @@ def _draw_context_bar(wishes: inputs.Wishes, machine: Machine) -> None:
             st.caption("0 means any speed. People read at about 5 to 10 tokens/s.")
 
 
-def _machine_panel(wishes: inputs.Wishes, machine: Machine) -> None:
-    inputs.machine_picker(cached.list_machine_names())
+def _machine_panel(wishes: Wishes, machine: Machine) -> None:
+    inputs.machine_picker(cached.list_devices())
     if wishes.machine == inputs.BY_HAND:
         inputs.segments("kind", "Kind", inputs.HAND_KINDS, inputs.HAND_WORDS)
         hand = wishes.hand

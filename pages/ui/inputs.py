@@ -12,89 +12,23 @@ from typing import Any
 
 import streamlit as st
 
+from pages.ui.questions import CatalogFilter, HandMachine, SizeChoice, Wishes
 from sizing.errors import BadInputError, UnknownNameError
-from sizing.hardware import Device, DeviceKind, Machine
+from sizing.hardware import Device, DeviceKind
 from sizing.quants import find_kv_type, find_quant
-from sizing.units import GB, GIB, format_tokens
-from sizing.workload import MAX_PARALLEL, Workload
+from sizing.units import format_tokens
+from sizing.workload import MAX_PARALLEL
 
 TASKS = ("chat", "code", "math", "reasoning", "multilingual", "vision", "rag")
 LICENSE_USES = ("commercial", "research", "any")
 LICENSE_WORDS = {"commercial": "Commercial use", "research": "Research use", "any": "Any licence"}
 COMMON_CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)
 MAX_CONTEXT_TOKENS = 2**27
-THIS, BY_HAND = "this", "hand"
+THIS, LISTED, BY_HAND = "this", "listed", "hand"
 HAND_KINDS = ("gpu", "cpu", "unified")
 HAND_WORDS = {"gpu": "With graphics cards", "cpu": "Processor only", "unified": "Unified memory"}
 OPENNESS = ("open source", "open weight", "restricted weight")
 VERIFIED_WORDS = {"all": "All facts", "read": "Read from the publisher's files", "recalled": "Partly unverified"}
-
-
-@dataclass(frozen=True, slots=True)
-class HandMachine:
-    """A machine typed in by hand: memory in GiB, bandwidth in GB/s (a vendor's decimal figure; 0 is unknown)."""
-
-    kind: str
-    ram_gib: float
-    n_cards: int
-    card_gib: float
-    card_gb_per_s: float
-    ram_gb_per_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """The question that stays in the context bar.
-
-    `machine` is 'this', 'hand' or the name of a listed machine; `context_tokens` is per user, `n_parallel` users at
-    once; `min_tokens_per_s` 0 means no wish.
-    """
-
-    machine: str
-    hand: HandMachine
-    task: str
-    context_tokens: int
-    n_parallel: int
-    min_tokens_per_s: float
-    license_use: str
-
-
-@dataclass(frozen=True, slots=True)
-class SizeChoice:
-    """The knobs of the Size page. An empty model or quant means: none chosen yet."""
-
-    model: str
-    quant: str
-    n_ubatch: int
-    kv_type_k: str
-    kv_type_v: str
-    flash_attention: bool
-
-    def to_workload(self, wishes: Wishes) -> Workload:
-        """The workload asked of the engine; raises BadInputError where two knobs contradict each other."""
-        return Workload(
-            context_tokens=wishes.context_tokens,
-            n_parallel=wishes.n_parallel,
-            n_ubatch=self.n_ubatch,
-            n_batch=max(2048, self.n_ubatch),
-            kv_type_k=self.kv_type_k,
-            kv_type_v=self.kv_type_v,
-            flash_attention=self.flash_attention,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogFilter:
-    """What the Catalog page shows. Empty tuples and empty text mean: everything."""
-
-    text: str
-    families: tuple[str, ...]
-    licenses: tuple[str, ...]
-    openness: tuple[str, ...]
-    modalities: tuple[str, ...]
-    tasks: tuple[str, ...]
-    min_context_tokens: int
-    confidence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,40 +208,6 @@ def address_of(**changes: object) -> dict[str, str]:
     return {k: v for k, v in kept.items() if v != FIELDS[k].default}
 
 
-def build_hand_machine(hand: HandMachine) -> Machine:
-    """The machine typed in by hand. What a model may use is assumed and said in the notes."""
-    ram = int(hand.ram_gib * GIB)
-    ram_bandwidth = hand.ram_gb_per_s * GB or None
-    usable_ram = max(ram - max(2 * GIB, ram // 10), ram // 2)
-    note = "assumed: a tenth of the memory, at least 2 GiB, stays with the system"
-    host = Device("RAM", DeviceKind.CPU, ram, usable_ram, ram_bandwidth, None, "cpu", (note,))
-    if hand.kind == "cpu":
-        return Machine(f"{hand.ram_gib:g} GiB RAM, by hand", host)
-    if hand.kind == "unified":
-        usable = ram * 3 // 4
-        pool_note = "assumed: three quarters of unified memory may be used by the accelerator"
-        pool = Device("Unified memory", DeviceKind.UNIFIED, ram, usable, ram_bandwidth, None, "metal", (pool_note,))
-        return Machine(f"{hand.ram_gib:g} GiB unified, by hand", host, (pool,))
-    card = int(hand.card_gib * GIB)
-    card_note = "assumed: 0.4 GiB of each card stays with the driver"
-    usable_card = max(card - int(0.4 * GIB), card // 2)
-    cards = tuple(
-        Device(
-            "Card" if hand.n_cards == 1 else f"Card {i + 1}",
-            DeviceKind.GPU,
-            card,
-            usable_card,
-            hand.card_gb_per_s * GB or None,
-            None,
-            "cuda",
-            (card_note,),
-        )
-        for i in range(hand.n_cards)
-    )
-    count = "" if hand.n_cards == 1 else f"{hand.n_cards} × "
-    return Machine(f"{count}{hand.card_gib:g} GiB card, {hand.ram_gib:g} GiB RAM, by hand", host, cards)
-
-
 # ---- widgets: each shows one field and writes it back when changed ----
 
 
@@ -367,46 +267,66 @@ def number(name: str, label: str, low: float, high: float, step: float = 1.0, he
     )
 
 
-def machine_picker(names: tuple[str, ...]) -> None:
-    """This machine, a listed one (any number of the same card), or one typed in by hand."""
+def machine_picker(devices: tuple[Device, ...]) -> None:
+    """This machine, a listed one (any number of one card, in a listed host), or one typed in by hand."""
     present = read("machine") or THIS
-    listed, count = _split_machine(present)
-    way = present if present in (THIS, BY_HAND) else "listed"
+    name, count, host = split_machine(present)
+    way = present if present in (THIS, BY_HAND) else LISTED
+    names = tuple(d.name for d in devices if d.kind is not DeviceKind.CPU)
+    hosts = tuple(d.name for d in devices if d.kind is DeviceKind.CPU)
     st.session_state["machine_way"] = way
 
     def write_way() -> None:
         new = st.session_state["machine_way"]
-        if new is not None:
-            set_field("machine", names[0] if new == "listed" and names else new)
+        set_field("machine", (names or (THIS,))[0] if new == LISTED else new or THIS)
 
     st.segmented_control(
         "Machine",
-        (THIS, "listed", BY_HAND),
+        (THIS, LISTED, BY_HAND),
         key="machine_way",
         required=True,
-        format_func=lambda v: {THIS: "This machine", "listed": "A listed one", BY_HAND: "By hand"}[v],
+        format_func=lambda v: {THIS: "This machine", LISTED: "A listed one", BY_HAND: "By hand"}[v],
         on_change=write_way,
     )
-    if way != "listed":
+    if way != LISTED:
         return
-    st.session_state["machine_name"] = next((n for n in names if n.casefold() == listed.casefold()), None)
+    kinds = {d.name.casefold(): d.kind for d in devices}
+    st.session_state["machine_name"] = _known(name, (*names, *hosts))
     st.session_state["machine_count"] = count
+    st.session_state["machine_host"] = _known(host, hosts)
 
     def write_listed() -> None:
-        name, n = st.session_state["machine_name"], st.session_state["machine_count"]
-        if name is not None:
-            set_field("machine", name if n == 1 else f"{name}*{n}")
+        chosen, n = st.session_state["machine_name"], st.session_state.get("machine_count", 1)
+        if chosen is None:
+            return
+        card = kinds.get(chosen.casefold()) is DeviceKind.GPU
+        below = st.session_state.get("machine_host")
+        text = f"{chosen}*{n}" if card and n > 1 else chosen
+        set_field("machine", f"{text} + {below}" if card and below else text)
 
-    st.selectbox("Name", names, key="machine_name", on_change=write_listed, placeholder=listed)
-    st.number_input("How many", 1, 16, key="machine_count", on_change=write_listed)
+    st.selectbox("Name", (*names, *hosts), key="machine_name", on_change=write_listed, placeholder=name)
+    if kinds.get(name.casefold(), DeviceKind.GPU) is DeviceKind.GPU:
+        left, right = st.columns([1, 3])
+        left.number_input("How many", 1, 16, key="machine_count", on_change=write_listed)
+        right.selectbox("In", hosts, key="machine_host", on_change=write_listed, placeholder="a common desktop")
 
 
-def _split_machine(text: str) -> tuple[str, int]:
-    """'RTX 4090*2' as name and count."""
+def split_machine(text: str) -> tuple[str, int, str]:
+    """A listed machine's text as name, count and host.
+
+    >>> split_machine("RTX 4090*2 + PC DDR5-5600 64GB")
+    ('RTX 4090', 2, 'PC DDR5-5600 64GB')
+    """
+    text, _, host = (part.strip() for part in text.partition("+"))
     name, star, count = text.rpartition("*")
     if star and count.strip().isdigit() and 1 <= int(count) <= 16:
-        return name.strip(), int(count)
-    return text, 1
+        return name.strip(), int(count), host
+    return text, 1, host
+
+
+def _known(name: str, names: tuple[str, ...]) -> str | None:
+    """The listed name that a text means, whatever its case."""
+    return next((n for n in names if n.casefold() == name.casefold()), None)
 
 
 def context_quick_picks() -> None:
