@@ -41,6 +41,18 @@ KIND_COLUMNS = (
 )
 """Columns that decide what a layer does, not how large it is: equal for all models of a batch."""
 
+FLAG_COLUMNS = (
+    "n_experts",
+    "window_tokens",
+    "n_heads",
+    "n_kv_heads",
+    "indexer_dim",
+    "q_lora_rank",
+    "ffn_dim",
+    "shared_expert_ffn_dim",
+)
+"""Columns whose being zero or not decides what a layer does."""
+
 MULTI_AXIS = frozenset({"qwen2vl", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe"})
 """Architectures with four position values per token (llama-hparams.cpp, `n_pos_per_embd`)."""
 
@@ -111,10 +123,11 @@ def _batch_key(table: LayerTable, workload: Workload, windowed: np.ndarray, mode
     first = int(table.first_row[model])
     rows = table.layer_rows[table.first_layer[model] : table.first_layer[model + 1]] - first
     order = rows.tolist()
-    kept = cut_runs(_mark_roles(architecture, order, table, model))
+    marked = _mark_roles(architecture, order, table, model)
+    kept = list(range(len(order))) if PROGRAMS[architecture].every_layer else cut_runs(marked)
     kinds = tuple(
         tuple(int(table.rows[c][first + r]) for c in KIND_COLUMNS)
-        + tuple(bool(table.rows[c][first + r]) for c in ("n_experts", "window_tokens", "n_kv_heads", "indexer_dim"))
+        + tuple(bool(table.rows[c][first + r]) for c in FLAG_COLUMNS)
         for r in sorted(set(order))
     )
     return (
@@ -126,7 +139,7 @@ def _batch_key(table: LayerTable, workload: Workload, windowed: np.ndarray, mode
     )
 
 
-SHAPING_EXTRAS = ("n_altup", "hyper_connections", "indexer_pool", "n_expert_groups", "n_deepstack", "ropes", "moe_latent_dim")
+SHAPING_EXTRAS = ("n_altup", "hyper_connections", "indexer_pool", "n_expert_groups", "n_deepstack", "ropes", "gating")
 
 
 def _mark_roles(architecture: str, order: list[int], table: LayerTable, model: int) -> list[int]:
@@ -217,4 +230,5 @@ def find_reserve(workload: Workload) -> Reserve:
         n_streams=cells.n_streams,
         n_kv_tokens=cells.n_ctx_seq,
         flash_attention=workload.flash_attention,
+        k_value_bytes=workload.type_k.block_bytes if workload.type_k.block_elements == 1 else 2,
     )

@@ -34,6 +34,7 @@ MODEL_EXTRAS = {
     "n_output_groups": ("attention.output_group_count", 0),
     "n_deepstack": ("n_deepstack_layers", 0),
     "residual_block": ("attn_res.block_size", 0),
+    "gating": ("expert_gating_func", 0),
     "ropes": ("rope.scaling.finetuned", 1),
 }
 """Columns per model that come from a spec's extras: column, (GGUF key or keys, value where absent)."""
@@ -85,6 +86,21 @@ class LayerTable:
             first_row=first_row,
             layer_rows=layer_rows,
             first_layer=first_layer,
+        )
+
+    def followed_by(self, other: LayerTable) -> LayerTable:
+        """One table with the models of this one, then those of `other`."""
+        n_models, n_rows, n_layers = self.n_models, int(self.first_row[-1]), int(self.first_layer[-1])
+        rows = {k: np.concatenate((self.rows[k], other.rows[k])) for k in self.rows}
+        rows["model"] = np.concatenate((self.rows["model"], other.rows["model"] + n_models))
+        return LayerTable(
+            model_ids=self.model_ids + other.model_ids,
+            architectures=self.architectures + other.architectures,
+            rows=rows,
+            models={k: np.concatenate((self.models[k], other.models[k])) for k in self.models},
+            first_row=np.concatenate((self.first_row, other.first_row[1:] + n_rows)),
+            layer_rows=np.concatenate((self.layer_rows, other.layer_rows + n_rows)),
+            first_layer=np.concatenate((self.first_layer, other.first_layer[1:] + n_layers)),
         )
 
     @property

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sizing.graphs import dense, recurrent
+from sizing.graphs import dense, gemma, latent, recurrent
 from sizing.graphs.frame import Program
 
-PROGRAMS: dict[str, Program] = {**dense.PROGRAMS, **recurrent.PROGRAMS}
+PROGRAMS: dict[str, Program] = {**dense.PROGRAMS, **recurrent.PROGRAMS, **latent.PROGRAMS, **gemma.PROGRAMS}
 """The graph of each architecture, by GGUF name."""

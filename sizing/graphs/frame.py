@@ -24,7 +24,8 @@ I64 = 8
 class Reserve:
     """The graph llama.cpp reserves for: tokens of one physical batch, all of them outputs, over the whole cache.
 
-    `n_kv_tokens` is what one stream of the cache holds (src/llama-context.cpp, `sched_reserve`).
+    `n_kv_tokens` is what one stream of the cache holds (src/llama-context.cpp, `sched_reserve`). `k_value_bytes`: one
+    value of an unquantized K cache.
     """
 
     n_tokens: int
@@ -33,6 +34,7 @@ class Reserve:
     n_streams: int
     n_kv_tokens: int
     flash_attention: bool
+    k_value_bytes: int = F16
 
     @property
     def mask_bytes(self) -> int:
@@ -358,8 +360,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An architecture's graph: how it starts, what one layer does, how it ends."""
+    """An architecture's graph: how it starts, what one layer does, how it ends.
+
+    `every_layer`: runs of equal layers may not be cut, for each layer holds memory from the start.
+    """
 
     step: Callable[[Frame, Layer, Tensor], Tensor]
     start: Callable[[Frame], Tensor] = Frame.embed
     head: Callable[[Frame, Tensor], None] = lambda f, x: f.logits(f.rms_norm(x))
+    every_layer: bool = False

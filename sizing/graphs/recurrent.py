@@ -107,9 +107,7 @@ def latent_experts(f: Frame, layer: Layer, x: Tensor) -> Tensor:
     narrow = f.models["moe_latent_dim"] if f.extra("moe_latent_dim") else None
     inner = x if narrow is None else f.wide(narrow, x)
     logits = f.wide(layer.n_experts, x)
-    routed = f.moe(
-        layer, inner, gating="sigmoid", biased=True, scaled=True, form="plain", logits=logits, width=narrow
-    )
+    routed = f.moe(layer, inner, gating="sigmoid", biased=True, scaled=True, form="plain", logits=logits, width=narrow)
     if narrow is not None:
         routed = f.wide(f.hidden, routed)
     return f.add(routed, f.ffn(x, layer.shared_expert_ffn_dim, "plain"))
