@@ -67,19 +67,26 @@ def check_context(spec: ModelSpec, workload: Workload) -> None:
         )
 
 
-def estimate_model_bytes(layers: LayerTable, workload: Workload, projector_bytes: Ints | None = None) -> ModelBytes:
+def estimate_model_bytes(
+    layers: LayerTable, workload: Workload, projector_bytes: Ints | None = None, *, on_cards: bool = True
+) -> ModelBytes:
     """Everything a workload costs each model of `layers` besides its weights, in bytes.
 
-    `projector_bytes` is a column over models, None for none.
+    `projector_bytes` is a column over models, None for none. Without `on_cards` what a card would reserve that holds
+    layers only is not asked for, which saves half the work.
     """
     cache = estimate_kv_cache_bytes(layers, workload)
-    compute = estimate_compute_bytes(layers, workload)
+    if on_cards:
+        both = estimate_compute_bytes(layers.followed_by(_without_vocabulary(layers)), workload)
+        compute, inner = both[: layers.n_models], both[layers.n_models :]
+    else:
+        compute = inner = estimate_compute_bytes(layers, workload)
     n_tokens = min(workload.n_ubatch, workload.n_ctx_tokens)
     return ModelBytes(
         kv=_spans(layers, cache.row_kv_cache_bytes),
         recurrent=_spans(layers, cache.row_recurrent_state_bytes),
         compute=compute,
-        compute_inner=estimate_compute_bytes(_without_vocabulary(layers), workload),
+        compute_inner=inner,
         inputs=n_tokens * layers.models["hidden_dim"] * 4,
         masks=estimate_mask_bytes(layers, workload),
         output=estimate_output_bytes(layers, workload),
@@ -111,15 +118,13 @@ def _spans(layers: LayerTable, row_bytes: Ints) -> Spans:
 
 def estimate_table(
     table: WeightTable,
-    layers: LayerTable,
+    models: ModelBytes,
     n_active_params: Ints,
     workload: Workload,
     machine: Machine,
     offload: Offload | None = None,
-    projector_bytes: Ints | None = None,
 ) -> TableEstimate:
-    """Place and time every row; `layers`, `n_active_params` and `projector_bytes` are columns over models."""
-    models = estimate_model_bytes(layers, workload, projector_bytes)
+    """Place and time every row; `models` and `n_active_params` are columns over models."""
     share = 1.0 - (1.0 - table.active_expert_share) ** workload.n_parallel
     busy = replace(table, active_expert_share=share)
     placement = place(busy, models, machine, offload)
@@ -140,7 +145,7 @@ def estimate(
     check_context(spec, workload)
     result = estimate_table(
         WeightTable.from_models([(spec, [weights])]),
-        LayerTable.from_specs([spec]),
+        estimate_model_bytes(LayerTable.from_specs([spec]), workload, on_cards=bool(machine.accelerators)),
         np.array([spec.n_active_params], dtype=np.int64),
         workload,
         machine,

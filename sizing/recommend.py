@@ -1,8 +1,8 @@
 """Which model, in which quantization: hard limits first, then evidence for the task, then speed and headroom.
 
 One vectorised pass sizes every model in every quantization; what remains is ordered by a utility in points of the
-task score: `utility = cautious score - quantization loss - speed shortfall - verdict`. A model without evidence for the task
-has no score, is never given one, and stands below every model that has evidence.
+task score: `utility = cautious score - quantization loss - speed shortfall - verdict`. A model without evidence for
+the task has no score, is never given one, and stands below every model that has evidence.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from functools import cached_property
 import numpy as np
 
 from sizing.errors import BadInputError, UnknownNameError
-from sizing.estimate import Estimate, TableEstimate, describe, estimate_table
+from sizing.estimate import Estimate, TableEstimate, describe, estimate_model_bytes, estimate_table
 from sizing.fit import VERDICTS, Verdict, judge
 from sizing.hardware import Device, Machine
 from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
+from sizing.placement import ModelBytes
 from sizing.specs import ModelSpec
 from sizing.units import GIB, format_bytes, format_figures, format_range, format_tokens
 from sizing.weights import Floats, Ints, WeightTable
@@ -32,10 +33,15 @@ COMFORTABLE_TOKENS_PER_S = {"code": 30.0, "math": 30.0, "reasoning": 40.0}
 DEFAULT_COMFORTABLE_TOKENS_PER_S = 20.0
 POINTS_PER_HALVING = 5.0
 """Score points lost each time the speed halves below comfort. A judgement, stated: it orders, it does not measure."""
+POINTS_PER_DOUBLING = 0.5
+"""Score points gained each time the speed doubles above comfort, up to three times: half the bytes for next to no loss
+is the better quantization."""
 VERDICT_POINTS = {Verdict.TIGHT: 1.0, Verdict.OFFLOAD: 2.0}
 """Points against a configuration with nothing to spare, or whose prompts wait for the host. A judgement too."""
 UNKNOWN_LOSS_POINTS = 8.0
 """Points set against a quantization whose loss nobody published, so that it is not preferred for being unknown."""
+KEPT_WORKLOADS = 16
+"""Workloads whose costs a ranker remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,7 @@ class Ranker:
         self.layers = LayerTable.from_specs([c.spec for c in weighed])
         self.table = WeightTable.from_models([(c.spec, c.weights) for c in weighed])
         self.n_active_params: Ints = np.array([c.spec.n_active_params for c in weighed], dtype=np.int64)
-        self.max_context: Ints = np.array([c.spec.context_tokens for c in weighed], dtype=np.int64)
+        self._kept: dict[tuple[Workload, bool, bool], ModelBytes] = {}
 
     @cached_property
     def loss_points(self) -> Floats:
@@ -188,8 +194,18 @@ class Ranker:
 
     def size(self, workload: Workload, machine: Machine, *, with_projector: bool = False) -> TableEstimate:
         """Memory, placement and speed of every model in every quantization: one pass."""
-        projector = np.array([c.projector_bytes if with_projector else 0 for c in self.weighed], dtype=np.int64)
-        return estimate_table(self.table, self.layers, self.n_active_params, workload, machine, None, projector)
+        models = self._cost(workload, with_projector, bool(machine.accelerators))
+        return estimate_table(self.table, models, self.n_active_params, workload, machine)
+
+    def _cost(self, workload: Workload, with_projector: bool, on_cards: bool) -> ModelBytes:
+        """What a workload costs each model besides weights; it does not depend on the machine and is kept."""
+        key = (workload, with_projector, on_cards)
+        if key not in self._kept:
+            projector = np.array([c.projector_bytes if with_projector else 0 for c in self.weighed], dtype=np.int64)
+            while len(self._kept) >= KEPT_WORKLOADS:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[key] = estimate_model_bytes(self.layers, workload, projector, on_cards=on_cards)
+        return self._kept[key]
 
     def score(self, result: TableEstimate, needs: Needs) -> tuple[Floats, Ints, Floats]:
         """Utility, verdict code and middle decode speed of every row; utility is -inf for what is ruled out.
@@ -203,6 +219,7 @@ class Ranker:
         speed = np.where(np.isnan(decode), comfort, np.maximum(decode, 1e-9))
         utility = quality - self.loss_points
         utility = utility - POINTS_PER_HALVING * np.maximum(0.0, np.log2(comfort / speed))
+        utility = utility + POINTS_PER_DOUBLING * np.clip(np.log2(speed / comfort), 0.0, 3.0)
         utility = utility - np.array([VERDICT_POINTS.get(v, 0.0) for v in VERDICTS])[verdict]
         out = verdict == 3
         if needs.min_decode_tokens_per_s is not None:

@@ -94,8 +94,10 @@ class Graph:
         (self.leaves if tensor.is_leaf else self.nodes).append(tensor)
 
     def _sized(self, n_bytes: Ints | int) -> Ints:
-        whole = np.broadcast_to(np.asarray(n_bytes, dtype=np.int64), (self.n_models,))
-        return (whole + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
+        if not isinstance(n_bytes, np.ndarray) or n_bytes.shape != (self.n_models,):
+            n_bytes = np.full(self.n_models, n_bytes, dtype=np.int64)
+        padded: Ints = (n_bytes + (ALIGNMENT - 1)) & -ALIGNMENT
+        return padded
 
 
 FEW_MODELS = 24
