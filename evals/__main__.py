@@ -11,10 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from catalog.models import DATA_DIR, ModelCard, load_families
-from evals.dry_run import DryRun, DryRunFailure, ask_dry_run
+from evals.dry_run import BufferUse, DryRun, DryRunFailure, ask_dry_run
+from evals.imagined import open_imagined_machine
 from evals.weigh import Weighing, weigh_models, write_weights
 from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
 from sizing.errors import BadInputError, EngineError, UnknownNameError
+from sizing.placement import Offload
 from sizing.quants import KV_TYPES, find_quant
 from sizing.units import format_bytes
 from sizing.workload import Workload
@@ -39,6 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
     dry_run.add_argument("--kv-type-k", default="f16", help=f"K cache type, one of {', '.join(KV_TYPES)}")
     dry_run.add_argument("--kv-type-v", default="f16", help="V cache type; default f16")
     dry_run.add_argument("--flash-attention", choices=("on", "off"), default="on")
+    dry_run.add_argument("--devices", type=int, default=0, help="imagined accelerators to place layers on; default 0")
+    dry_run.add_argument("--gpu-layers", type=int, help="layers on the accelerators, the output counted; default all")
+    dry_run.add_argument("--tensor-split", help="share of each accelerator, for instance 3,1")
     dry_run.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
@@ -115,28 +120,57 @@ def run_dry_run(arguments: argparse.Namespace) -> int:
         kv_type_v=arguments.kv_type_v,
         flash_attention=arguments.flash_attention == "on",
     )
-    answer = ask_dry_run(card.spec, find_quant(arguments.quant), workload)
+    quant = find_quant(arguments.quant)
+    if not 0 <= arguments.devices <= MAX_DEVICES:
+        raise BadInputError(f"--devices wants 0 to {MAX_DEVICES}, got {arguments.devices}")
+    offload = Offload(arguments.gpu_layers, parse_tensor_split(arguments.tensor_split, arguments.devices))
+    devices: tuple[BufferUse, ...] = ()
+    if arguments.devices:
+        with open_imagined_machine(arguments.devices) as machine:
+            answer = machine.ask(card.spec, quant, workload, offload)
+            devices = () if isinstance(answer, DryRunFailure) else machine.list_devices(answer)
+    else:
+        answer = ask_dry_run(card.spec, quant, workload)
     if isinstance(answer, DryRunFailure):
         raise EngineError(f"{card.model_id}: {answer.message}")
-    record = describe_dry_run(answer)
+    parts = list_parts(answer)
     if arguments.json:
-        print_json(record)
-    else:
-        for name, n_bytes in record["parts"].items():
-            print(f"{name:24} {n_bytes:>20,}  {format_bytes(n_bytes)}")
+        named = [{"name": d.name, **{key: getattr(d, key) for key in DEVICE_PARTS}} for d in devices]
+        print_json({"model": card.model_id, "quant": quant.name, "parts": parts, "devices": named})
+        return EXIT_DONE
+    for name, n_bytes in parts.items():
+        print(f"{name:24} {n_bytes:>20,}  {format_bytes(n_bytes)}")
+    for device in devices:
+        sizes = ", ".join(f"{key.removesuffix('_bytes')} {format_bytes(getattr(device, key))}" for key in DEVICE_PARTS)
+        print(f"{device.name}: {sizes}")
     return EXIT_DONE
 
 
-def describe_dry_run(answer: DryRun) -> dict[str, dict[str, int]]:
-    """A dry run as a record for JSON; device sizes are exact where llama.cpp's own sums could be read."""
+DEVICE_PARTS = ("weight_bytes", "cache_bytes", "compute_bytes")
+MAX_DEVICES = 16  # GGML_RPC_MAX_SERVERS in ggml-rpc.h
+
+
+def parse_tensor_split(text: str | None, n_devices: int) -> tuple[float, ...] | None:
+    """Shares out of text like '3,1'. Raises BadInputError unless there is one number for each device."""
+    if text is None:
+        return None
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        shares = ()
+    if len(shares) != n_devices:
+        raise BadInputError(f"--tensor-split wants one number for each of {n_devices} devices, got {text!r}")
+    return shares
+
+
+def list_parts(answer: DryRun) -> dict[str, int]:
+    """A dry run's bytes by purpose; weights are counted once, whatever the devices hold twice."""
     return {
-        "parts": {
-            "weight_bytes": answer.tensor_bytes,
-            "kv_cache_bytes": answer.kv_cache_bytes,
-            "recurrent_state_bytes": answer.recurrent_state_bytes,
-            "compute_bytes": answer.compute_bytes,
-            "output_bytes": answer.output_bytes,
-        }
+        "weight_bytes": answer.tensor_bytes,
+        "kv_cache_bytes": answer.kv_cache_bytes,
+        "recurrent_state_bytes": answer.recurrent_state_bytes,
+        "compute_bytes": answer.compute_bytes,
+        "output_bytes": answer.output_bytes,
     }
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from evals.weightless import write_gguf_header, write_weightless_gguf
 from sizing.errors import UnsupportedError
+from sizing.placement import Offload
 from sizing.quants import Quant, find_quant
 from sizing.specs import ModelSpec
 from sizing.tensors import list_native_types
@@ -315,12 +316,18 @@ def ask_dry_runs(
     workloads: Sequence[Workload],
     engine: EngineChild,
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    offload: Offload | None = None,
 ) -> tuple[DryRun | DryRunFailure, ...]:
     """Sizes of one model in one quantization under several workloads, in order.
 
-    All workloads share one load. When llama.cpp dies on one of them, they are asked again one at a time, so that only
-    the deadly one is lost. Raises UnknownNameError for an unknown quant.
+    `offload` None keeps everything on the host; otherwise layers go to the devices the child was given
+    (`evals.imagined`), all layers where it names no number. All workloads share one load. When llama.cpp dies on one of
+    them, they are asked again one at a time, so that only the deadly one is lost.
+
+    Raises UnknownNameError for an unknown quant, UnsupportedError where experts are to stay on the host.
     """
+    if offload is not None and offload.cpu_moe:
+        raise UnsupportedError("a dry run cannot keep experts on the host (cpu_moe); leave it out")
     chosen = find_quant(quant) if isinstance(quant, str) else quant
     types = None
     if chosen.name != "F16":
@@ -334,20 +341,32 @@ def ask_dry_runs(
     except UnsupportedError as error:
         return (explain_unsupported(spec, error, engine, timeout_s),) * len(workloads)
     try:
-        return _ask_contexts(spec, chosen, workloads, path, engine, timeout_s)
+        return _ask_contexts(spec, chosen, workloads, path, engine, timeout_s, offload or Offload(gpu_layers=0))
     finally:
         path.unlink(missing_ok=True)
 
 
 def _ask_contexts(
-    spec: ModelSpec, quant: Quant, workloads: Sequence[Workload], path: Path, engine: EngineChild, timeout_s: float
+    spec: ModelSpec,
+    quant: Quant,
+    workloads: Sequence[Workload],
+    path: Path,
+    engine: EngineChild,
+    timeout_s: float,
+    offload: Offload,
 ) -> tuple[DryRun | DryRunFailure, ...]:
-    question = {"kind": "load", "path": str(path), "contexts": [list_context_params(w) for w in workloads]}
+    question = {
+        "kind": "load",
+        "path": str(path),
+        "contexts": [list_context_params(w) for w in workloads],
+        "n_gpu_layers": spec.n_layers + 1 if offload.gpu_layers is None else offload.gpu_layers,
+        "tensor_split": list(offload.tensor_split or ()),
+    }
     reply = engine.ask(question, timeout_s)
     if isinstance(reply, DryRunFailure):
         if len(workloads) == 1 or reply.reason not in (FailureReason.ABORTED, FailureReason.TIMED_OUT):
             return (reply,) * len(workloads)
-        return tuple(a for w in workloads for a in _ask_contexts(spec, quant, [w], path, engine, timeout_s))
+        return tuple(a for w in workloads for a in _ask_contexts(spec, quant, [w], path, engine, timeout_s, offload))
     return tuple(
         read_context(spec, quant, workload, reply, part)
         for workload, part in zip(workloads, reply["contexts"], strict=True)

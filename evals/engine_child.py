@@ -5,7 +5,9 @@ abort at any time; the parent reads the child's death as an answer. Questions:
 
 - `{"kind": "version"}`
 - `{"kind": "types", "path": ..., "ftypes": [...]}`: the type llama.cpp gives every tensor, per file type
-- `{"kind": "load", "path": ..., "contexts": [{...}, ...]}`: sizes of the model and of one context after another
+- `{"kind": "load", "path": ..., "contexts": [{...}, ...]}`: sizes of the model and of one context after another, with
+  optional `n_gpu_layers` and `tensor_split`
+- `{"kind": "devices", "endpoints": [...]}`: take devices served elsewhere (`--serve HOST:PORT`) as this machine's own
 
 Answers are `{"ok": {...}}`, `{"refused": "...", "log": [...]}` or `{"missing": "..."}`. Each question's answer is
 preceded by `{"started": true}` so that the parent knows which question an abort lost.
@@ -19,6 +21,7 @@ import os
 import re
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 MEMORY_LIMIT_BYTES = 6 * 1024**3
@@ -104,14 +107,34 @@ class Engine:
         self._imatrix = entries
         return ctypes.cast(entries, ctypes.POINTER(data))
 
-    def load(self, path: str, contexts: list[dict[str, Any]]) -> dict[str, Any]:
+    def add_devices(self, endpoints: list[str]) -> dict[str, Any]:
+        """Register the devices that RPC servers offer; every later load may use them."""
+        libraries = load_ggml(self.api)
+        if libraries is None:
+            raise Refused("llama.cpp was built without RPC; compile it with -DGGML_RPC=ON")
+        base, rpc = libraries
+        rpc.ggml_backend_rpc_add_server.restype = ctypes.c_void_p
+        rpc.ggml_backend_rpc_add_server.argtypes = [ctypes.c_char_p]
+        base.ggml_backend_register.argtypes = [ctypes.c_void_p]
+        for endpoint in endpoints:
+            registry = rpc.ggml_backend_rpc_add_server(endpoint.encode())
+            if not registry:
+                raise Refused(f"no device answers at {endpoint}")
+            base.ggml_backend_register(registry)
+        return {"n_devices": len(endpoints)}
+
+    def load(self, question: dict[str, Any]) -> dict[str, Any]:
         """Load metadata only, then simulate every allocation of each context in turn."""
-        api = self.api
+        api, path, contexts = self.api, question["path"], question["contexts"]
         params = api.llama_model_default_params()
         params.no_alloc = True
         params.load_mode = api.LLAMA_LOAD_MODE_NONE  # memory mapping contradicts no_alloc and aborts
         params.lazy_mode = api.LLAMA_LAZY_MODE_OFF  # else embeddings above 4 GiB would not be counted
-        params.n_gpu_layers = 0
+        params.n_gpu_layers = question.get("n_gpu_layers", 0)
+        shares = question.get("tensor_split", [])
+        split = (ctypes.c_float * api.llama_max_devices())(*shares)
+        if shares:
+            params.tensor_split = split
         self.take_log()
         model = api.llama_model_load_from_file(path.encode(), params)
         load_log = self.take_log()
@@ -194,6 +217,40 @@ def _find_buft_name(api: Any) -> Any:
     return lambda address: hex(address)
 
 
+def load_ggml(api: Any) -> tuple[Any, Any] | None:
+    """ggml and its RPC part, as libllama itself links them; None where it was built without RPC.
+
+    The wheel holds the libraries under several names, and every name is a copy with a registry of its own, so it must
+    be the versioned one.
+    """
+    folder = Path(api.__file__).parent / "lib"
+    ending = ".0.dylib" if sys.platform == "darwin" else ".so.0"
+    try:
+        return ctypes.CDLL(str(folder / f"libggml{ending}")), ctypes.CDLL(str(folder / f"libggml-rpc{ending}"))
+    except OSError:
+        return None
+
+
+def serve(endpoint: str) -> None:
+    """Offer this machine's CPU as a device on a loopback address until killed."""
+    import llama_cpp
+
+    libraries = load_ggml(llama_cpp)
+    if libraries is None:
+        raise SystemExit("llama.cpp was built without RPC; compile it with -DGGML_RPC=ON")
+    base, rpc = libraries
+    base.ggml_backend_dev_by_type.restype = ctypes.c_void_p
+    devices = (ctypes.c_void_p * 1)(base.ggml_backend_dev_by_type(0))
+    rpc.ggml_backend_rpc_start_server.argtypes = [
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        ctypes.c_size_t,
+        ctypes.c_void_p,
+    ]
+    rpc.ggml_backend_rpc_start_server(endpoint.encode(), None, 1, 1, devices)
+
+
 def answer(engine: Engine, question: dict[str, Any]) -> dict[str, Any]:
     """One answer to one question."""
     try:
@@ -202,7 +259,9 @@ def answer(engine: Engine, question: dict[str, Any]) -> dict[str, Any]:
         if question["kind"] == "types":
             return {"ok": engine.list_types(question["path"], question["ftypes"])}
         if question["kind"] == "load":
-            return {"ok": engine.load(question["path"], question["contexts"])}
+            return {"ok": engine.load(question)}
+        if question["kind"] == "devices":
+            return {"ok": engine.add_devices(question["endpoints"])}
         return {"refused": f"unknown kind of question {question['kind']!r}"}
     except Refused as said:
         return {"refused": str(said)}
@@ -211,6 +270,10 @@ def answer(engine: Engine, question: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Answer questions until stdin ends."""
     os.environ["GGML_NO_BACKTRACE"] = "1"
+    if sys.argv[1:2] == ["--serve"]:
+        set_limits()
+        serve(sys.argv[2])
+        return
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever native code prints must not mix with the answers
     set_limits()
