@@ -96,7 +96,7 @@ def show_list(found: list[ModelCard], n_all: int) -> ModelCard | None:
             "Parameters, B": [c.spec.n_params / 1e9 for c in found],
             "Active, B": [c.spec.n_active_params / 1e9 for c in found],
             "Context, tokens": [c.spec.context_tokens for c in found],
-            "Licence": [cached.find_license(c.license_id).name for c in found],
+            "Licence": [words.shorten_license(cached.find_license(c.license_id).name) for c in found],
             "Facts": ["read" if c.confidence == "read" else "unverified" for c in found],
         }
     )

@@ -6,6 +6,7 @@ from html import escape
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import cached, charts, frame, inputs, words
 from sizing.launch import format_llama_server_command
@@ -27,36 +28,47 @@ def show(question: frame.Question) -> None:
     needs = cached.build_needs(question.wishes)
     answer = cached.recommend(question.machine, needs)
     left, right = st.columns([2, 1], gap="medium")
+    changes = None
     with left, st.container(border=True, key="answer"):
         if answer.best is None:
             show_no_answer(answer, needs)
         else:
-            show_answer(answer.best, answer, question, needs)
+            changes = show_answer(answer.best, question, needs)
     with right:
         show_runners_up(answer, question)
     if answer.options:
         show_frontier(answer, needs)
         show_alternatives(answer, needs)
     show_ruled_out(answer.ruled_out)
+    if changes is not None:
+        found = cached.find_changes(question.machine, needs)
+        told = "; ".join(found) or "neither more memory nor half the context would"
+        changes.html(f'<p class="wb-quiet">What would change this: {escape(told)}.</p>')
 
 
-def show_answer(best: Option, answer: Recommendation, question: frame.Question, needs: Needs) -> None:
-    """The recommendation: sentence, memory bar, reasons, what would change it, how to start it."""
-    line = words.format_figures_line(best.estimate, question.machine, best.candidate.license_name)
-    st.html(f'<p class="wb-answer">{escape(best.name)} at {best.quant}: {escape(line)}.</p>')
-    st.plotly_chart(charts.memory_bar(best.estimate.memory.devices), config=charts.CHART_CONFIG, key="best_memory")
+def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGenerator:
+    """The recommendation: sentence, memory bar, reasons, how to start it.
+
+    Returns the place for what would change it, which takes longer to find than the answer itself.
+    """
+    figures = words.list_figures(best.estimate, question.machine, best.candidate.license_name)
+    st.html(frame.answer_html(best.name, best.quant, figures))
+    st.plotly_chart(
+        charts.memory_bar(words.order_devices(best.estimate)), config=charts.CHART_CONFIG, key="best_memory"
+    )
     items = "".join(f"<li>{escape(frame.to_sentence(r))}</li>" for r in best.reasons[:3])
     st.html(
         f'<p class="wb-verdict">{frame.format_verdict(best.verdict)}, {frame.describe_workload(needs.workload)}</p>'
         f'<ul class="wb-list">{items}</ul>'
     )
-    change = "; ".join(answer.what_would_change) or "neither more memory nor half the context would change the choice"
-    st.html(f'<p class="wb-quiet">What would change this: {escape(change)}.</p>')
+    changes = st.empty()
+    changes.html('<p class="wb-quiet">What would change this: working it out.</p>')
     st.code(launch_command(best, question, needs), language="bash", wrap_lines=True)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
         with st.popover("What was assumed", type="tertiary"):
             st.markdown("\n".join(f"- {frame.to_sentence(a)}" for a in best.estimate.memory.assumptions))
+    return changes
 
 
 def launch_command(option: Option, question: frame.Question, needs: Needs) -> str:
@@ -92,7 +104,7 @@ def show_runners_up(answer: Recommendation, question: frame.Question) -> None:
     """The two next answers as small cards."""
     for i, option in enumerate(answer.runners_up):
         with st.container(border=True, key=f"runner_up_{i}"):
-            line = words.format_figures_line(option.estimate, question.machine, option.candidate.license_name)
+            line = ", ".join(words.list_figures(option.estimate, question.machine, option.candidate.license_name))
             st.html(
                 f'<p class="wb-quiet">{"Next" if i == 0 else "Then"}</p>'
                 f'<p class="wb-figures">{escape(option.name)} at {option.quant}</p>'

@@ -111,11 +111,10 @@ def show_gap(card: ModelCard, reason: str) -> None:
 
 def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload, machine: Machine) -> None:
     """The sentence, the four figures with their formulas, the memory bar."""
-    line = words.format_figures_line(told, machine)
     verdict = frame.format_verdict(told.fit.verdict)
     reason = "; ".join(told.fit.reasons)
     st.html(
-        f'<p class="wb-answer">{escape(card.spec.name)} at {quant}: {escape(line)}.</p>'
+        f"{frame.answer_html(card.spec.name, quant, words.list_figures(told, machine))}"
         f'<p><span class="wb-verdict">{verdict}</span> <span class="wb-quiet">{escape(frame.to_sentence(reason))} '
         f"llama.cpp, {format_tokens(workload.context_tokens)} tokens for each of {workload.n_parallel} "
         f"{'slot' if workload.n_parallel == 1 else 'slots'}.</span></p>"
@@ -138,7 +137,7 @@ def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload,
             st.metric(name, format_bytes(n_bytes))
             with st.popover("Formula", type="tertiary"):
                 show_formulas([f for f in formulas if f.part in keys and f.n_bytes], name == "Total")
-    st.plotly_chart(charts.memory_bar(told.memory.devices), config=charts.CHART_CONFIG, key="size_memory")
+    st.plotly_chart(charts.memory_bar(words.order_devices(told)), config=charts.CHART_CONFIG, key="size_memory")
 
 
 def show_formulas(formulas: list[PartFormula], as_sum: bool) -> None:
@@ -161,9 +160,15 @@ def show_context(card: ModelCard, quant: str, workload: Workload, machine: Machi
     sweep = cached.sweep_context(card.model_id, quant, replace(workload, context_tokens=at_most), machine)
     st.subheader("Memory against context", anchor=False)
     st.caption(describe_largest(sweep, workload))
-    limit = machine.usable_bytes
+    largest = [("Largest that fits", sweep.largest_tokens)]
+    if sweep.largest_on_cards_tokens != sweep.largest_tokens:
+        largest = [
+            ("Largest with layers on the host", sweep.largest_tokens),
+            ("Largest on cards alone", sweep.largest_on_cards_tokens),
+        ]
+    marks = [(what, tokens) for what, tokens in largest if tokens is not None]
     st.plotly_chart(
-        charts.context_chart(sweep.points, limit, workload.context_tokens, sweep.largest_tokens),
+        charts.context_chart(sweep.points, machine.usable_bytes, workload.context_tokens, marks),
         config=charts.CHART_CONFIG,
         key="context_memory",
     )
@@ -174,11 +179,16 @@ def describe_largest(sweep: cached.ContextSweep, workload: Workload) -> str:
     slots = "" if workload.n_parallel == 1 else f" in each of {workload.n_parallel} slots"
     if sweep.largest_tokens is None:
         return "No context fits on this machine: the weights alone are too large."
+    on_cards = ""
+    if sweep.largest_on_cards_tokens is None:
+        on_cards = " Part of the model runs on the host at any context."
+    elif sweep.largest_on_cards_tokens != sweep.largest_tokens:
+        on_cards = f" Past {format_tokens(sweep.largest_on_cards_tokens)}, part of the model moves to the host."
     if sweep.largest_tokens >= sweep.max_tokens:
-        return f"The whole trained context of {format_tokens(sweep.max_tokens)} tokens{slots} fits."
+        return f"The whole trained context of {format_tokens(sweep.max_tokens)} tokens{slots} fits.{on_cards}"
     return (
         f"{format_tokens(sweep.largest_tokens)} tokens{slots} is the most that fits here; "
-        f"the model was trained for {format_tokens(sweep.max_tokens)}."
+        f"the model was trained for {format_tokens(sweep.max_tokens)}.{on_cards}"
     )
 
 

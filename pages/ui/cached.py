@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import streamlit as st
 
 from catalog import licenses, queries
@@ -16,12 +17,23 @@ from catalog.store import Catalog, open_catalog
 from pages.ui.charts import ContextPoint
 from pages.ui.inputs import BY_HAND, THIS
 from pages.ui.questions import Wishes, build_hand_machine
-from sizing.estimate import Estimate, estimate, find_largest_context
+from sizing.estimate import (
+    Estimate,
+    check_context,
+    describe,
+    estimate,
+    estimate_model_bytes,
+    estimate_table,
+    find_largest_context,
+)
 from sizing.explain import PartFormula, explain_parts
-from sizing.hardware import Device, Machine
+from sizing.fit import Verdict
+from sizing.hardware import Device, DeviceKind, Machine
+from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
 from sizing.recommend import Needs, Ranker, Recommendation
 from sizing.specs import ModelSpec
+from sizing.weights import WeightTable
 from sizing.workload import Workload
 
 
@@ -99,8 +111,14 @@ def ranker(task: str, license_use: str) -> Ranker:
 
 @st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
 def recommend(machine: Machine, needs: Needs) -> Recommendation:
-    """The answer of the Choose page."""
-    return ranker(needs.task, needs.license_use).recommend(machine, needs)
+    """The answer of the Choose page, without what would change it (`find_changes` takes several passes more)."""
+    return ranker(needs.task, needs.license_use).recommend(machine, needs, sensitivity=False)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def find_changes(machine: Machine, needs: Needs) -> tuple[str, ...]:
+    """What else would be recommended with more memory or half the context, one phrase each."""
+    return ranker(needs.task, needs.license_use).recommend(machine, needs).what_would_change
 
 
 def build_needs(wishes: Wishes) -> Needs:
@@ -137,20 +155,33 @@ def list_quant_rows(model_id: str, workload: Workload, machine: Machine, task: s
     for candidate in ranker(task, "any").candidates:
         if candidate.spec.model_id == model_id:
             losses = {x.quant: x for x in candidate.losses}
+    spec, weights = find_card(model_id).spec, list_weights(model_id)
+    check_context(spec, workload)
+    table = estimate_table(
+        WeightTable.from_models([(spec, weights)]),
+        estimate_model_bytes(LayerTable.from_specs([spec]), workload, on_cards=bool(machine.accelerators)),
+        np.array([spec.n_active_params], dtype=np.int64),
+        workload,
+        machine,
+    )
     rows = []
-    for weights in list_weights(model_id):
-        told = estimate(find_card(model_id).spec, weights, workload, machine)
-        loss = losses.get(weights.quant)
-        rows.append(QuantRow(weights.quant, told, loss.points if loss else None, loss.label if loss else "unknown"))
+    for row, quant in enumerate(w.quant for w in weights):
+        told = describe(table, row, spec, quant, workload, machine)
+        loss = losses.get(quant)
+        rows.append(QuantRow(quant, told, loss.points if loss else None, loss.label if loss else "unknown"))
     return tuple(rows)
 
 
 @dataclass(frozen=True, slots=True)
 class ContextSweep:
-    """Memory at many contexts up to the model's maximum, and the largest context that fits (None: none does)."""
+    """Memory at many contexts up to the model's maximum, and the largest context that fits (None: none does).
+
+    `largest_on_cards_tokens` is the largest without anything moved to the host; the same where there are no cards.
+    """
 
     points: tuple[ContextPoint, ...]
     largest_tokens: int | None
+    largest_on_cards_tokens: int | None
     max_tokens: int
 
 
@@ -168,7 +199,10 @@ def sweep_context(model_id: str, quant: str, workload: Workload, machine: Machin
         for c in contexts
     )
     largest = find_largest_context(spec, weights, workload, machine)
-    return ContextSweep(points, largest, spec.context_tokens)
+    on_cards = largest
+    if any(d.kind is DeviceKind.GPU for d in machine.accelerators):
+        on_cards = find_largest_context(spec, weights, workload, machine, accept=(Verdict.FITS, Verdict.TIGHT))
+    return ContextSweep(points, largest, on_cards, spec.context_tokens)
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)

@@ -88,7 +88,7 @@ def memory_bar(devices: Sequence[DeviceUse]) -> go.Figure:
     What overruns the limit is hatched over. Devices keep the given order from the top down.
     """
     several = len(devices) > 1
-    rows = [f"{i}. {_shorten(d.name, 26)}" if several else "" for i, d in enumerate(devices, 1)]
+    rows = _name_rows(devices) if several else [""]
     span = max(max(d.memory_bytes, d.parts.total_bytes) for d in devices) / GIB * 1.005
     figure = go.Figure()
     starts = [0.0] * len(devices)
@@ -162,6 +162,12 @@ def memory_bar(devices: Sequence[DeviceUse]) -> go.Figure:
     return figure
 
 
+def _name_rows(devices: Sequence[DeviceUse]) -> list[str]:
+    """A name for each device, told apart by a number where several share one."""
+    names = [_shorten(d.name, 26) for d in devices]
+    return [f"{n} ({names[: i + 1].count(n)})" if names.count(n) > 1 else n for i, n in enumerate(names)]
+
+
 def _add_free(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str], span: float) -> None:
     """The outline of usable memory that stays free."""
     free = [max(d.headroom_bytes, 0) for d in devices]
@@ -174,7 +180,7 @@ def _add_free(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str], 
         name="Free" if len(devices) > 1 else f"Free {format_bytes(total)}",
         marker={"color": CLEAR, "line": {"width": 1, "color": OVERHEAD}},
         text=[_inside("Free", f, span) for f in free],
-        textfont={"size": FONT_PX},
+        textfont={"size": FONT_PX, "color": "#7A7A7A"},
         textposition="inside",
         insidetextanchor="middle",
         textangle=0,
@@ -225,11 +231,11 @@ def _add_unusable(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[st
 
 
 def context_chart(
-    points: Sequence[ContextPoint], limit_bytes: int, context_tokens: int, largest_tokens: int | None
+    points: Sequence[ContextPoint], limit_bytes: int, context_tokens: int, largest: Sequence[tuple[str, int]]
 ) -> go.Figure:
     """Memory in GiB against context in tokens per slot, stacked by purpose, with the machine's limit as a line.
 
-    `context_tokens` is the asked context; `largest_tokens` the largest that fits, None when none does.
+    `context_tokens` is the asked context; `largest` the contexts to mark, each with what it is the largest of.
     """
     figure = go.Figure()
     xs = [p.context_tokens for p in points]
@@ -257,14 +263,14 @@ def context_chart(
         hoverinfo="skip",
     )
     figure.add_vline(x=context_tokens, line={"width": 1, "dash": "dot", "color": OVERHEAD})
-    if largest_tokens is not None:
+    for (what, tokens), fill in zip(largest, ("#FFFFFF", "#F0E442"), strict=False):
         figure.add_scatter(
-            x=[largest_tokens],
-            y=[min(limit_bytes / GIB, _total_at(points, largest_tokens))],
+            x=[tokens],
+            y=[min(limit_bytes / GIB, _total_at(points, tokens))],
             mode="markers",
-            marker={"size": 11, "symbol": "diamond", "color": "#FFFFFF", "line": {"width": 2, "color": OVER}},
-            name=f"Largest that fits: {format_tokens(largest_tokens)} tokens",
-            hovertext=f"largest context that fits: {format_tokens(largest_tokens)} tokens",
+            marker={"size": 11, "symbol": "diamond", "color": fill, "line": {"width": 2, "color": OVER}},
+            name=f"{what}: {format_tokens(tokens)}",
+            hovertext=f"{what}: {format_tokens(tokens)} tokens",
             hoverinfo="text",
         )
     ticks = [x for x in (2**n for n in range(9, 24)) if xs[0] <= x <= xs[-1]]
@@ -287,6 +293,7 @@ def context_chart(
             "tickvals": ticks,
             "ticktext": [format_tokens(t) for t in ticks],
             "hoverformat": ",",
+            "range": [_log10(xs[0]), _log10(xs[-1])],
             "fixedrange": True,
         },
         yaxis={"title": "GiB", "range": [0, top], "fixedrange": True, "nticks": 6},
@@ -297,13 +304,15 @@ def context_chart(
 def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
     """Quality with its interval against decode speed; area of a dot is memory, colour is the family.
 
-    The line joins the choices that no other beats in both. Families past the seven most frequent share one grey.
+    The line joins the choices that no other beats in both. Families on
+    that line are named first, then the most frequent; past seven they share one grey.
     """
     figure = go.Figure()
     counts: dict[str, int] = {}
     for p in points:
         counts[p.family] = counts.get(p.family, 0) + 1
-    ranked = sorted(counts, key=lambda f: (-counts[f], f))
+    leading = list(dict.fromkeys(p.family for p in (*[p for p in points if p.is_best], *reversed(find_front(points)))))
+    ranked = leading + sorted((f for f in counts if f not in leading), key=lambda f: (-counts[f], f))
     named = ranked[: len(FAMILY_COLOURS)]
     largest = max((p.total_bytes for p in points), default=1)
     front = find_front(points)

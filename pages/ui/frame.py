@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 
 import streamlit as st
 
@@ -19,6 +20,7 @@ _STYLE = """<style>
 .stMainBlockContainer { padding: 4.25rem 2.5rem 3rem; max-width: 1480px; margin: 0 auto; }
 .stApp { font-variant-numeric: tabular-nums; }
 .wb-answer { font-size: 1.6rem; font-weight: 600; line-height: 1.25; margin: 0; }
+.wb-whole { white-space: nowrap; }
 .wb-figures { font-size: 1rem; font-weight: 600; margin: 0.1rem 0; }
 .wb-quiet { font-size: 0.87rem; opacity: 0.75; margin: 0; }
 .wb-list { margin: 0; padding-left: 1.1rem; }
@@ -83,6 +85,12 @@ def format_verdict(verdict: str) -> str:
     return f"{MARKS.get(verdict, '?')} {verdict.capitalize()}"
 
 
+def answer_html(name: str, quant: str, figures: Iterable[str]) -> str:
+    """The headline: a model, its quantization, its figures, broken over lines only between them."""
+    kept = [f'<span class="wb-whole">{escape(part)}</span>' for part in figures]
+    return f'<p class="wb-answer">{escape(name)} at <span class="wb-whole">{quant}:</span> {", ".join(kept)}.</p>'
+
+
 def describe_workload(workload: Workload) -> str:
     """What was asked, in a few words: '8,192 tokens of context for 1 user'."""
     users = "1 user" if workload.n_parallel == 1 else f"each of {workload.n_parallel} users"
@@ -114,11 +122,6 @@ def right_aligned(*as_text: str) -> dict[str, object]:
     }
 
 
-def describe_machine(machine: Machine) -> str:
-    """A machine in a few words: its accelerators or processor, and the memory a model may take."""
-    return f"{machine.name}, {format_bytes(machine.usable_bytes)} usable"
-
-
 def describe_device(device: Device) -> str:
     """One device in one line: memory, usable memory, bandwidth."""
     bandwidth = (
@@ -142,7 +145,7 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
     name = "This machine" if wishes.machine == inputs.THIS else machine.name
     icon = ":material/developer_board:" if machine.accelerators else ":material/memory:"
     with st.container(key="context_bar", horizontal=True, gap="small"):
-        with st.popover(f"{name} · {format_bytes(machine.usable_bytes)}", icon=icon, type="tertiary"):
+        with st.popover(f"{name} · {format_bytes(main_bytes(machine))}", icon=icon, type="tertiary"):
             _machine_panel(wishes, machine)
         with st.popover(wishes.task.capitalize(), icon=":material/task_alt:", type="tertiary"):
             inputs.segments("task", "Task", inputs.TASKS, {t: t.capitalize() for t in inputs.TASKS})
@@ -160,6 +163,11 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
         with st.popover(speed, icon=":material/speed:", type="tertiary"):
             inputs.number("speed", "Slowest that will do, tokens/s", 0, 100_000)
             st.caption("0 means any speed. People read at about 5 to 10 tokens/s.")
+
+
+def main_bytes(machine: Machine) -> int:
+    """Usable bytes where models should live: the accelerators where there are any, else the host."""
+    return sum(d.usable_bytes for d in machine.accelerators) or machine.host.usable_bytes
 
 
 def _machine_panel(wishes: Wishes, machine: Machine) -> None:

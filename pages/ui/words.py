@@ -11,11 +11,17 @@ from pandas.io.formats.style import Styler
 from sizing.estimate import Estimate
 from sizing.fit import Verdict
 from sizing.hardware import DeviceKind, Machine
+from sizing.memory import DeviceUse
 from sizing.recommend import Option
 from sizing.throughput import Interval
 from sizing.units import GIB, THIN, format_bytes, format_figures, format_gib, format_range
 
 UNKNOWN = "unknown"
+SHORT_LICENSES = {
+    "Apache License 2.0": "Apache-2.0",
+    "MIT License": "MIT",
+    "Creative Commons Attribution-NonCommercial 4.0": "CC-BY-NC-4.0",
+}
 
 
 def format_speed(speed: Interval | None) -> str:
@@ -40,15 +46,26 @@ def used_of(estimate: Estimate, machine: Machine) -> tuple[int, int]:
     return sum(d.parts.total_bytes for d in devices), sum(d.usable_bytes for d in devices)
 
 
-def format_figures_line(estimate: Estimate, machine: Machine, license_name: str | None = None) -> str:
-    """'11.8 of 15.6 GiB, 31 to 44 tokens/s, Apache-2.0': what an answer costs and gives."""
+def order_devices(estimate: Estimate) -> tuple[DeviceUse, ...]:
+    """The devices of an estimate as a reader wants them: cards first, the host last."""
+    host, *cards = estimate.memory.devices
+    return (*cards, host)
+
+
+def shorten_license(name: str) -> str:
+    """A licence by the short name people know it by, where there is one (https://spdx.org/licenses/)."""
+    return SHORT_LICENSES.get(name, name)
+
+
+def list_figures(estimate: Estimate, machine: Machine, license_name: str | None = None) -> list[str]:
+    """'11.8 of 15.6 GiB', '31 to 44 tokens/s', 'Apache-2.0': what an answer costs and gives."""
     used, usable = used_of(estimate, machine)
     parts = [f"{format_gib(used)} of {format_bytes(usable)}"]
     if estimate.fit.runs:
         parts.append(format_speed(decode_of(estimate)))
     if license_name:
-        parts.append(license_name)
-    return ", ".join(parts)
+        parts.append(shorten_license(license_name))
+    return parts
 
 
 def options_table(options: Sequence[Option], marks: Callable[[str], str], task: str) -> Styler:
@@ -66,7 +83,7 @@ def options_table(options: Sequence[Option], marks: Callable[[str], str], task: 
                 "Speed, tokens/s": decode.mid if decode else math.nan,
                 f"Quality for {task}, 0 to 100": quality.score if quality else math.nan,
                 "Quantization loss, points": option.loss.points if option.loss else math.nan,
-                "Licence": option.candidate.license_name,
+                "Licence": shorten_license(option.candidate.license_name),
                 "Longest context, tokens": option.candidate.spec.context_tokens,
             }
         )

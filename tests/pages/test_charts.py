@@ -73,7 +73,7 @@ def test_context_chart_marks_limit_wish_and_largest() -> None:
     points = [
         charts.ContextPoint(c, Parts(weight_bytes=8 * GIB, kv_cache_bytes=c * 100_000)) for c in (512, 8192, 65536)
     ]
-    figure = charts.context_chart(points, 12 * GIB, 8192, 40_960)
+    figure = charts.context_chart(points, 12 * GIB, 8192, [("Largest that fits", 40_960)])
     assert set(trace(figure, "Usable").y) == {12}
     assert 8192 in {s.x0 for s in figure.layout.shapes}
     marked = trace(figure, "Largest that fits")
@@ -84,7 +84,7 @@ def test_context_chart_marks_limit_wish_and_largest() -> None:
 
 def test_context_chart_without_any_context_that_fits_has_no_marker() -> None:
     points = [charts.ContextPoint(c, Parts(weight_bytes=20 * GIB)) for c in (512, 1024)]
-    figure = charts.context_chart(points, 12 * GIB, 512, None)
+    figure = charts.context_chart(points, 12 * GIB, 512, [])
     assert not [t for t in figure.data if t.name.startswith("Largest")]
 
 
