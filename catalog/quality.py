@@ -81,7 +81,7 @@ BENCHMARKS: dict[str, BenchmarkUse] = {
         "one index over knowledge, reasoning, mathematics, code and tool use, run by one party on all models",
     ),
     **_uses(
-        "C-Eval; CMMLU; MMMLU; MMLU-ProX; Global-MMLU-Lite; INCLUDE; WMT24++; EuroEval European",
+        "C-Eval; CMMLU; MMMLU; MMLU-ProX; Global-MMLU; Global-MMLU-Lite; INCLUDE; WMT24++; EuroEval European",
         ("multilingual",),
         _LANGUAGES,
     ),
@@ -98,7 +98,8 @@ BENCHMARKS: dict[str, BenchmarkUse] = {
         _GROUNDED,
     ),
     **_uses(
-        "BFCL; Nexus; tau-bench retail; tau-bench airline; tau2-bench retail; tau2-bench airline; tau2-bench telecom",
+        "BFCL; Nexus; tau-bench retail; tau-bench airline; tau2-bench retail; tau2-bench airline; tau2-bench telecom; "
+        "tau2-bench average",
         ("rag",),
         _TOOLS,
     ),
