@@ -62,7 +62,9 @@ def explain_fit(placement: Placement, row: int) -> Fit:
     verdict = VERDICTS[int(code[row])]
     headroom, total = placement.headroom[row], placement.total[row]
     reasons: list[str] = []
-    for d, device in enumerate(placement.devices):
+    share_left = headroom / np.maximum([d.usable_bytes for d in placement.devices], 1)
+    for d in np.argsort(share_left, kind="stable").tolist():  # the most constrained device first
+        device = placement.devices[d]
         if total[d] == 0:
             continue
         left = int(headroom[d])

@@ -36,7 +36,7 @@ POINTS_PER_HALVING = 5.0
 POINTS_PER_DOUBLING = 0.5
 """Score points gained each time the speed doubles above comfort, up to three times: half the bytes for next to no loss
 is the better quantization."""
-VERDICT_POINTS = {Verdict.TIGHT: 1.0, Verdict.OFFLOAD: 2.0}
+VERDICT_POINTS = {Verdict.TIGHT: 3.0, Verdict.OFFLOAD: 2.0}
 """Points against a configuration with nothing to spare, or whose prompts wait for the host. A judgement too."""
 UNKNOWN_LOSS_POINTS = 8.0
 """Points set against a quantization whose loss nobody published, so that it is not preferred for being unknown."""
@@ -61,11 +61,20 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class QuantLoss:
-    """Points of score a quantization costs, with where that comes from ('same model', 'same family', 'generic')."""
+    """Points of score a quantization costs, its high end, and whose measurements say so.
+
+    `label` is 'same model', 'same family' or 'generic'.
+    """
 
     quant: str
     points: float
     label: str
+    high: float | None = None
+
+    @property
+    def cautious(self) -> float:
+        """Half-way to the high end: what the ranking counts, since small models lose more than the measured ones."""
+        return self.points if self.high is None else (self.points + self.high) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +193,7 @@ class Ranker:
     @cached_property
     def loss_points(self) -> Floats:
         """Quantization loss of each row in points; a stated penalty where nothing is published."""
-        by_model = [{x.quant: x.points for x in c.losses} for c in self.weighed]
+        by_model = [{x.quant: x.cautious for x in c.losses} for c in self.weighed]
         return np.array(
             [
                 by_model[m].get(q, 0.0 if q in ("F16", "BF16") else UNKNOWN_LOSS_POINTS)

@@ -88,6 +88,9 @@ _SERVER_CARDS = frozenset(
 _SPARSE = Interval(0.50, 0.62, 0.85)
 """What is left of these efficiencies for a mixture of experts: many small matrices at scattered places. From the same
 measurements, models of 3 to 5 billion active parameters on six devices."""
+_LOOKUP_ON_CPU = Interval(0.40, 0.60, 0.90)
+"""What is left on a CPU for IQ quantizations, whose values are looked up in tables: arithmetic, not memory, is the
+limit there (llama.cpp's own notes on them say slower on CPU). A judgement until measured here."""
 _COARSE_QUANTS = ("F16", "BF16", "Q8_0")
 
 
@@ -140,6 +143,7 @@ def estimate_speed(table: WeightTable, placement: Placement, n_active_params: Fl
     """
     rows = len(table.n_layers)
     coarse = np.array([q in _COARSE_QUANTS for q in table.quant])
+    looked_up = np.array([q.startswith("IQ") for q in table.quant])
     decode_s, prefill_s = np.zeros((rows, 3)), np.zeros((rows, 3))
     by_device = np.zeros((rows, len(placement.devices)))
     for d, device in enumerate(placement.devices):
@@ -152,6 +156,8 @@ def estimate_speed(table: WeightTable, placement: Placement, n_active_params: Fl
         for i, (end, fill) in enumerate((("low", 1.0), ("mid", 0.5), ("high", 0.0))):
             eff = np.where(coarse, getattr(share.coarse, end), getattr(share.fine, end))
             eff = eff * np.where(table.is_moe, getattr(_SPARSE, end), 1.0)
+            if device.kind is DeviceKind.CPU:
+                eff = eff * np.where(looked_up, getattr(_LOOKUP_ON_CPU, end), 1.0)
             traffic = placement.active_weights[:, d] + placement.kv[:, d] * fill + 2 * placement.recurrent[:, d]
             seconds = traffic / (bandwidth * eff) + placement.n_layers[:, d] * share.step_s * (2.0 - i * 0.5)
             decode_s[:, i] += np.where(used, seconds, 0.0)

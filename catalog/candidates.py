@@ -1,0 +1,90 @@
+"""The catalog as the ranking sees it: every model with its weights, its licence answer and its evidence."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from catalog.licenses import License, allows
+from catalog.models import ModelCard
+from catalog.quant_loss import LossModel, estimate_quant_loss, fit_losses, load_quant_rows
+from catalog.queries import all_weights, find_weigh_gap, list_models, list_quality
+from catalog.store import Catalog
+from sizing.compute import can_estimate_compute
+from sizing.errors import UnknownNameError
+from sizing.memory import WeightBytes
+from sizing.quants import QUANTS
+from sizing.recommend import LICENSE_USES, TASKS, Candidate, Quality, QuantLoss
+
+PROJECTOR_BYTES_PER_PARAM = 2
+"""Projectors are published as F16 files."""
+
+
+def list_candidates(catalog: Catalog, task: str, license_use: str) -> tuple[Candidate, ...]:
+    """Every model of the catalog as a candidate for `task` under `license_use`.
+
+    Raises UnknownNameError for a task or a use nobody knows.
+    """
+    if task not in TASKS:
+        raise UnknownNameError("task", task, TASKS)
+    if license_use not in LICENSE_USES:
+        raise UnknownNameError("license use", license_use, LICENSE_USES)
+    evidence = {e.model_id: Quality(e.score, e.low, e.high, e.n_scores) for e in list_quality(catalog, task)}
+    weights = all_weights(catalog)
+    terms = {x.license_id: x for x in catalog.licenses}
+    out = []
+    for card in list_models(catalog):
+        model_id = card.spec.model_id
+        out.append(
+            _candidate(
+                catalog,
+                card,
+                terms[card.license_id],
+                license_use,
+                weights.get(model_id, ()),
+                evidence.get(model_id),
+            )
+        )
+    return tuple(out)
+
+
+@lru_cache(maxsize=4)
+def find_loss_model(data_dir: Path) -> LossModel:
+    """What published measurements say about every quantization, fitted once per data folder."""
+    return fit_losses(load_quant_rows(data_dir / "quant_quality.csv"))
+
+
+def list_quant_losses(catalog: Catalog, card: ModelCard) -> tuple[QuantLoss, ...]:
+    """The points each quantization is expected to cost this model; quantizations nobody measured are left out."""
+    model = find_loss_model(catalog.data_dir)
+    found = (estimate_quant_loss(model, name, card.spec.model_id, card.family, card.quant_native) for name in QUANTS)
+    return tuple(QuantLoss(e.quant, e.points, e.label, e.high) for e in found if e is not None)
+
+
+def _candidate(
+    catalog: Catalog,
+    card: ModelCard,
+    terms: License,
+    license_use: str,
+    weights: tuple[WeightBytes, ...],
+    quality: Quality | None,
+) -> Candidate:
+    spec = card.spec
+    answer = allows(terms, license_use)
+    gap = find_weigh_gap(catalog, spec.model_id)
+    if weights and not can_estimate_compute(spec.architecture):
+        gap, weights = f"no compute formula for architecture {spec.architecture!r} yet", ()
+    return Candidate(
+        spec=spec,
+        weights=weights,
+        family=card.family,
+        license_name=terms.name,
+        license_allowed=answer.allowed,
+        license_note=answer.reason,
+        tasks=card.tasks,
+        modalities=card.modalities,
+        quality=quality,
+        losses=list_quant_losses(catalog, card),
+        gap=gap,
+        projector_bytes=(spec.n_params_projector or 0) * PROJECTOR_BYTES_PER_PARAM,
+    )
