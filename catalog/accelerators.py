@@ -144,14 +144,13 @@ def detect_intel(system: System, host: Device, known: Sequence[NamedDevice]) -> 
             notes.append(f"Intel graphics {card.device_id} share RAM with the processor and are not counted")
             continue
         listed = _look_up(known, name)
-        window = card.bar_bytes if card.bar_bytes and card.bar_bytes >= 4 * GIB else None
-        total = card.vram_total_bytes or window or (listed.memory_bytes if listed else None)
+        total = card.vram_total_bytes or _fit_window(listed, card.bar_bytes)
         if total is None:
             notes.append(f"Intel {name}: its memory could not be read, so it is left out")
             continue
         share = listed.usable_bytes / listed.memory_bytes if listed else 0.95
         said = [f"free memory could not be read; {share:.0%} is taken as usable"]
-        if card.vram_total_bytes is None and window is None:
+        if card.vram_total_bytes is None:
             said.append("memory size from the hardware table")
         devices.append(
             Device(
@@ -166,6 +165,17 @@ def detect_intel(system: System, host: Device, known: Sequence[NamedDevice]) -> 
             )
         )
     return devices, notes
+
+
+def _fit_window(listed: Device | None, window_bytes: int | None) -> int | None:
+    """The listed memory of a card, unless its PCI window shows a smaller version (an Arc A770 of 8 GiB).
+
+    Windows are powers of two: one of 16 GiB is all there is to see of a card of 12. One below 4 GiB was not resized
+    and says nothing.
+    """
+    if listed is None or window_bytes is None or window_bytes < 4 * GIB:
+        return listed.memory_bytes if listed else None
+    return min(listed.memory_bytes, window_bytes)
 
 
 def detect_apple(system: System, host: Device, known: Sequence[NamedDevice]) -> Device | None:

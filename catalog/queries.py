@@ -119,7 +119,8 @@ def find_machine(catalog: Catalog, text: str) -> Machine:
     """
     if text.strip().casefold() in ("this", "this machine"):
         return detect_machine(_list_named(catalog))
-    devices = [device for part in text.split("+") for device in _find_counted(catalog, part, text)]
+    parts = re.split(r"(?<!max)\+", text, flags=re.IGNORECASE)  # "Ryzen AI Max+ 395" is one name
+    devices = [device for part in parts for device in _find_counted(catalog, part, text)]
     hosts = [d for d in devices if d.kind is DeviceKind.CPU]
     unified = [d for d in devices if d.kind is DeviceKind.UNIFIED]
     cards = tuple(d for d in devices if d.kind is DeviceKind.GPU)
