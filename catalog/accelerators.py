@@ -152,13 +152,16 @@ def detect_intel(system: System, host: Device, known: Sequence[NamedDevice]) -> 
         said = [f"free memory could not be read; {share:.0%} is taken as usable"]
         if card.vram_total_bytes is None:
             said.append("memory size from the hardware table")
+        rate = listed.bandwidth_bytes_per_s if listed and total == listed.memory_bytes else None
+        if rate is None:
+            said.append("bandwidth unknown: a card of this size is not in the hardware table")
         devices.append(
             Device(
                 name=f"Intel {name}",
                 kind=DeviceKind.GPU,
                 memory_bytes=total,
                 usable_bytes=int(total * share),
-                bandwidth_bytes_per_s=listed.bandwidth_bytes_per_s if listed else None,
+                bandwidth_bytes_per_s=rate,
                 fp16_flops=listed.fp16_flops if listed else None,
                 backend="sycl",
                 notes=tuple(said),

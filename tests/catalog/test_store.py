@@ -30,13 +30,10 @@ def replace_line(number: int, old: str, new: str) -> Callable[[list[str]], list[
 
 
 def test_opens_in_less_than_a_second() -> None:
-    """The best of three, since other work on the machine only ever slows it down."""
-    spent = []
-    for _ in range(3):
-        began = time.perf_counter()
-        open_catalog().connection.close()
-        spent.append(time.perf_counter() - began)
-    assert min(spent) < 1.0
+    """In processor time, all threads together: other work on the machine says nothing about ours."""
+    began = time.process_time()
+    open_catalog().connection.close()
+    assert time.process_time() - began < 1.0
 
 
 def test_every_table_holds_rows_each_with_its_source(catalog: Catalog) -> None:
