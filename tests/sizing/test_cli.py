@@ -26,7 +26,7 @@ def test_estimate_prints_the_agreed_shape(capsys: pytest.CaptureFixture[str]) ->
     assert list(parts) == [
         f"{name}_bytes" for name in ("weight", "kv_cache", "recurrent_state", "compute", "output", "overhead")
     ]
-    # llama.cpp's own figures (llama-cpp-python 0.3.36): 4,912,898,304 bytes of tensors less none held twice, 1 GiB of KV
+    # llama.cpp itself (llama-cpp-python 0.3.36): 4,912,898,304 bytes of tensors, none of them held twice, 1 GiB of KV
     assert parts["kv_cache_bytes"] == 2**30
     assert parts["weight_bytes"] == 4_912_898_304
     assert answer["total_bytes"] == sum(parts.values())
