@@ -207,21 +207,29 @@ def expit(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-def _design(obs: Observations, slope: Array) -> Array:
-    """One row per score over (general, task parts, easiness, optimism, no-thinking per task)."""
+def _design(obs: Observations, slope: Array) -> tuple[Index, Array]:
+    """One row per score: the unknowns it rests on and their factors, zero factors included.
+
+    Unknowns stand as (general, task parts, easiness, optimism, no-thinking per task).
+    """
     n, m = len(obs.score), obs.n_models
     n_items, t = obs.item_tasks.shape
     loads = obs.item_tasks[obs.item]
     a = slope[obs.item]
-    x = np.zeros((n, m * (1 + t) + n_items + 1 + t))
-    row = np.arange(n)
-    x[row, obs.model] = a
-    for k in range(t):
-        x[row, m + obs.model * t + k] = a * loads[:, k]
-    x[row, m * (1 + t) + obs.item] = 1
-    x[:, m * (1 + t) + n_items] = obs.by_publisher
-    x[:, m * (1 + t) + n_items + 1 :] = -(obs.no_thinking[:, None] * loads)
-    return x
+    start = m * (1 + t)
+    task = np.arange(t)
+    which = np.column_stack(
+        [
+            obs.model,
+            m + obs.model[:, None] * t + task,
+            start + obs.item,
+            np.full(n, start + n_items),
+            np.broadcast_to(start + n_items + 1 + task, (n, t)),
+        ]
+    )
+    off = np.where(obs.no_thinking[:, None], -loads, 0.0)
+    factor = np.column_stack([a, a[:, None] * loads, np.ones(n), obs.by_publisher, off])
+    return which, factor
 
 
 def fit_abilities(obs: Observations, prior: EvidencePrior | None = None) -> AbilityFit:
@@ -248,17 +256,26 @@ def fit_abilities(obs: Observations, prior: EvidencePrior | None = None) -> Abil
     for _ in range(p.n_rounds - 1):
         slope = _refit_slopes(obs, mean, y, weight, p.slope)
         precision, mean = _solve(obs, slope, y, weight, sd)
-    covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
+    used = precision.diagonal() > 1 / sd**2
+    covariance = np.diag(sd**2)
+    covariance[np.ix_(used, used)] = np.linalg.inv(precision[np.ix_(used, used)])
     return AbilityFit(mean, covariance, slope, m, t, n_items)
 
 
 def _solve(obs: Observations, slope: Array, y: Array, weight: Array, sd: Array) -> tuple[Array, Array]:
     """Posterior precision and mean of all unknowns, given the slopes."""
-    x = _design(obs, slope)
-    xw = x * weight[:, None]
-    precision = x.T @ xw
+    which, factor = _design(obs, slope)
+    n = len(sd)
+    weighted = factor * weight[:, None]
+    cell = which[:, :, None] * n + which[:, None, :]
+    product = factor[:, :, None] * weighted[:, None, :]
+    precision: Array = np.asarray(np.bincount(cell.ravel(), product.ravel(), n * n).reshape(n, n), dtype=np.float64)
+    right = np.asarray(np.bincount(which.ravel(), (weighted * y[:, None]).ravel(), n), dtype=np.float64)
+    used = precision.diagonal() > 0  # a task part without a score in that task stays at its prior
     precision[np.diag_indices_from(precision)] += 1 / sd**2
-    return precision, np.asarray(np.linalg.solve(precision, xw.T @ y), dtype=np.float64)
+    mean = np.zeros(len(sd))
+    mean[used] = np.linalg.solve(precision[np.ix_(used, used)], right[used])
+    return precision, mean
 
 
 def _refit_slopes(obs: Observations, mean: Array, y: Array, weight: Array, slope_sd: float) -> Array:
@@ -296,14 +313,17 @@ def score_tasks(fit: AbilityFit, reference: Array) -> tuple[Array, Array, Array]
     mean = np.sum(p * reference, axis=2)
     slope_of_p = p * (1 - p) * reference
     spread = np.zeros((m, t))
+    general = np.arange(m)
+    items = slice(start, start + n_items)
+    c = fit.covariance
     for k in range(t):
-        gradient = np.zeros((m, len(fit.mean)))
-        at_ability = slope_of_p[:, k, :] @ fit.slope
-        row = np.arange(m)
-        gradient[row, row] = at_ability
-        gradient[row, m + row * t + k] = at_ability
-        gradient[:, start : start + n_items] = slope_of_p[:, k, :]
-        spread[:, k] = np.sqrt(np.maximum(0.0, np.sum((gradient @ fit.covariance) * gradient, axis=1)))
+        part = m + general * t + k
+        by_item = slope_of_p[:, k, :]
+        by_ability = by_item @ fit.slope
+        variance = by_ability**2 * (c[general, general] + c[part, part] + 2 * c[general, part])
+        variance += 2 * by_ability * np.sum((c[general, items] + c[part, items]) * by_item, axis=1)
+        variance += np.sum((by_item @ c[items, items]) * by_item, axis=1)
+        spread[:, k] = np.sqrt(np.maximum(0.0, variance))
     centre = logit(100 * mean)
     half = Z_80 * spread / np.maximum(1e-6, mean * (1 - mean))
     return 100 * mean, 100 * expit(centre - half), 100 * expit(centre + half)
