@@ -53,9 +53,7 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     """
     figures = words.list_figures(best.estimate, question.machine, best.candidate.license_name)
     st.html(frame.answer_html(best.name, best.quant, figures))
-    st.plotly_chart(
-        charts.memory_bar(words.order_devices(best.estimate)), config=charts.CHART_CONFIG, key="best_memory"
-    )
+    frame.show_chart(charts.memory_bar(words.order_devices(best.estimate)), "best_memory")
     items = "".join(f"<li>{escape(frame.to_sentence(r))}</li>" for r in best.reasons[:3])
     st.html(
         f'<p class="wb-verdict">{frame.format_verdict(best.verdict)}, {frame.describe_workload(needs.workload)}</p>'
@@ -66,8 +64,7 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     st.code(launch_command(best, question, needs), language="bash", wrap_lines=True)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
-        with st.popover("What was assumed", type="tertiary"):
-            st.markdown("\n".join(f"- {frame.to_sentence(a)}" for a in best.estimate.memory.assumptions))
+        frame.show_assumptions(best.estimate)
     return changes
 
 
@@ -128,7 +125,7 @@ def show_frontier(answer: Recommendation, needs: Needs) -> None:
         f"{len(points)} models, each in its best quantization here; whiskers are 80% intervals of published evidence "
         f"for {needs.task}, dot area is memory.{note}"
     )
-    st.plotly_chart(charts.frontier_chart(points), config=charts.CHART_CONFIG, key="frontier")
+    frame.show_chart(charts.frontier_chart(points), "frontier")
 
 
 def to_point(option: Option, is_best: bool) -> charts.FrontierPoint | None:

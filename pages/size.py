@@ -82,20 +82,14 @@ def choose_quant(known: tuple[str, ...], usual: str) -> str:
 def show_knobs(card: ModelCard, quant: str, known: tuple[str, ...]) -> None:
     """One row: the model, its quantization, and the engine's settings."""
     names = {c.model_id: c.spec.name for c in cached.list_cards()}
-    columns = st.columns([3.4, 1.5, 1.1, 1.1, 1.1, 1.3], vertical_alignment="bottom")
-    with columns[0]:
-        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id)
-    with columns[1]:
-        order = tuple(sorted(known, key=lambda q: -QUANTS[q].nominal_bits_per_weight if q in QUANTS else 0))
-        inputs.choice("quant", "Quantization", order or (quant,), shown=quant)
-    with columns[2]:
-        inputs.choice("kv_k", "K cache", KV_TYPES)
-    with columns[3]:
-        inputs.choice("kv_v", "V cache", KV_TYPES)
-    with columns[4]:
-        inputs.choice("ubatch", "Micro-batch", with_present(UBATCHES, str(inputs.read("ubatch"))))
-    with columns[5]:
-        inputs.choice("flash", "Flash attention", ("on", "off"), {"on": "On", "off": "Off"})
+    order = tuple(sorted(known, key=lambda q: -QUANTS[q].nominal_bits_per_weight if q in QUANTS else 0))
+    with st.container(horizontal=True, gap="small"):
+        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=380)
+        inputs.choice("quant", "Quantization", order or (quant,), shown=quant, width=165)
+        inputs.choice("kv_k", "K cache", KV_TYPES, width=105)
+        inputs.choice("kv_v", "V cache", KV_TYPES, width=105)
+        inputs.choice("ubatch", "Micro-batch", with_present(UBATCHES, str(inputs.read("ubatch"))), width=105)
+        inputs.choice("flash", "Flash attention", ("on", "off"), {"on": "On", "off": "Off"}, width=130)
 
 
 def with_present(options: tuple[str, ...], present: str) -> tuple[str, ...]:
@@ -115,9 +109,8 @@ def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload,
     reason = "; ".join(told.fit.reasons)
     st.html(
         f"{frame.answer_html(card.spec.name, quant, words.list_figures(told, machine))}"
-        f'<p><span class="wb-verdict">{verdict}</span> <span class="wb-quiet">{escape(frame.to_sentence(reason))} '
-        f"llama.cpp, {format_tokens(workload.context_tokens)} tokens for each of {workload.n_parallel} "
-        f"{'slot' if workload.n_parallel == 1 else 'slots'}.</span></p>"
+        f'<p><span class="wb-verdict">{verdict}, {frame.describe_workload(workload)}.</span> '
+        f'<span class="wb-quiet">{escape(frame.to_sentence(reason))}</span></p>'
     )
     parts = told.memory.parts
     formulas = cached.list_formulas(card.model_id, quant, workload, machine)
@@ -131,13 +124,15 @@ def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload,
         ),
         ("Compute", parts.compute_bytes + parts.output_bytes, ("compute", "output")),
     )
-    row = st.container(key="size_figures")
-    for column, (name, n_bytes, keys) in zip(row.columns(4), figures, strict=True):
-        with column:
+    row = st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="size_figures")
+    for name, n_bytes, keys in figures:
+        with row.container(width=155, gap=None):
             st.metric(name, format_bytes(n_bytes))
             with st.popover("Formula", type="tertiary"):
                 show_formulas([f for f in formulas if f.part in keys and f.n_bytes], name == "Total")
-    st.plotly_chart(charts.memory_bar(words.order_devices(told)), config=charts.CHART_CONFIG, key="size_memory")
+    with row.container(width="content", gap=None):
+        frame.show_assumptions(told)
+    frame.show_chart(charts.memory_bar(words.order_devices(told)), "size_memory")
 
 
 def show_formulas(formulas: list[PartFormula], as_sum: bool) -> None:
@@ -167,11 +162,8 @@ def show_context(card: ModelCard, quant: str, workload: Workload, machine: Machi
             ("Largest on cards alone", sweep.largest_on_cards_tokens),
         ]
     marks = [(what, tokens) for what, tokens in largest if tokens is not None]
-    st.plotly_chart(
-        charts.context_chart(sweep.points, machine.usable_bytes, workload.context_tokens, marks),
-        config=charts.CHART_CONFIG,
-        key="context_memory",
-    )
+    figure = charts.context_chart(sweep.points, machine.usable_bytes, workload.context_tokens, marks)
+    frame.show_chart(figure, "context_memory")
 
 
 def describe_largest(sweep: cached.ContextSweep, workload: Workload) -> str:

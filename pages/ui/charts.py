@@ -38,6 +38,15 @@ class Purpose:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """One entry of a figure's legend. `mark` is 'block', 'outline', 'dash', 'dot' or 'diamond'."""
+
+    name: str
+    colour: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContextPoint:
     """Memory parts of one model at one context, in tokens per slot."""
 
@@ -80,6 +89,26 @@ def list_purposes(parts: Parts) -> tuple[Purpose, ...]:
         Purpose("Compute", COMPUTE, "#FFFFFF", compute, compute_detail if parts.output_bytes else ""),
         Purpose("Overhead", OVERHEAD, "#1A1A1A", parts.overhead_bytes),
     )
+
+
+def list_keys(figure: go.Figure) -> tuple[Key, ...]:
+    """The legend of a figure as values; pages draw it as text, which wraps on a narrow screen where plotly's clips."""
+    keys = []
+    for trace in sorted(figure.data, key=lambda t: t.legendrank or 0):
+        if trace.showlegend is False or not trace.name:
+            continue
+        if trace.type == "bar":
+            outline = trace.marker.color == CLEAR
+            keys.append(Key(trace.name, OVERHEAD if outline else trace.marker.color, "outline" if outline else "block"))
+        elif trace.stackgroup:
+            keys.append(Key(trace.name, trace.line.color, "block"))
+        elif trace.mode == "lines":
+            keys.append(Key(trace.name, trace.line.color, "dash"))
+        elif trace.marker.symbol == "diamond":
+            keys.append(Key(trace.name, trace.marker.color, "diamond"))
+        else:
+            keys.append(Key(trace.name, trace.marker.color, "dot"))
+    return tuple(keys)
 
 
 def memory_bar(devices: Sequence[DeviceUse]) -> go.Figure:
@@ -133,21 +162,14 @@ def memory_bar(devices: Sequence[DeviceUse]) -> go.Figure:
             y1=i + 0.48,
             line={"width": 1.5, "color": OVERHEAD},
         )
-    height = 30 + 44 * len(devices) + 34
+    height = 12 + 46 * len(devices)
     figure.update_layout(
         barmode="overlay",
         bargap=0.3,
         height=height,
         margin={"l": 0, "r": 0, "t": 4, "b": 0},
         uniformtext={"minsize": 12, "mode": "hide"},
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": -0.05,
-            "yanchor": "top",
-            "font": {"size": FONT_PX},
-            "traceorder": "normal",
-        },
+        showlegend=False,
         xaxis={"range": [0, span], "visible": False, "fixedrange": True},
         yaxis={
             "autorange": "reversed",
@@ -268,6 +290,7 @@ def context_chart(
             x=[tokens],
             y=[min(limit_bytes / GIB, _total_at(points, tokens))],
             mode="markers",
+            cliponaxis=False,
             marker={"size": 11, "symbol": "diamond", "color": fill, "line": {"width": 2, "color": OVER}},
             name=f"{what}: {format_tokens(tokens)}",
             hovertext=f"{what}: {format_tokens(tokens)} tokens",
@@ -276,17 +299,10 @@ def context_chart(
     ticks = [x for x in (2**n for n in range(9, 24)) if xs[0] <= x <= xs[-1]]
     ticks = ticks if len(ticks) < 9 else ticks[::2]
     figure.update_layout(
-        height=330,
+        height=300,
         margin={"l": 0, "r": 8, "t": 10, "b": 0},
         hovermode="x unified",
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": -0.24,
-            "yanchor": "top",
-            "traceorder": "normal",
-            "font": {"size": FONT_PX},
-        },
+        showlegend=False,
         xaxis={
             "type": "log",
             "title": "context, tokens per slot (log scale)",
@@ -325,7 +341,7 @@ def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
             name="not beaten in both",
             hoverinfo="skip",
         )
-    for family in [*named, None]:
+    for family in [None, *reversed(named)]:  # the recommended family last, so that it lies on top
         group = [p for p in points if (p.family == family if family else p.family not in named)]
         if not group:
             continue
@@ -335,6 +351,7 @@ def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
             y=[p.quality for p in group],
             mode="markers",
             name=family or "other families",
+            legendrank=1 + (named.index(family) if family else len(named)),
             marker={
                 "color": colour,
                 "size": [9 + 21 * (p.total_bytes / largest) ** 0.5 for p in group],
@@ -370,14 +387,7 @@ def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
         height=380,
         margin={"l": 0, "r": 8, "t": 16, "b": 0},
         hovermode="closest",
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": -0.2,
-            "yanchor": "top",
-            "font": {"size": FONT_PX},
-            "itemsizing": "constant",
-        },
+        showlegend=False,
         xaxis={
             "type": "log",
             "title": "tokens/s when writing (log scale)",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 
+import plotly.graph_objects as go
 import streamlit as st
 
-from pages.ui import cached, inputs
+from pages.ui import cached, charts, inputs
 from pages.ui.questions import Wishes
 from sizing.errors import WeighbridgeError
+from sizing.estimate import Estimate
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.units import THIN, format_bytes, format_figures, format_tokens
 from sizing.workload import Workload
@@ -23,6 +26,13 @@ _STYLE = """<style>
 .wb-whole { white-space: nowrap; }
 .wb-figures { font-size: 1rem; font-weight: 600; margin: 0.1rem 0; }
 .wb-quiet { font-size: 0.87rem; opacity: 0.75; margin: 0; }
+.wb-keys { display: flex; flex-wrap: wrap; gap: 0.1rem 1.1rem; margin: 0; font-size: 0.87rem; }
+.wb-key { display: inline-flex; align-items: center; gap: 0.4rem; white-space: nowrap; }
+.wb-key i { width: 0.75rem; height: 0.75rem; background: var(--mark); display: inline-block; flex: none; }
+.wb-key i.wb-outline { background: none; border: 1px solid var(--mark); }
+.wb-key i.wb-dot { border-radius: 50%; }
+.wb-key i.wb-dash { height: 0; background: none; border-top: 2px dashed var(--mark); width: 1.2rem; }
+.wb-key i.wb-diamond { transform: rotate(45deg) scale(0.8); outline: 2px solid #D55E00; }
 .wb-list { margin: 0; padding-left: 1.1rem; }
 .wb-list li { margin: 0.12rem 0; font-size: 1rem; }
 .wb-verdict { font-size: 0.87rem; font-weight: 600; }
@@ -85,6 +95,23 @@ def format_verdict(verdict: str) -> str:
     return f"{MARKS.get(verdict, '?')} {verdict.capitalize()}"
 
 
+def show_chart(figure: go.Figure, key: str) -> None:
+    """A figure with its legend as text under it."""
+    entries = "".join(
+        f'<span class="wb-key"><i class="wb-{k.mark}" style="--mark: {k.colour}"></i>{escape(k.name)}</span>'
+        for k in charts.list_keys(figure)
+    )
+    with st.container(gap=None):
+        st.plotly_chart(figure, config=charts.CHART_CONFIG, key=key)
+        st.html(f'<p class="wb-keys">{entries}</p>')
+
+
+def show_assumptions(estimate: Estimate) -> None:
+    """What an estimate takes for granted, one click away from it."""
+    with st.popover("What was assumed", type="tertiary"):
+        st.markdown("\n".join(f"- {to_sentence(a)}" for a in estimate.memory.assumptions))
+
+
 def answer_html(name: str, quant: str, figures: Iterable[str]) -> str:
     """The headline: a model, its quantization, its figures, broken over lines only between them."""
     kept = [f'<span class="wb-whole">{escape(part)}</span>' for part in figures]
@@ -142,7 +169,7 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
         if not wishes.min_tokens_per_s
         else f"At least {format_figures(wishes.min_tokens_per_s)}{THIN}tokens/s"
     )
-    name = "This machine" if wishes.machine == inputs.THIS else machine.name
+    name = "This machine" if wishes.machine == inputs.THIS else re.sub(r"(.+?)\*(\d+)", r"\2 × \1", machine.name)
     icon = ":material/developer_board:" if machine.accelerators else ":material/memory:"
     with st.container(key="context_bar", horizontal=True, gap="small"):
         with st.popover(f"{name} · {format_bytes(main_bytes(machine))}", icon=icon, type="tertiary"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -218,8 +218,12 @@ def choice(
     words: dict[str, str] | None = None,
     *,
     shown: str | None = None,
+    width: int | Literal["stretch"] = "stretch",
 ) -> None:
-    """A select box over the values of a field, in `words`; `shown` is what the page shows if not the field's value."""
+    """A select box over the values of a field, in `words`; `shown` is what the page shows if not the field's value.
+
+    `width` is in pixels of the screen.
+    """
     _seed(name, lambda v: shown if shown is not None else str(v))
     st.selectbox(
         label,
@@ -228,6 +232,7 @@ def choice(
         format_func=lambda v: (words or {}).get(v, v),
         on_change=_write,
         args=(name,),
+        width=width,
     )
 
 

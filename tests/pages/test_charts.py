@@ -107,5 +107,19 @@ def test_frontier_draws_every_point_once_and_folds_rare_families() -> None:
     assert trace(figure, "other families").marker.color == "#8C8C8C"
 
 
+def test_legend_names_the_recommended_family_first_and_the_rest_last() -> None:
+    points = [point(f"m{i}", 10 + i, 50 - i, f"family {i % 12}") for i in range(30)]
+    best = charts.FrontierPoint("best", "family 11", 4, 5, 6, 90, 89, 91, GIB, is_best=True)
+    names = [k.name for k in charts.list_keys(charts.frontier_chart([*points, best]))]
+    assert names[:2] == ["not beaten in both", "family 11"]
+    assert names[-1] == "other families"
+
+
+def test_legend_of_a_bar_holds_every_part_and_the_free_outline() -> None:
+    keys = charts.list_keys(charts.memory_bar([DeviceUse("RAM", 16 * GIB, 15 * GIB, PARTS)]))
+    assert [k.name.split()[0] for k in keys] == ["Weights", "KV", "Compute", "Overhead", "Free", "Not"]
+    assert [k.mark for k in keys].count("outline") == 1
+
+
 def test_frontier_of_nothing_is_an_empty_chart() -> None:
     assert len(charts.frontier_chart([]).data) == 0
