@@ -101,47 +101,54 @@ class Observations:
 
 @dataclass(frozen=True, slots=True)
 class AbilityFit:
-    """Posterior of the latent scale: `mean` and `covariance` of all unknowns, and the slope of every item."""
+    """Posterior of the latent scale: means and covariances of all unknowns, and the slope of every item.
 
-    mean: Array
-    covariance: Array
+    A model's own unknowns are its general ability and its task parts (models by 1 + tasks). The shared ones are the
+    easiness of every item, the optimism, and what no thinking costs per task. `cross` is own against shared.
+    """
+
+    own: Array
+    shared: Array
+    own_covariance: Array
+    cross: Array
+    shared_covariance: Array
     slope: Array
-    n_models: int
-    n_tasks: int
-    n_items: int
+
+    @property
+    def n_items(self) -> int:
+        """Benchmarks in their variants."""
+        return len(self.slope)
 
     @property
     def ability(self) -> Array:
         """General ability plus task part, models by tasks, on the log-odds scale."""
-        m, t = self.n_models, self.n_tasks
-        return np.asarray(self.mean[:m, None] + self.mean[m : m + m * t].reshape(m, t))
+        return self.own[:, :1] + self.own[:, 1:]
 
     @property
     def easiness(self) -> Array:
         """Log-odds of a model of average ability, per item."""
-        start = self.n_models * (1 + self.n_tasks)
-        return self.mean[start : start + self.n_items]
+        return self.shared[: self.n_items]
 
     @property
     def optimism(self) -> float:
         """Log-odds that publishers' own scores lie above independent ones, as far as the rows can tell."""
-        return float(self.mean[self.n_models * (1 + self.n_tasks) + self.n_items])
+        return float(self.shared[self.n_items])
+
+    @property
+    def no_thinking(self) -> Array:
+        """Log-odds lost with thinking turned off, per task."""
+        return self.shared[self.n_items + 1 :]
 
     def predict(self, model: Index, item: Index, item_tasks: Array) -> tuple[Array, Array]:
         """Log-odds of `model` in `item` with their standard deviation: independently reported, thinking allowed.
 
         The deviation is what the posterior leaves open; the noise of a single score comes on top.
         """
-        ability = np.sum(self.ability[model] * item_tasks[item], axis=1)
-        mean = self.slope[item] * ability + self.easiness[item]
-        n = len(model)
-        gradient = np.zeros((n, len(self.mean)))
-        row = np.arange(n)
-        gradient[row, model] = self.slope[item]
-        for k in range(self.n_tasks):
-            gradient[row, self.n_models + model * self.n_tasks + k] = self.slope[item] * item_tasks[item, k]
-        gradient[row, self.n_models * (1 + self.n_tasks) + item] = 1
-        return mean, np.sqrt(np.maximum(0.0, np.sum((gradient @ self.covariance) * gradient, axis=1)))
+        factor = self.slope[item, None] * np.column_stack([np.ones(len(item)), item_tasks[item]])
+        mean = np.sum(factor * self.own[model], axis=1) + self.easiness[item]
+        variance = np.einsum("nk,nkl,nl->n", factor, self.own_covariance[model], factor)
+        variance += 2 * np.sum(factor * self.cross[model, :, item], axis=1) + self.shared_covariance[item, item]
+        return mean, np.sqrt(np.maximum(0.0, variance))
 
 
 def tabulate_scores(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Observations, list[str], list[str]]:
@@ -207,85 +214,73 @@ def expit(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-def _design(obs: Observations, slope: Array) -> tuple[Index, Array]:
-    """One row per score: the unknowns it rests on and their factors, zero factors included.
-
-    Unknowns stand as (general, task parts, easiness, optimism, no-thinking per task).
-    """
-    n, m = len(obs.score), obs.n_models
-    n_items, t = obs.item_tasks.shape
-    loads = obs.item_tasks[obs.item]
-    a = slope[obs.item]
-    start = m * (1 + t)
-    task = np.arange(t)
-    which = np.column_stack(
-        [
-            obs.model,
-            m + obs.model[:, None] * t + task,
-            start + obs.item,
-            np.full(n, start + n_items),
-            np.broadcast_to(start + n_items + 1 + task, (n, t)),
-        ]
-    )
-    off = np.where(obs.no_thinking[:, None], -loads, 0.0)
-    factor = np.column_stack([a, a[:, None] * loads, np.ones(n), obs.by_publisher, off])
-    return which, factor
-
-
 def fit_abilities(obs: Observations, prior: EvidencePrior | None = None) -> AbilityFit:
     """Posterior of abilities, easiness and slopes given all scores at once.
 
-    One dense system per round, a few tenths of a second for 160 models; the slopes settle within a few rounds.
+    Models meet only in the shared unknowns, so each model's own block is eliminated first and one system over the
+    shared unknowns is left (the Schur complement). The slopes settle within a few rounds.
     """
     p = prior or EvidencePrior()
-    m = obs.n_models
     n_items, t = obs.item_tasks.shape
     y = logit(obs.score)
     weight = 1 / (p.noise**2 + np.where(obs.by_publisher, p.publisher_noise**2, 0.0))
-    sd = np.concatenate(
-        [
-            np.full(m, p.general),
-            np.full(m * t, p.task),
-            np.full(n_items, p.easiness),
-            [p.optimism],
-            np.full(t, p.no_thinking),
-        ]
-    )
+    own_sd = np.array([p.general] + [p.task] * t)
+    shared_sd = np.concatenate([np.full(n_items, p.easiness), [p.optimism], np.full(t, p.no_thinking)])
     slope = np.ones(n_items)
-    precision, mean = _solve(obs, slope, y, weight, sd)
+    fit = _solve(obs, slope, y, weight, own_sd, shared_sd)
     for _ in range(p.n_rounds - 1):
-        slope = _refit_slopes(obs, mean, y, weight, p.slope)
-        precision, mean = _solve(obs, slope, y, weight, sd)
-    used = precision.diagonal() > 1 / sd**2
-    covariance = np.diag(sd**2)
-    covariance[np.ix_(used, used)] = np.linalg.inv(precision[np.ix_(used, used)])
-    return AbilityFit(mean, covariance, slope, m, t, n_items)
+        slope = _refit_slopes(obs, fit, y, weight, p.slope)
+        fit = _solve(obs, slope, y, weight, own_sd, shared_sd)
+    return fit
 
 
-def _solve(obs: Observations, slope: Array, y: Array, weight: Array, sd: Array) -> tuple[Array, Array]:
-    """Posterior precision and mean of all unknowns, given the slopes."""
-    which, factor = _design(obs, slope)
-    n = len(sd)
-    weighted = factor * weight[:, None]
-    cell = which[:, :, None] * n + which[:, None, :]
-    product = factor[:, :, None] * weighted[:, None, :]
-    precision: Array = np.asarray(np.bincount(cell.ravel(), product.ravel(), n * n).reshape(n, n), dtype=np.float64)
-    right = np.asarray(np.bincount(which.ravel(), (weighted * y[:, None]).ravel(), n), dtype=np.float64)
-    used = precision.diagonal() > 0  # a task part without a score in that task stays at its prior
-    precision[np.diag_indices_from(precision)] += 1 / sd**2
-    mean = np.zeros(len(sd))
-    mean[used] = np.linalg.solve(precision[np.ix_(used, used)], right[used])
-    return precision, mean
-
-
-def _refit_slopes(obs: Observations, mean: Array, y: Array, weight: Array, slope_sd: float) -> Array:
-    """Each item's slope by weighted least squares around a prior of 1, the other unknowns held at `mean`."""
-    m = obs.n_models
+def _solve(obs: Observations, slope: Array, y: Array, weight: Array, own_sd: Array, shared_sd: Array) -> AbilityFit:
+    """The exact posterior given the slopes."""
+    n, m, n_shared = len(y), obs.n_models, len(shared_sd)
     n_items, t = obs.item_tasks.shape
     loads = obs.item_tasks[obs.item]
-    ability = mean[obs.model] + np.sum(mean[m : m * (1 + t)].reshape(m, t)[obs.model] * loads, axis=1)
-    start = m * (1 + t) + n_items
-    rest = y - mean[start] * obs.by_publisher + np.sum(obs.no_thinking[:, None] * loads * mean[start + 1 :], axis=1)
+    factor = slope[obs.item, None] * np.column_stack([np.ones(n), loads])
+    which = np.column_stack([obs.item, np.full(n, n_items), np.broadcast_to(n_items + 1 + np.arange(t), (n, t))])
+    off = np.where(obs.no_thinking[:, None], -loads, 0.0)
+    shared_factor = np.column_stack([np.ones(n), obs.by_publisher, off])
+
+    own_block = np.zeros((m, 1 + t, 1 + t))
+    np.add.at(own_block, obs.model, weight[:, None, None] * factor[:, :, None] * factor[:, None, :])
+    own_block += np.diag(1 / own_sd**2)
+    coupling = np.zeros((m, 1 + t, n_shared))
+    place = (obs.model[:, None, None], np.arange(1 + t)[None, :, None], which[:, None, :])
+    np.add.at(coupling, place, weight[:, None, None] * factor[:, :, None] * shared_factor[:, None, :])
+    shared_block = np.diag(1 / shared_sd**2)
+    place_shared = (which[:, :, None], which[:, None, :])
+    products = weight[:, None, None] * shared_factor[:, :, None] * shared_factor[:, None, :]
+    np.add.at(shared_block, place_shared, products)
+    own_right = np.zeros((m, 1 + t))
+    np.add.at(own_right, obs.model, (weight * y)[:, None] * factor)
+    shared_right = np.zeros(n_shared)
+    np.add.at(shared_right, which, (weight * y)[:, None] * shared_factor)
+
+    own_inverse = np.linalg.inv(own_block)
+    carried = own_inverse @ coupling
+    schur = shared_block - coupling.reshape(-1, n_shared).T @ carried.reshape(-1, n_shared)
+    shared_covariance = np.asarray(np.linalg.inv(schur), dtype=np.float64)
+    shared = shared_covariance @ (shared_right - np.einsum("mks,mk->s", carried, own_right))
+    cross = -carried @ shared_covariance
+    return AbilityFit(
+        own=np.einsum("mkl,ml->mk", own_inverse, own_right) - carried @ shared,
+        shared=shared,
+        own_covariance=np.asarray(own_inverse - cross @ np.swapaxes(carried, 1, 2), dtype=np.float64),
+        cross=cross,
+        shared_covariance=shared_covariance,
+        slope=slope,
+    )
+
+
+def _refit_slopes(obs: Observations, fit: AbilityFit, y: Array, weight: Array, slope_sd: float) -> Array:
+    """Each item's slope by weighted least squares around a prior of 1, the other unknowns held at their means."""
+    loads = obs.item_tasks[obs.item]
+    ability = np.sum(fit.ability[obs.model] * loads, axis=1)
+    rest = y - fit.optimism * obs.by_publisher + obs.no_thinking * (loads @ fit.no_thinking)
+    n_items = fit.n_items
     out = np.ones(n_items)
     for j in range(n_items):
         rows = obs.item == j
@@ -306,23 +301,19 @@ def score_tasks(fit: AbilityFit, reference: Array) -> tuple[Array, Array, Array]
     weights, summing to 1 per task with items. The interval follows from the posterior covariance, items included
     (delta method on the log-odds of the mean).
     """
-    m, t, n_items = fit.n_models, fit.n_tasks, fit.n_items
-    start = m * (1 + t)
     eta = fit.ability[:, :, None] * fit.slope + fit.easiness
     p = expit(eta)
     mean = np.sum(p * reference, axis=2)
     slope_of_p = p * (1 - p) * reference
-    spread = np.zeros((m, t))
-    general = np.arange(m)
-    items = slice(start, start + n_items)
-    c = fit.covariance
-    for k in range(t):
-        part = m + general * t + k
+    items = slice(0, fit.n_items)
+    own, cross = fit.own_covariance, fit.cross[:, :, items]
+    spread = np.zeros_like(mean)
+    for k in range(mean.shape[1]):
         by_item = slope_of_p[:, k, :]
         by_ability = by_item @ fit.slope
-        variance = by_ability**2 * (c[general, general] + c[part, part] + 2 * c[general, part])
-        variance += 2 * by_ability * np.sum((c[general, items] + c[part, items]) * by_item, axis=1)
-        variance += np.sum((by_item @ c[items, items]) * by_item, axis=1)
+        variance = by_ability**2 * (own[:, 0, 0] + own[:, 1 + k, 1 + k] + 2 * own[:, 0, 1 + k])
+        variance += 2 * by_ability * np.sum((cross[:, 0] + cross[:, 1 + k]) * by_item, axis=1)
+        variance += np.sum((by_item @ fit.shared_covariance[items, items]) * by_item, axis=1)
         spread[:, k] = np.sqrt(np.maximum(0.0, variance))
     centre = logit(100 * mean)
     half = Z_80 * spread / np.maximum(1e-6, mean * (1 - mean))
@@ -386,10 +377,9 @@ def hold_out(
         p,
     )
     mean, spread = fit.predict(table.model[hidden], table.item[hidden], table.item_tasks)
-    start = fit.n_models * (1 + fit.n_tasks) + fit.n_items
     by_publisher, off = table.by_publisher[hidden], table.no_thinking[hidden]
     mean = mean + fit.optimism * by_publisher
-    mean = mean - np.sum(off[:, None] * table.item_tasks[table.item[hidden]] * fit.mean[start + 1 :], axis=1)
+    mean = mean - off * (table.item_tasks[table.item[hidden]] @ fit.no_thinking)
     sd = np.sqrt(spread**2 + p.noise**2 + by_publisher * p.publisher_noise**2)
     truth = table.score[hidden]
     off_by = (logit(truth) - mean) / sd
