@@ -6,6 +6,9 @@ The models are copies of the catalog's, each with its own vocabulary, head width
 equal. One pass sizes, places, times and judges every row. The loop asks the same questions of one model after the
 other with everything built beforehand, and the two take turns in the same run, so that a busy machine slows both. Of
 a large set the loop walks a sample, and its time is scaled to the set. Both must give the same bytes.
+
+Two questions are timed. "New context": nothing about it is kept from before. "Same context": what a context costs each
+model is kept, as when only the machine, the task or the licence changes.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,20 +38,28 @@ CONTEXT_TOKENS = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class Turns:
     """Seconds of one pass and of the loop over the same set, each the best of its turns."""
 
-    n_models: int
-    n_rows: int
-    build_s: float
     pass_s: float
     loop_s: float
-    n_looped: int
 
     @property
     def ratio(self) -> float:
         """How many times longer the loop takes."""
         return self.loop_s / self.pass_s
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One set: its size, the seconds to build its columns, and the two questions asked of it."""
+
+    n_models: int
+    n_rows: int
+    n_looped: int
+    build_s: float
+    new_context: Turns
+    same_context: Turns
 
 
 def example_machine() -> Machine:
@@ -102,28 +113,43 @@ def rank(rankers: Iterable[Ranker], machine: Machine, needs: Needs) -> list[np.n
     return [ranker.score(ranker.size(needs.workload, machine), needs)[0] for ranker in rankers]
 
 
-def time_once(work: Callable[[], object]) -> float:
-    """Seconds `work` takes."""
+def time_rank(rankers: Iterable[Ranker], machine: Machine, needs: Needs) -> float:
+    """Seconds `rank` takes."""
     started = time.perf_counter()
-    work()
+    rank(rankers, machine, needs)
     return time.perf_counter() - started
 
 
-def measure(candidates: Sequence[Candidate], machine: Machine, needs: Needs, repeat: int) -> Timing:
+def measure(candidates: Sequence[Candidate], machine: Machine, task: str, repeat: int) -> Timing:
     """Time the pass and the loop in turns. Raises RuntimeError when the two do not give the same bytes."""
     started = time.perf_counter()
     whole = Ranker(candidates)
     build_s = time.perf_counter() - started
     sample = random.Random(2).sample(range(len(candidates)), min(LOOP_SAMPLE, len(candidates)))
     singles = [Ranker([candidates[i]]) for i in sample]
-    check_same(whole, singles, sample, machine, needs)
+    scale = len(candidates) / len(sample)
+    same = Needs(task, Workload(context_tokens=CONTEXT_TOKENS))
+    check_same(whole, singles, sample, machine, same)
+    fresh = [Needs(task, Workload(context_tokens=CONTEXT_TOKENS - 64 * (turn + 1))) for turn in range(repeat)]
+    return Timing(
+        n_models=len(candidates),
+        n_rows=len(whole.table.quant),
+        n_looped=len(sample),
+        build_s=build_s,
+        new_context=take_turns(whole, singles, machine, fresh, scale),
+        same_context=take_turns(whole, singles, machine, [fresh[-1]] * repeat, scale),
+    )
+
+
+def take_turns(
+    whole: Ranker, singles: Sequence[Ranker], machine: Machine, needs: Sequence[Needs], scale: float
+) -> Turns:
+    """Pass, loop, pass, loop: one turn per entry of `needs`; the loop's time is multiplied by `scale`."""
     pass_s, loop_s = [], []
-    for _ in range(repeat):
-        pass_s.append(time_once(lambda: rank([whole], machine, needs)))
-        loop_s.append(time_once(lambda: rank(singles, machine, needs)))
-    scaled_loop_s = min(loop_s) / len(sample) * len(candidates)
-    n_rows = len(whole.table.quant)
-    return Timing(len(candidates), n_rows, build_s, min(pass_s), scaled_loop_s, len(sample))
+    for need in needs:
+        pass_s.append(time_rank([whole], machine, need))
+        loop_s.append(time_rank(singles, machine, need))
+    return Turns(min(pass_s), min(loop_s) * scale)
 
 
 def check_same(whole: Ranker, singles: Sequence[Ranker], sample: Sequence[int], machine: Machine, needs: Needs) -> None:
@@ -140,12 +166,15 @@ def check_same(whole: Ranker, singles: Sequence[Ranker], sample: Sequence[int], 
 
 def print_timing(timing: Timing) -> None:
     """One block per set."""
-    sampled = "" if timing.n_looped == timing.n_models else f", scaled from {timing.n_looped} models"
-    print(f"{timing.n_models:,} models, {timing.n_rows:,} rows (model, quantization)")
-    print(f"  columns built once  {timing.build_s * 1e3:10,.1f} ms")
-    print(f"  one pass            {timing.pass_s * 1e3:10,.1f} ms, {timing.pass_s / timing.n_rows * 1e6:.2f} µs a row")
-    print(f"  loop over models    {timing.loop_s * 1e3:10,.1f} ms{sampled}")
-    print(f"  ratio               {timing.ratio:10,.1f}", flush=True)
+    sampled = "" if timing.n_looped == timing.n_models else f"; loop scaled from {timing.n_looped}"
+    print(f"{timing.n_models:,} models, {timing.n_rows:,} rows (model, quantization){sampled}")
+    print(f"  columns built once  {timing.build_s * 1e3:11,.1f} ms")
+    for name, turns in (("new context", timing.new_context), ("same context", timing.same_context)):
+        print(
+            f"  {name:<14} pass {turns.pass_s * 1e3:11,.1f} ms, loop {turns.loop_s * 1e3:11,.1f} ms, "
+            f"ratio {turns.ratio:7,.1f}",
+            flush=True,
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -154,12 +183,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", type=int, nargs="+", default=[120, 16_000], help="sizes of the sets")
     parser.add_argument("--repeat", type=int, default=3, help="turns; the best counts")
     options = parser.parse_args(arguments)
-    if min(*options.models, options.repeat) < 1:
-        parser.error("--models and --repeat want numbers of at least 1")
-    needs = Needs("chat", Workload(context_tokens=CONTEXT_TOKENS))
-    originals = [c for c in list_candidates(open_catalog(), needs.task, needs.license_use) if c.weights]
+    if min(options.models) < 1 or not 1 <= options.repeat <= 20:
+        parser.error("--models wants numbers of at least 1, --repeat one from 1 to 20")
+    originals = [c for c in list_candidates(open_catalog(), "chat", "any") if c.weights]
     for n_models in options.models:
-        print_timing(measure(make_candidates(originals, n_models), example_machine(), needs, options.repeat))
+        print_timing(measure(make_candidates(originals, n_models), example_machine(), "chat", options.repeat))
     return 0
 
 

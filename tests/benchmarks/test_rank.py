@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.rank import Timing, example_machine, main, make_candidates, measure
+from benchmarks.rank import Turns, example_machine, main, make_candidates, measure
 from catalog.candidates import list_candidates
 from catalog.store import open_catalog
 from sizing.recommend import Candidate, Needs, Ranker
@@ -26,14 +26,14 @@ def test_copies_differ_in_their_bytes(originals: list[Candidate]) -> None:
 
 
 def test_pass_and_loop_are_timed_over_the_same_rows(originals: list[Candidate]) -> None:
-    timing = measure(make_candidates(originals, 12), example_machine(), NEEDS, repeat=1)
+    timing = measure(make_candidates(originals, 12), example_machine(), "chat", repeat=1)
     assert (timing.n_models, timing.n_looped) == (12, 12)
     assert timing.n_rows == sum(len(c.weights) for c in originals) * 2
-    assert timing.pass_s > 0 and timing.loop_s > 0
+    assert timing.new_context.pass_s > 0 and timing.same_context.loop_s > 0
 
 
 def test_the_ratio_is_loop_over_pass() -> None:
-    assert Timing(10, 100, 1.0, pass_s=0.5, loop_s=4.0, n_looped=10).ratio == 8.0
+    assert Turns(pass_s=0.5, loop_s=4.0).ratio == 8.0
 
 
 def test_the_command_prints_the_ratio(capsys: pytest.CaptureFixture[str]) -> None:
