@@ -1,20 +1,26 @@
-"""`python -m evals weigh|dry-run`: what llama.cpp itself says, asked without any weights."""
+"""`python -m evals weigh|dry-run|check`: what llama.cpp itself says, asked without any weights."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from catalog.models import DATA_DIR, ModelCard, load_families
-from evals.dry_run import BufferUse, DryRun, DryRunFailure, ask_dry_run
+from catalog.queries import all_weights
+from catalog.store import open_catalog
+from evals.check import QUANTS as CHECKED_QUANTS
+from evals.check import Checked, check_models, format_report, report_architectures, write_report
+from evals.dry_run import BufferUse, DryRun, DryRunFailure, EngineChild, ask_dry_run
 from evals.imagined import open_imagined_machine
 from evals.weigh import Weighing, weigh_models, write_weights
-from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
+from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, run_command
 from sizing.errors import BadInputError, EngineError, UnknownNameError
 from sizing.placement import Offload
 from sizing.quants import KV_TYPES, find_quant
@@ -45,6 +51,14 @@ def build_parser() -> argparse.ArgumentParser:
     dry_run.add_argument("--gpu-layers", type=int, help="layers on the accelerators, the output counted; default all")
     dry_run.add_argument("--tensor-split", help="share of each accelerator, for instance 3,1")
     dry_run.add_argument("--json", action="store_true", help="print the result as JSON")
+    check = commands.add_parser(
+        "check", help="hold the formulas to llama.cpp over the whole catalog; 1 when they differ"
+    )
+    check.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
+    check.add_argument("--sample", type=int, help="at most this many models of each architecture")
+    check.add_argument("--quant", action="append", default=[], help="only this quantization; may be repeated")
+    check.add_argument("--out", type=Path, help="also write the report as CSV")
+    check.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
 
@@ -174,10 +188,62 @@ def list_parts(answer: DryRun) -> dict[str, int]:
     }
 
 
+def run_check(arguments: argparse.Namespace) -> int:
+    """`check`: compare formulas and engine case by case; progress goes to stderr. Fails outside tolerance."""
+    started = time.monotonic()
+    if arguments.sample is not None and arguments.sample < 1:
+        raise BadInputError(f"--sample wants a whole number of at least 1, got {arguments.sample!r}")
+    llama_cpp_version = find_llama_cpp_version()
+    quants = tuple(find_quant(name).name for name in arguments.quant) or CHECKED_QUANTS
+    weighed = all_weights(open_catalog())
+    tensor_bytes = {(m, w.quant): w.tensor_bytes for m, weights in weighed.items() for w in weights}
+    cards = sample_cards(find_cards(load_families(), arguments.model), arguments.sample)
+    cases: list[Checked] = []
+    with EngineChild() as engine:
+        for n, card in enumerate(cards, start=1):
+            mine = list(check_models([card.spec], tensor_bytes, engine, quants))
+            wrong, silent = sum(c.is_wrong for c in mine), sum(c.failure is not None for c in mine)
+            said = f"{len(mine)} cases, {wrong} wrong, {silent} unanswered"
+            print(f"[{n:3}/{len(cards)}] {card.model_id}: {said}", file=sys.stderr)
+            cases += mine
+    reports = report_architectures(cases)
+    elapsed_s = round(time.monotonic() - started, 1)
+    if arguments.out is not None:
+        write_report(arguments.out, reports, llama_cpp_version, datetime.date.today().isoformat())
+    n_wrong = sum(r.n_wrong for r in reports)
+    if arguments.json:
+        print_json(
+            {
+                "llama_cpp_version": llama_cpp_version,
+                "n_models": len(cards),
+                "n_cases": len(cases),
+                "n_answered": sum(r.n_answered for r in reports),
+                "n_wrong": n_wrong,
+                "elapsed_s": elapsed_s,
+                "architectures": [dataclasses.asdict(r) for r in reports],
+            }
+        )
+    else:
+        print(format_report(reports))
+        print(f"{len(cases)} cases of {len(cards)} models in {elapsed_s} s, {n_wrong} outside tolerance")
+    return EXIT_FAILED if n_wrong else EXIT_DONE
+
+
+def sample_cards(cards: Sequence[ModelCard], at_most: int | None) -> tuple[ModelCard, ...]:
+    """The first `at_most` models of each architecture; all without a limit."""
+    seen: Counter[str] = Counter()
+    chosen = []
+    for card in cards:
+        seen[card.spec.architecture] += 1
+        if at_most is None or seen[card.spec.architecture] <= at_most:
+            chosen.append(card)
+    return tuple(chosen)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 failed, 2 wrong usage."""
     parsed = build_parser().parse_args(arguments)
-    commands = {"weigh": run_weigh, "dry-run": run_dry_run}
+    commands = {"weigh": run_weigh, "dry-run": run_dry_run, "check": run_check}
     return run_command(f"evals {parsed.command}", lambda: commands[parsed.command](parsed))
 
 

@@ -139,7 +139,16 @@ def _batch_key(table: LayerTable, workload: Workload, windowed: np.ndarray, mode
     )
 
 
-SHAPING_EXTRAS = ("n_altup", "hyper_connections", "indexer_pool", "n_expert_groups", "n_deepstack", "ropes", "gating")
+SHAPING_EXTRAS = (
+    "n_altup",
+    "hyper_connections",
+    "indexer_pool",
+    "n_expert_groups",
+    "n_deepstack",
+    "residual_block",
+    "ropes",
+    "gating",
+)
 
 
 def _mark_roles(architecture: str, order: list[int], table: LayerTable, model: int) -> list[int]:

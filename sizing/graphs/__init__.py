@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from sizing.graphs import dense, gemma, latent, recurrent
+from sizing.graphs import delta, dense, gemma, latent, recurrent
 from sizing.graphs.frame import Program
 
-PROGRAMS: dict[str, Program] = {**dense.PROGRAMS, **recurrent.PROGRAMS, **latent.PROGRAMS, **gemma.PROGRAMS}
+PROGRAMS: dict[str, Program] = {
+    **dense.PROGRAMS,
+    **recurrent.PROGRAMS,
+    **latent.PROGRAMS,
+    **gemma.PROGRAMS,
+    **delta.PROGRAMS,
+}
 """The graph of each architecture, by GGUF name."""

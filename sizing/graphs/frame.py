@@ -272,13 +272,15 @@ class Frame:
         logits: Tensor | None = None,
         weight_first: bool = False,
         width: Ints | None = None,
+        activate: Callable[[Frame, Tensor, Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Routed experts (llama-graph.cpp, `build_moe_ffn`): choose, weigh, run the chosen, add them up.
 
         `gating` 'softmax', 'sigmoid', 'sqrt_softplus' or 'after' (softmax over the chosen); `biased`: a bias takes
         part in the choice only; `normed`: weights of the chosen sum to one; `scaled`: and are scaled;
         `form` 'gated', 'merged' (gate and up in one) or 'plain'; `weight_first`: inputs are weighted, not outputs.
-        `width` is the width experts work on, the hidden width unless given.
+        `width` is the width experts work on, the hidden width unless given. `activate` joins gate and up where that
+        is not one operation.
         """
         g = self.graph
         hidden = self.hidden if width is None else width
@@ -313,7 +315,7 @@ class Frame:
             mid = self.wide(per_expert, g.view(both), g.view(both), n=n)
         elif form == "gated":
             gate, up = self.wide(per_expert, cur, chosen, n=n), self.wide(per_expert, cur, chosen, n=n)
-            mid = self.wide(per_expert, gate, up, n=n)
+            mid = activate(self, gate, up) if activate else self.wide(per_expert, gate, up, n=n)
         else:
             mid = g.like(self.wide(per_expert, cur, chosen, n=n))
         experts = self.wide(n_active * hidden, mid, chosen, n=n)
