@@ -76,6 +76,8 @@ def test_known_scores_are_there(
         ("meta-llama/Llama-4-Maverick-17B-128E-Instruct", "MATH", 61.2),  # pretrained table of the Llama 4 card
         ("Qwen/Qwen2.5-14B-Instruct", "HumanEval+", 51.2),  # Qwen2.5-14B base in the release post
         ("deepseek-ai/DeepSeek-V3", "MMLU-Pro", 64.4),  # DeepSeek-V3-Base in the README
+        ("Qwen/QwQ-32B", "MATH-500", 90.6),  # QwQ-32B-Preview, another model
+        ("moonshotai/Kimi-K2-Instruct", "MultiPL-E", 71.6),  # SWE-bench Verified with several attempts
     ],
 )
 def test_scores_of_base_models_are_not_lent_to_chat_models(
