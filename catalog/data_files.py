@@ -113,6 +113,8 @@ def _parse_value(sql_type: str, value: str) -> int | float | bool | None:
     """The value as its SQL type, None where it is not one (NaN and infinities are not numbers here)."""
     if sql_type == "BOOLEAN":
         return _BOOLEANS.get(value.lower())
+    if "_" in value or not value.isascii():
+        return None  # Python would take 1_000 and other scripts' digits
     try:
         if sql_type == "DOUBLE":
             number = float(value)

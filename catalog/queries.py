@@ -22,6 +22,7 @@ ASSUMED_HOST = "PC DDR5-5600 32GB"
 """The host a named card is put into when none is named: a common desktop of today."""
 
 MAX_CARDS = 64
+MAX_NAME_CHARACTERS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,10 @@ def list_models(catalog: Catalog) -> tuple[ModelCard, ...]:
 def find_model(catalog: Catalog, name: str) -> ModelCard:
     """The model of this Hugging Face id, the tail of one, or a display name, whatever the case.
 
-    Raises UnknownNameError with near names.
+    Raises UnknownNameError with near names, BadInputError for a text too long to be a name.
     """
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise BadInputError(f"a model's name has at most {MAX_NAME_CHARACTERS} characters, got {len(name):,}")
     wanted = name.strip().casefold()
     for card in catalog.cards:
         if card.model_id.casefold() == wanted:
@@ -117,6 +120,8 @@ def find_machine(catalog: Catalog, text: str) -> Machine:
     so. Names are compared as `find_device` does. Raises UnknownNameError with near names, BadInputError for a count
     out of range, an empty name, two hosts, or a unified machine beside other devices.
     """
+    if len(text) > MAX_NAME_CHARACTERS:
+        raise BadInputError(f"a machine's name has at most {MAX_NAME_CHARACTERS} characters, got {len(text):,}")
     if text.strip().casefold() in ("this", "this machine"):
         return detect_machine(_list_named(catalog))
     parts = re.split(r"(?<!max)\+", text, flags=re.IGNORECASE)  # "Ryzen AI Max+ 395" is one name
@@ -143,11 +148,11 @@ def find_machine(catalog: Catalog, text: str) -> Machine:
 
 
 def _find_counted(catalog: Catalog, part: str, text: str) -> list[Device]:
-    match = re.fullmatch(r"\s*(?P<name>.*?)\s*(?:\*\s*(?P<count>-?\d+)\s*)?", part, re.DOTALL)
-    name = match["name"] if match else ""
-    count = int(match["count"] or 1) if match else 1
-    if not name:
+    name, _, number = part.strip().rpartition("*") if "*" in part else (part.strip(), "", "1")
+    name = name.strip()
+    if not name or not re.fullmatch(r"\s*-?\d{1,9}\s*", number):
         raise BadInputError(f'hardware wants "this", NAME, NAME*N, or a list with +, got {text!r}')
+    count = int(number)
     if not 1 <= count <= MAX_CARDS:
         raise BadInputError(f"a machine wants 1 to {MAX_CARDS} cards of a kind, got {count} in {text!r}")
     device = find_device(_list_named(catalog), name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from catalog.devices import fold_device_name, load_devices
 from catalog.queries import (
@@ -217,11 +219,27 @@ def test_unknown_device_names_its_neighbours(catalog: Catalog, text: str, near: 
         "Apple M4 Max 64GB + RTX 4090",
         "32GB DDR4 + 64GB DDR5",
         "32GB DDR4*2",
+        "RTX 4090*two",
+        "RTX 4090*",
+        "RTX 4090*2*2.5",
+        "RTX 4090*99999999999999999999",
+        "x" * 100_000,
     ],
 )
 def test_contradictions_are_bad_input(catalog: Catalog, text: str) -> None:
     with pytest.raises(BadInputError):
         find_machine(catalog, text)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(st.text(max_size=60) | st.lists(st.sampled_from(["RTX 4090", "*", "+", " ", "2", "0", "DDR5"])).map("".join))
+def test_any_text_is_a_machine_or_a_named_error(catalog: Catalog, text: str) -> None:
+    try:
+        machine = find_machine(catalog, text)
+    except (UnknownNameError, BadInputError) as error:
+        assert str(error)
+    else:
+        assert machine.host.memory_bytes > 0
 
 
 def test_weights_are_ordered_and_whole(catalog: Catalog) -> None:

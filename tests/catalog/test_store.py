@@ -9,7 +9,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from catalog.data_files import Column, load_csv
 from catalog.models import DATA_DIR
 from catalog.queries import all_weights, find_weigh_gap, list_weights
 from catalog.store import CSV_TABLES, NOT_WEIGHED, Catalog, open_catalog
@@ -123,6 +126,7 @@ GOOD_ROW = "Card X,,Maker,gpu,1073741824,1000000000,1000000000,,cuda,,,,,,https:
         (15, "2026-13", "as_of wants YYYY"),
         (4, "24 GB", "memory_bytes wants a whole number, got '24 GB'"),
         (4, "", "memory_bytes is empty"),
+        (4, "1_000", "memory_bytes wants a whole number"),
         (4, "-5", "breaks a rule of table hardware"),
         (5, "2073741824", "breaks a rule of table hardware"),
         (6, "99999999999999999999", "bandwidth_bytes_per_s wants a whole number"),
@@ -145,6 +149,39 @@ def test_broken_row_is_refused_with_file_and_line(data_copy: Path, cell: int, va
     assert caught.value.file == str(file)
     # a name used twice may be blamed on either of its rows
     assert caught.value.line == at or value == "RTX 4090"
+
+
+COLUMNS = (
+    Column("line", "INTEGER", False),
+    Column("name", "VARCHAR", True),
+    Column("size", "BIGINT", True),
+    Column("rate", "DOUBLE", True),
+    Column("known", "BOOLEAN", True),
+    Column("source_url", "VARCHAR", False),
+    Column("as_of", "VARCHAR", False),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(alphabet='abc,"\n\r 0123456789.-x\x00é', max_size=80))
+def test_any_text_is_rows_or_a_named_error(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "facts.csv"
+    file.write_text("name,size,rate,known,source_url,as_of\n" + text, encoding="utf-8", newline="")
+    try:
+        rows = load_csv(file, COLUMNS)
+    except DataFileError as error:
+        assert error.line >= 1
+    else:
+        assert all(row.cells[5] and row.cells[6] for row in rows)
+
+
+def test_cells_are_typed_and_lines_are_counted_through_quotes(tmp_path: Path) -> None:
+    file = tmp_path / "facts.csv"
+    rest = "1.5,TRUE,https://x.org,2026"
+    file.write_text(f'name,size,rate,known,source_url,as_of\n"two\nlines",1,{rest}\n\nplain,,,,https://x.org,2026-11\n')
+    first, second = load_csv(file, COLUMNS)
+    assert (first.line, first.cells) == (2, (2, "two\nlines", 1, 1.5, True, "https://x.org", "2026"))
+    assert (second.line, second.cells) == (5, (5, "plain", None, None, None, "https://x.org", "2026-11"))
 
 
 def test_good_row_is_taken(data_copy: Path) -> None:
