@@ -76,6 +76,10 @@ class Graph:
         """Values written into a tensor of the graph: a view of it."""
         return Tensor(into.n_bytes, (*values, into), root=into.root or into, is_view=True)
 
+    def overwrite(self, into: Tensor, *values: Tensor) -> Tensor:
+        """An operation told to write over its first operand: a view of it."""
+        return Tensor(into.n_bytes, (into, *values), root=into.root or into, is_view=True)
+
     def store(self, *values: Tensor) -> Tensor:
         """Values written to memory outside the graph (a cache, a recurrent state)."""
         return Tensor(np.zeros(self.n_models, dtype=np.int64), values, is_view=True)

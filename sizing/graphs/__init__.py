@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sizing.graphs import delta, dense, gemma, latent, recurrent
+from sizing.graphs import delta, dense, gemma, latent, minimax, recurrent
 from sizing.graphs.frame import Program
 
 PROGRAMS: dict[str, Program] = {
@@ -11,5 +11,6 @@ PROGRAMS: dict[str, Program] = {
     **latent.PROGRAMS,
     **gemma.PROGRAMS,
     **delta.PROGRAMS,
+    **minimax.PROGRAMS,
 }
 """The graph of each architecture, by GGUF name."""
