@@ -19,15 +19,32 @@ COMMAND_TIMEOUT_S = 5.0
 class Nvml(Protocol):
     """The part of pynvml that is asked (https://docs.nvidia.com/deploy/nvml-api)."""
 
-    def nvmlInit(self) -> None: ...
-    def nvmlShutdown(self) -> None: ...
-    def nvmlSystemGetDriverVersion(self) -> str | bytes: ...
-    def nvmlDeviceGetCount(self) -> int: ...
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> Any: ...
-    def nvmlDeviceGetName(self, handle: Any) -> str | bytes: ...
-    def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any: ...
-    def nvmlDeviceGetMaxClockInfo(self, handle: Any, kind: int) -> int: ...
-    def nvmlDeviceGetMemoryBusWidth(self, handle: Any) -> int: ...
+    def nvmlInit(self) -> None:
+        """Open the library."""
+
+    def nvmlShutdown(self) -> None:
+        """Close the library."""
+
+    def nvmlSystemGetDriverVersion(self) -> str | bytes:
+        """The driver's version."""
+
+    def nvmlDeviceGetCount(self) -> int:
+        """How many cards there are."""
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Any:
+        """A handle to ask about card `index`."""
+
+    def nvmlDeviceGetName(self, handle: Any) -> str | bytes:
+        """The card's name."""
+
+    def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any:
+        """An object with `total` and `free` bytes."""
+
+    def nvmlDeviceGetMaxClockInfo(self, handle: Any, kind: int) -> int:
+        """The highest clock of a kind (2 is memory), in MHz."""
+
+    def nvmlDeviceGetMemoryBusWidth(self, handle: Any) -> int:
+        """Width of the memory bus in bits."""
 
 
 def run_command(command: Sequence[str]) -> str | None:
