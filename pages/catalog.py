@@ -8,7 +8,9 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
+from catalog.licenses import License
 from catalog.models import ModelCard
+from catalog.quality import ScoreRow
 from pages.ui import cached, frame, inputs, words
 from pages.ui.questions import CatalogFilter
 from sizing.errors import UnknownNameError
@@ -111,7 +113,10 @@ def show_list(found: list[ModelCard], n_all: int) -> ModelCard | None:
         column_config=frame.right_aligned(),
     )
     picked = inputs.picked_row("catalog_rows")
-    return found[picked] if picked is not None and picked < len(found) else None
+    if picked is None or picked >= len(found):
+        return None
+    inputs.set_field("model", found[picked].model_id)
+    return found[picked]
 
 
 def show_card(card: ModelCard) -> None:
@@ -119,8 +124,15 @@ def show_card(card: ModelCard) -> None:
     spec = card.spec
     with st.container(border=True, key="model_card"):
         st.html(f'<p class="wb-answer">{escape(spec.name)}</p><p class="wb-quiet">{escape(describe(card))}</p>')
-        st.html(facts_html(list_facts(card)))
-        frame.link_to_size(card.model_id, "", "Size it")
+        st.html(frame.facts_html(list_facts(card)))
+        with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+            frame.link_to_size(card.model_id, "", "Size it")
+            with st.popover("Licence terms", type="tertiary"):
+                show_license(cached.find_license(card.license_id))
+            scores = cached.list_scores(card.model_id)
+            if scores:
+                with st.popover(f"{len(scores)} published scores", type="tertiary"):
+                    show_scores(scores)
         if card.unverified or card.confidence != "read":
             lines = card.unverified or (frame.RECALLED,)
             st.markdown("**Unverified**  \n" + "  \n".join(frame.to_sentence(line) for line in lines))
@@ -129,6 +141,34 @@ def show_card(card: ModelCard) -> None:
         st.markdown(
             f"**Sources**, as of {card.as_of}\n" + "\n".join(f"- {format_link(source)}" for source in card.sources)
         )
+
+
+def show_license(terms: License) -> None:
+    """What a licence asks, in short, with the address of its text."""
+    commercial = {"yes": "allowed", "conditional": "allowed on conditions", "no": "not allowed"}[terms.commercial]
+    lines = [f"Commercial use {commercial}", f"research use {'allowed' if terms.research else 'not allowed'}"]
+    st.markdown(f"**{terms.name}**: {lines[0].lower()}, {lines[1]}.")
+    if terms.conditions:
+        st.markdown("\n".join(f"- {frame.to_sentence(c)}" for c in terms.conditions))
+    doubt = "" if terms.verified else " This summary is not verified against the text."
+    st.caption(
+        f"[Text of the licence]({terms.url}), read {terms.as_of}. A summary to choose by, not legal advice.{doubt}"
+    )
+
+
+def show_scores(scores: tuple[ScoreRow, ...]) -> None:
+    """Published scores as they were published, each with who reported it."""
+    table = pd.DataFrame(
+        {
+            "Benchmark": [" ".join(filter(None, (s.benchmark, s.variant))) for s in scores],
+            "Score": [s.score for s in scores],
+            "Reported by": [s.reported_by for s in scores],
+            "Independent": ["yes" if s.independent else "publisher" for s in scores],
+            "Source": [s.source_url for s in scores],
+        }
+    )
+    link = st.column_config.LinkColumn(display_text=r"https?://(?:www\.)?([^/]+)")
+    st.dataframe(words.style_table(table), hide_index=True, height=300, column_config={"Source": link}, key="scores")
 
 
 def describe(card: ModelCard) -> str:
@@ -182,12 +222,6 @@ def format_link(url: str) -> str:
     host, _, path = url.partition("://")[2].partition("/")
     tail = path if len(path) < 44 else "…/" + "/".join(path.split("/")[-2:])[-42:]
     return f"[{host}/{tail}]({url})" if host else url
-
-
-def facts_html(facts: Iterable[tuple[str, str]]) -> str:
-    """Facts as a quiet two-column table."""
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in facts)
-    return f'<table class="wb-facts">{rows}</table>'
 
 
 with frame.kind_errors():

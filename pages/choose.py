@@ -15,12 +15,18 @@ from sizing.recommend import Needs, Option, Recommendation, RuledOut
 RULED_OUT_WORDS = {
     "task": "Not made for this task",
     "licence": "Licence does not allow it",
-    "license": "Licence does not allow it",
     "context": "Context too short",
     "engine": "llama.cpp cannot run it",
     "memory": "Needs more memory",
     "speed": "Too slow, or speed unknown",
 }
+WAYS_OUT = {
+    "licence": "Most are stopped by their licence: research use or any licence opens more.",
+    "context": "Most are trained for less context: ask for a shorter one.",
+    "memory": "Most need more memory: ask for a shorter context or fewer users, or choose a larger machine.",
+    "speed": "Most are too slow, or the bandwidth here is unknown: lower the speed, or give the bandwidth by hand.",
+}
+"""What to do, by the reason that stops most models."""
 
 
 def show(question: frame.Question) -> None:
@@ -86,7 +92,7 @@ def show_no_answer(answer: Recommendation, needs: Needs) -> None:
         advice = "They stand in the table below, without a rank that would have to be invented."
     else:
         sentence = "Nothing in the catalog runs here with these wishes."
-        advice = "The nearest way out is a shorter context, fewer users, a lower speed or a wider licence."
+        advice = WAYS_OUT.get(next(iter(count_kinds(answer.ruled_out)), ""), "Ask for less in the bar above.")
     st.html(f'<p class="wb-answer">{sentence}</p><p class="wb-figures">{advice}</p>')
     counts = count_kinds(answer.ruled_out)
     if counts:

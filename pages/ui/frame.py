@@ -134,6 +134,12 @@ def link_to_size(model_id: str, quant: str, label: str) -> None:
     )
 
 
+def facts_html(facts: Iterable[tuple[str, str]]) -> str:
+    """Facts as a quiet two-column table."""
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in facts)
+    return f'<table class="wb-facts">{rows}</table>'
+
+
 def right_aligned(*as_text: str) -> dict[str, object]:
     """Column settings for the tables of estimates: figures to the right, those `as_text` too."""
     figures = (
@@ -141,6 +147,9 @@ def right_aligned(*as_text: str) -> dict[str, object]:
         "Speed, tokens/s",
         "Quantization loss, points",
         "Longest context, tokens",
+        "Usable, GiB",
+        "Bandwidth, GB/s",
+        "16-bit, TFLOPS",
     )
     return {
         "Model": st.column_config.TextColumn(width="medium"),
@@ -215,13 +224,15 @@ def _machine_panel(wishes: Wishes, machine: Machine) -> None:
         else:
             inputs.number("ram", "Memory, GiB", 0.5, 65_536)
         inputs.number("ram_bandwidth", "Memory bandwidth, GB/s", 0, 100_000, 10, "0 means unknown: no speed is shown")
-    lines, notes = [], []
+    lines: dict[str, int] = {}
+    notes: list[str] = []
     for device in (machine.host, *machine.accelerators):
         if device.kind is DeviceKind.CPU and machine.is_unified:
             continue
-        lines.append(describe_device(device))
+        line = describe_device(device)
+        lines[line] = lines.get(line, 0) + 1
         notes += device.notes
-    st.markdown("  \n".join(lines))
+    st.markdown("  \n".join(line if n == 1 else f"{n} × {line}" for line, n in lines.items()))
     if notes:
         st.caption("  \n".join(to_sentence(n) for n in dict.fromkeys(notes)))
 

@@ -82,13 +82,15 @@ def build_hand_machine(hand: HandMachine) -> Machine:
     ram_bandwidth = hand.ram_gb_per_s * GB or None
     usable_ram = max(ram - max(2 * GIB, ram // 10), ram // 2)
     note = "assumed: a tenth of the memory, at least 2 GiB, stays with the system"
-    host = Device("RAM", DeviceKind.CPU, ram, usable_ram, ram_bandwidth, None, "cpu", (note,))
+    host = Device("RAM", DeviceKind.CPU, ram, usable_ram, ram_bandwidth, backend="cpu", notes=(note,))
     if hand.kind == "cpu":
         return Machine(f"{hand.ram_gib:g} GiB RAM, by hand", host)
     if hand.kind == "unified":
         usable = ram * 3 // 4
         pool_note = "assumed: three quarters of unified memory may be used by the accelerator"
-        pool = Device("Unified memory", DeviceKind.UNIFIED, ram, usable, ram_bandwidth, None, "metal", (pool_note,))
+        pool = Device(
+            "Unified memory", DeviceKind.UNIFIED, ram, usable, ram_bandwidth, backend="metal", notes=(pool_note,)
+        )
         return Machine(f"{hand.ram_gib:g} GiB unified, by hand", host, (pool,))
     card = int(hand.card_gib * GIB)
     card_note = "assumed: 0.4 GiB of each card stays with the driver"
@@ -100,9 +102,8 @@ def build_hand_machine(hand: HandMachine) -> Machine:
             card,
             usable_card,
             hand.card_gb_per_s * GB or None,
-            None,
-            "cuda",
-            (card_note,),
+            backend="cuda",
+            notes=(card_note,),
         )
         for i in range(hand.n_cards)
     )

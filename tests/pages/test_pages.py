@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 OpenPage = Callable[..., AppTest]
-PAGES = ("choose", "size", "catalog", "sources")
+PAGES = ("choose", "size", "hardware", "catalog", "sources")
 RTX = {"machine": "RTX 4090"}
 
 
@@ -148,9 +148,28 @@ def test_changing_a_knob_writes_the_address(open_page: OpenPage) -> None:
     assert "users" not in app.query_params
 
 
+def test_a_machine_by_hand_without_bandwidth_shows_unknown_speed(open_page: OpenPage) -> None:
+    app = open_page(machine="hand", kind="gpu", ram="64", cards="1", card="24")
+    assert not app.exception
+    assert "speed unknown" in html_of(app)
+    assert "tokens/s" not in html_of(app).split('<p class="wb-answer">')[1].split("</p>")[0]
+
+
+def test_hardware_names_what_is_unknown(open_page: OpenPage) -> None:
+    app = open_page("hardware", machine="hand", kind="cpu", ram="48")
+    assert "48.0" in html_of(app)
+    assert "unknown" in html_of(app)
+
+
+def test_an_unknown_model_in_the_catalog_is_said(open_page: OpenPage) -> None:
+    app = open_page("catalog", model="Qwen3 14C")
+    assert not app.exception
+    assert "Qwen3 14C" in warnings_of(app)
+
+
 def test_catalog_filters_narrow_the_list(open_page: OpenPage) -> None:
     app = open_page("catalog", find="qwen3 14b")
-    (table,) = [d.value for d in app.dataframe]
+    table = app.dataframe[0].value
     assert "Qwen3 14B" in set(table["Model"])
     assert len(table) < 10
 

@@ -37,6 +37,8 @@ def test_any_size_by_hand_leaves_something_usable(kind: str, ram: float) -> None
     machine = build_hand_machine(HandMachine(kind, ram, 1, 0.5, 0, 0))
     assert 0 < machine.host.usable_bytes <= machine.host.memory_bytes
     assert "by hand" in machine.name
+    assert all("assumed" in note for d in (machine.host, *machine.accelerators) for note in d.notes)
+    assert all(d.notes for d in (machine.host, *machine.accelerators))
 
 
 def test_quantized_v_without_flash_attention_is_refused_in_words() -> None:
