@@ -199,6 +199,17 @@ def _batch_bytes(
     reserve = find_reserve(workload)
     graph = Graph(len(members))
     firsts = table.first_row[members]
+    kept: tuple[tuple[int, int], ...] = key[1]  # type: ignore[assignment]
+    layers = tuple(
+        Layer(
+            columns={name: column[firsts + row] for name, column in table.rows.items()},
+            index=index,
+            is_last=place == len(kept) - 1,
+            n_kv_tokens=cells[firsts + row],
+            is_windowed=bool(windowed[firsts[0] + row]),
+        )
+        for place, (index, row) in enumerate(kept)
+    )
     frame = Frame(
         graph=graph,
         reserve=reserve,
@@ -207,21 +218,13 @@ def _batch_bytes(
         widest_v=table.max_rows(table.rows["v_width"])[members],
         models={name: column[members] for name, column in table.models.items()},
         rotation=_rotations(table, workload, windowed, int(members[0])),
-        separate_windows=bool(windowed[int(firsts[0]) : int(table.first_row[members[0] + 1])].any()),
+        separate_windows=any(layer.is_windowed for layer in layers),
         n_positions=4 if architecture in MULTI_AXIS else 1,
+        layers=layers,
     )
-    kept: tuple[tuple[int, int], ...] = key[1]  # type: ignore[assignment]
     program = PROGRAMS[architecture]
     x = program.start(frame)
-    for place, (index, row) in enumerate(kept):
-        at = firsts + row
-        layer = Layer(
-            columns={name: column[at] for name, column in table.rows.items()},
-            index=index,
-            is_last=place == len(kept) - 1,
-            n_kv_tokens=cells[at],
-            is_windowed=bool(windowed[at[0]]),
-        )
+    for layer in layers:
         x = program.step(frame, layer, x)
     program.head(frame, x)
     return replay_bytes(graph)

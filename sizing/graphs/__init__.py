@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sizing.graphs import delta, dense, gemma, latent, minimax, recurrent
+from sizing.graphs import delta, dense, encoder, gemma, hyper, latent, minimax, recurrent
 from sizing.graphs.frame import Program
 
 PROGRAMS: dict[str, Program] = {
@@ -12,5 +12,7 @@ PROGRAMS: dict[str, Program] = {
     **gemma.PROGRAMS,
     **delta.PROGRAMS,
     **minimax.PROGRAMS,
+    **hyper.PROGRAMS,
+    **encoder.PROGRAMS,
 }
 """The graph of each architecture, by GGUF name."""

@@ -92,8 +92,14 @@ class Frame:
     rotation: dict[str, int]
     separate_windows: bool
     n_positions: int
+    layers: tuple[Layer, ...]
     inputs: dict[str, Tensor] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def attending(self) -> Layer:
+        """The first layer that attends."""
+        return next(layer for layer in self.layers if layer.has_attention)
 
     def extra(self, name: str) -> int:
         """A whole number of the model that shapes its graph (the same for every model of the batch)."""
