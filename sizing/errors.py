@@ -4,6 +4,7 @@ WeighbridgeError
 ├── UnknownNameError (LookupError)      a model, quant, device, task or engine nobody knows; carries near names
 ├── BadInputError (ValueError)          a number out of range, a contradiction between inputs
 ├── DataFileError (ValueError)          a fact file that breaks its own rules; carries file and line
+├── GgufError (ValueError)              a model file that is broken, cut short or malicious
 ├── EngineError (RuntimeError)          llama.cpp is missing, refused, aborted or hung
 └── UnsupportedError (ValueError)       known, but this engine or formula cannot do it; names the reason
 
@@ -46,6 +47,10 @@ class DataFileError(WeighbridgeError, ValueError):
         self.line = line
         self.problem = problem
         super().__init__(f"{file}:{line}: {problem}")
+
+
+class GgufError(WeighbridgeError, ValueError):
+    """A model file that is broken, cut short or malicious; the text names what in it and where."""
 
 
 class EngineError(WeighbridgeError, RuntimeError):
