@@ -146,6 +146,7 @@ SHAPING_EXTRAS = (
     "n_expert_groups",
     "n_deepstack",
     "residual_block",
+    "hash_layers",
     "ropes",
     "gating",
 )
@@ -242,5 +243,6 @@ def find_reserve(workload: Workload) -> Reserve:
         n_streams=cells.n_streams,
         n_kv_tokens=cells.n_ctx_seq,
         flash_attention=workload.flash_attention,
+        k_block=(workload.type_k.block_elements, workload.type_k.block_bytes),
         k_value_bytes=workload.type_k.block_bytes if workload.type_k.block_elements == 1 else 2,
     )

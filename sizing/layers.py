@@ -31,10 +31,11 @@ MODEL_EXTRAS = {
     "n_groups_used": ("expert_group_used_count", 0),
     "moe_latent_dim": ("expert_latent_length|moe_latent_size", 0),
     "q_lora_rank": ("attention.q_lora_rank", 0),
-    "n_output_groups": ("attention.output_group_count", 0),
+    "n_output_groups": ("attention.output_group_count", 8),
     "n_deepstack": ("n_deepstack_layers", 0),
     "residual_block": ("attn_res.block_size", 0),
     "gating": ("expert_gating_func", 0),
+    "hash_layers": ("hash_layer_count", 3),
     "ropes": ("rope.scaling.finetuned", 1),
 }
 """Columns per model that come from a spec's extras: column, (GGUF key or keys, value where absent)."""

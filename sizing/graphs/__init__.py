@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sizing.graphs import delta, dense, encoder, gemma, hyper, latent, minimax, recurrent
+from sizing.graphs import deepseek4, delta, dense, encoder, gemma, hyper, latent, minimax, recurrent
 from sizing.graphs.frame import Program
 
 PROGRAMS: dict[str, Program] = {
@@ -13,6 +13,7 @@ PROGRAMS: dict[str, Program] = {
     **delta.PROGRAMS,
     **minimax.PROGRAMS,
     **hyper.PROGRAMS,
+    **deepseek4.PROGRAMS,
     **encoder.PROGRAMS,
 }
 """The graph of each architecture, by GGUF name."""

@@ -25,7 +25,7 @@ class Reserve:
     """The graph llama.cpp reserves for: tokens of one physical batch, all of them outputs, over the whole cache.
 
     `n_kv_tokens` is what one stream of the cache holds (src/llama-context.cpp, `sched_reserve`). `k_value_bytes`: one
-    value of an unquantized K cache.
+    value of an unquantized K cache; `k_block`: elements and bytes of one block of it.
     """
 
     n_tokens: int
@@ -35,6 +35,12 @@ class Reserve:
     n_kv_tokens: int
     flash_attention: bool
     k_value_bytes: int = F16
+    k_block: tuple[int, int] = (1, F16)
+
+    def k_row_bytes(self, width: Ints) -> Ints:
+        """Bytes of a row of keys in the cache's own type."""
+        elements, n_bytes = self.k_block
+        return -(-width // elements) * n_bytes
 
     @property
     def mask_bytes(self) -> int:
@@ -279,6 +285,7 @@ class Frame:
         weight_first: bool = False,
         width: Ints | None = None,
         activate: Callable[[Frame, Tensor, Tensor], Tensor] | None = None,
+        chosen: Tensor | None = None,
     ) -> Tensor:
         """Routed experts (llama-graph.cpp, `build_moe_ffn`): choose, weigh, run the chosen, add them up.
 
@@ -286,7 +293,7 @@ class Frame:
         part in the choice only; `normed`: weights of the chosen sum to one; `scaled`: and are scaled;
         `form` 'gated', 'merged' (gate and up in one) or 'plain'; `weight_first`: inputs are weighted, not outputs.
         `width` is the width experts work on, the hidden width unless given. `activate` joins gate and up where that
-        is not one operation.
+        is not one operation. `chosen`: the experts are given.
         """
         g = self.graph
         hidden = self.hidden if width is None else width
@@ -301,7 +308,7 @@ class Frame:
             choice = self._mask_groups(layer, choice, n, groups)
         if weight_first:
             choice = logits
-        chosen = g.view(self.wide(n_experts, choice, n=n), I32 * n * n_active)
+        chosen = chosen or g.view(self.wide(n_experts, choice, n=n), I32 * n * n_active)
         weights = self.wide(n_active, g.view(probs), chosen, n=n)
         if gating == "after":
             weights = g.view(g.like(g.view(weights)))

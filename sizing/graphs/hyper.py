@@ -16,11 +16,6 @@ POOL_PAD = 64
 """Pools of the indexer are padded to this many, one at least unused (llama-memory-hybrid-idx.cpp, `kpool_pad`)."""
 
 
-def start_streams(f: Frame) -> Tensor:
-    """The embeddings, once for every parallel stream of the hyper-connections."""
-    return f.wide(f.extra("hyper_connections") * f.hidden, f.graph.view(f.embed()))
-
-
 def merge(f: Frame, streams: Tensor, n: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """The streams mixed into one, with the shares that will spread its result and mix the streams again."""
     g, n_streams = f.graph, f.extra("hyper_connections")
