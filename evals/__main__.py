@@ -9,23 +9,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from catalog.models import DATA_DIR, ModelCard, load_families
-from catalog.queries import all_weights
+from catalog.queries import all_weights, find_machine, find_model, find_weigh_gap, list_weights
 from catalog.store import open_catalog
 from evals.check import QUANTS as CHECKED_QUANTS
 from evals.check import Checked, check_models, format_report, report_architectures, write_report
-from evals.dry_run import BufferUse, DryRun, DryRunFailure, EngineChild, ask_dry_run
-from evals.imagined import open_imagined_machine
+from evals.dry_run import DryRunFailure, EngineChild
+from evals.measure import find_llama_cpp_version, measure_memory
 from evals.weigh import Weighing, weigh_models, write_weights
+from sizing.arguments import add_estimate_arguments, check_engine, offload_from, workload_from
 from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, run_command
-from sizing.errors import BadInputError, EngineError, UnknownNameError
-from sizing.placement import Offload
-from sizing.quants import KV_TYPES, find_quant
-from sizing.units import format_bytes
-from sizing.workload import Workload
+from sizing.errors import BadInputError, EngineError, UnknownNameError, UnsupportedError
+from sizing.quants import find_quant
+from sizing.record import estimate_record, format_estimate
 
 WEIGHTS_FILE = DATA_DIR / "weights.parquet"
 
@@ -38,19 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     weigh.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
     weigh.add_argument("--out", type=Path, default=WEIGHTS_FILE, help="the file to write; other models' rows stay")
     weigh.add_argument("--json", action="store_true", help="print the result as JSON")
-    dry_run = commands.add_parser("dry-run", help="what llama.cpp would take for one model and workload")
-    dry_run.add_argument("--model", required=True, help="Hugging Face id, its last part, or the display name")
-    dry_run.add_argument("--quant", required=True, help="quantization, for instance Q4_K_M")
-    dry_run.add_argument("--context", type=int, required=True, help="tokens each slot can hold")
-    dry_run.add_argument("--parallel", type=int, default=1, help="slots (users at once); default 1")
-    dry_run.add_argument("--ubatch", type=int, default=512, help="physical batch in tokens; default 512")
-    dry_run.add_argument("--kv-type-k", default="f16", help=f"K cache type, one of {', '.join(KV_TYPES)}")
-    dry_run.add_argument("--kv-type-v", default="f16", help="V cache type; default f16")
-    dry_run.add_argument("--flash-attention", choices=("on", "off"), default="on")
-    dry_run.add_argument("--devices", type=int, default=0, help="imagined accelerators to place layers on; default 0")
-    dry_run.add_argument("--gpu-layers", type=int, help="layers on the accelerators, the output counted; default all")
-    dry_run.add_argument("--tensor-split", help="share of each accelerator, for instance 3,1")
-    dry_run.add_argument("--json", action="store_true", help="print the result as JSON")
+    dry_run = commands.add_parser("dry-run", help="what llama.cpp itself would take, per device")
+    add_estimate_arguments(dry_run)
     check = commands.add_parser(
         "check", help="hold the formulas to llama.cpp over the whole catalog; 1 when they differ"
     )
@@ -77,14 +64,6 @@ def find_cards(cards: Sequence[ModelCard], names: Sequence[str]) -> tuple[ModelC
     if unknown is not None:
         raise UnknownNameError("model", unknown, [card.model_id for card in cards])
     return tuple(dict.fromkeys(by_name[name.casefold()] for name in names))
-
-
-def find_llama_cpp_version() -> str:
-    """The installed llama-cpp-python. Raises EngineError when there is none."""
-    try:
-        return version("llama-cpp-python")
-    except PackageNotFoundError:
-        raise EngineError("llama-cpp-python is not installed; compile it with: make engine") from None
 
 
 def run_weigh(arguments: argparse.Namespace) -> int:
@@ -124,68 +103,26 @@ def run_weigh(arguments: argparse.Namespace) -> int:
 
 def run_dry_run(arguments: argparse.Namespace) -> int:
     """`dry-run`: ask llama.cpp for one configuration. A refusal is a failure of the command."""
-    card = find_cards(load_families(), [arguments.model])[0]
-    workload = Workload(
-        context_tokens=arguments.context,
-        n_parallel=arguments.parallel,
-        n_ubatch=arguments.ubatch,
-        n_batch=max(2048, arguments.ubatch),
-        kv_type_k=arguments.kv_type_k,
-        kv_type_v=arguments.kv_type_v,
-        flash_attention=arguments.flash_attention == "on",
-    )
+    check_engine(arguments.engine)
+    workload, offload = workload_from(arguments), offload_from(arguments)
     quant = find_quant(arguments.quant)
-    if not 0 <= arguments.devices <= MAX_DEVICES:
-        raise BadInputError(f"--devices wants 0 to {MAX_DEVICES}, got {arguments.devices}")
-    offload = Offload(arguments.gpu_layers, parse_tensor_split(arguments.tensor_split, arguments.devices))
-    devices: tuple[BufferUse, ...] = ()
-    if arguments.devices:
-        with open_imagined_machine(arguments.devices) as machine:
-            answer = machine.ask(card.spec, quant, workload, offload)
-            devices = () if isinstance(answer, DryRunFailure) else machine.list_devices(answer)
-    else:
-        answer = ask_dry_run(card.spec, quant, workload)
+    catalog = open_catalog()
+    card = find_model(catalog, arguments.model)
+    machine = find_machine(catalog, arguments.hardware)
+    weights = {w.quant: w for w in list_weights(catalog, card.model_id)}
+    if quant.name not in weights:
+        gap = find_weigh_gap(catalog, card.model_id)
+        raise UnsupportedError(f"{card.name} at {quant.name}: {gap or 'not weighed; run `python -m evals weigh`'}")
+    answer = measure_memory(card.spec, weights[quant.name], workload, machine, offload)
     if isinstance(answer, DryRunFailure):
         raise EngineError(f"{card.model_id}: {answer.message}")
-    parts = list_parts(answer)
     if arguments.json:
-        named = [{"name": d.name, **{key: getattr(d, key) for key in DEVICE_PARTS}} for d in devices]
-        print_json({"model": card.model_id, "quant": quant.name, "parts": parts, "devices": named})
-        return EXIT_DONE
-    for name, n_bytes in parts.items():
-        print(f"{name:24} {n_bytes:>20,}  {format_bytes(n_bytes)}")
-    for device in devices:
-        sizes = ", ".join(f"{key.removesuffix('_bytes')} {format_bytes(getattr(device, key))}" for key in DEVICE_PARTS)
-        print(f"{device.name}: {sizes}")
+        said = {"source": "engine", "engine_version": answer.engine, "engine_s": round(answer.engine_s, 3)}
+        print_json({**estimate_record(answer.estimate, workload), **said})
+    else:
+        print(format_estimate(answer.estimate, workload))
+        print(f"asked of {answer.engine}, which worked {answer.engine_s:.2f} s")
     return EXIT_DONE
-
-
-DEVICE_PARTS = ("weight_bytes", "cache_bytes", "compute_bytes")
-MAX_DEVICES = 16  # GGML_RPC_MAX_SERVERS in ggml-rpc.h
-
-
-def parse_tensor_split(text: str | None, n_devices: int) -> tuple[float, ...] | None:
-    """Shares out of text like '3,1'. Raises BadInputError unless there is one number for each device."""
-    if text is None:
-        return None
-    try:
-        shares = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        shares = ()
-    if len(shares) != n_devices:
-        raise BadInputError(f"--tensor-split wants one number for each of {n_devices} devices, got {text!r}")
-    return shares
-
-
-def list_parts(answer: DryRun) -> dict[str, int]:
-    """A dry run's bytes by purpose; weights are counted once, whatever the devices hold twice."""
-    return {
-        "weight_bytes": answer.tensor_bytes,
-        "kv_cache_bytes": answer.kv_cache_bytes,
-        "recurrent_state_bytes": answer.recurrent_state_bytes,
-        "compute_bytes": answer.compute_bytes,
-        "output_bytes": answer.output_bytes,
-    }
 
 
 def run_check(arguments: argparse.Namespace) -> int:

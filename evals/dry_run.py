@@ -46,6 +46,7 @@ class FailureReason(StrEnum):
     REFUSED = "refused"
     ABORTED = "aborted"
     TIMED_OUT = "timed out"
+    NO_DEVICES = "no devices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,11 @@ class DryRun:
         logged = sum(c.n_bytes for c in self.caches if c.kind == "recurrent")
         return self.cache_bytes if logged and all(c.kind == "recurrent" for c in self.caches) else logged
 
+    def find_recurrent_bytes(self, device: str) -> int:
+        """Recurrent states on the device whose buffers' names hold `device`, as logged to 0.01 MiB."""
+        found = (_STATE_OF.search(line) for line in self.log)
+        return sum(_to_bytes(f[2]) for f in found if f and device in f[1])
+
     @property
     def compute_bytes(self) -> int:
         """Compute buffers of all devices: exact where buffers are known, else the log's."""
@@ -136,6 +142,7 @@ class EngineChild:
     def __init__(self, command: Sequence[str] = CHILD_COMMAND) -> None:
         self.command = tuple(command)
         self.folder = tempfile.TemporaryDirectory(prefix="weightless-")
+        self.engine_s = 0.0  # seconds llama.cpp worked on all answers so far
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._errors = b""
@@ -171,6 +178,7 @@ class EngineChild:
                 return line
             reply = json.loads(line)
             if "started" not in reply:
+                self.engine_s += reply.get("engine_s", 0.0)
                 return self._judge(reply)
 
     def _judge(self, reply: dict[str, Any]) -> dict[str, Any] | DryRunFailure:
@@ -324,10 +332,8 @@ def ask_dry_runs(
     (`evals.imagined`), all layers where it names no number. All workloads share one load. When llama.cpp dies on one of
     them, they are asked again one at a time, so that only the deadly one is lost.
 
-    Raises UnknownNameError for an unknown quant, UnsupportedError where experts are to stay on the host.
+    Raises UnknownNameError for an unknown quant.
     """
-    if offload is not None and offload.cpu_moe:
-        raise UnsupportedError("a dry run cannot keep experts on the host (cpu_moe); leave it out")
     chosen = find_quant(quant) if isinstance(quant, str) else quant
     types = None
     if chosen.name != "F16":
@@ -361,6 +367,7 @@ def _ask_contexts(
         "contexts": [list_context_params(w) for w in workloads],
         "n_gpu_layers": spec.n_layers + 1 if offload.gpu_layers is None else offload.gpu_layers,
         "tensor_split": list(offload.tensor_split or ()),
+        "cpu_moe": min(offload.cpu_moe or 0, spec.n_layers),
     }
     reply = engine.ask(question, timeout_s)
     if isinstance(reply, DryRunFailure):
@@ -410,6 +417,7 @@ _CACHE = re.compile(rf"size = +{_NUMBER} \( *(\d+) cells, +(\d+) layers,[^)]*\),
 _STATE = re.compile(rf": (\w+) ratio = .* layers = (\d+), size = +{_NUMBER}")
 _PART = re.compile(rf"([A-Z]) \((\w+)\): +{_NUMBER}")
 _COMPUTE = re.compile(rf"(\S+) compute buffer size = +{_NUMBER}")
+_STATE_OF = re.compile(rf"(\S+) RS buffer size = +{_NUMBER}")
 _OUTPUT = re.compile(rf"output buffer size = +{_NUMBER}")
 
 

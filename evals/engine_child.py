@@ -6,11 +6,11 @@ abort at any time; the parent reads the child's death as an answer. Questions:
 - `{"kind": "version"}`
 - `{"kind": "types", "path": ..., "ftypes": [...]}`: the type llama.cpp gives every tensor, per file type
 - `{"kind": "load", "path": ..., "contexts": [{...}, ...]}`: sizes of the model and of one context after another, with
-  optional `n_gpu_layers` and `tensor_split`
+  optional `n_gpu_layers`, `tensor_split` and `cpu_moe` (the first N layers' routed experts stay on the host)
 - `{"kind": "devices", "endpoints": [...]}`: take devices served elsewhere (`--serve HOST:PORT`) as this machine's own
 
-Answers are `{"ok": {...}}`, `{"refused": "...", "log": [...]}` or `{"missing": "..."}`. Each question's answer is
-preceded by `{"started": true}` so that the parent knows which question an abort lost.
+Answers are `{"ok": {...}}`, `{"refused": "..."}` or `{"missing": "..."}`, with `engine_s`, the seconds they took. Each
+question's answer is preceded by `{"started": true}` so that the parent knows which question an abort lost.
 """
 
 from __future__ import annotations
@@ -21,11 +21,20 @@ import os
 import re
 import resource
 import sys
+import threading
+import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-MEMORY_LIMIT_BYTES = 6 * 1024**3
-"""Private memory of the child. Files mapped read-only do not count, so a sparse file of any length fits."""
+ADDRESS_LIMIT_BYTES = 64 * 1024**3
+"""Private addresses of the child. llama.cpp reserves about 20 KB for every node a graph may have and touches little of
+it: Kimi K3 at a physical batch of 2,048 tokens reserves 6.6 GB. Files mapped read-only do not count."""
+
+RESIDENT_LIMIT_BYTES = 4 * 1024**3
+"""Private memory the child may really hold, watched; a recurrent state is allocated in full even without weights."""
+
+WATCH_EVERY_S = 0.1
 
 CPU_LIMIT_S = 1800
 """Processor time of one child, far above a batch of honest questions."""
@@ -39,13 +48,39 @@ _LINE = re.compile(r"^\[ *\d+/ *\d+\] +(\S+) +- \[[^\]]*\], type = +(\S+), size 
 def set_limits() -> None:
     """Bound this process: private memory, processor time, no files written, no core dumps."""
     for what, top in (
-        (resource.RLIMIT_DATA, MEMORY_LIMIT_BYTES),
+        (resource.RLIMIT_DATA, ADDRESS_LIMIT_BYTES),
         (resource.RLIMIT_CPU, CPU_LIMIT_S),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(what)[1]
         resource.setrlimit(what, (top if hard == resource.RLIM_INFINITY else min(top, hard),) * 2)
+
+
+def find_resident_bytes() -> int:
+    """Private memory this process holds; 0 where the system does not say (only Linux does so here)."""
+    try:
+        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    except OSError:
+        return 0
+    return (int(fields[1]) - int(fields[2])) * resource.getpagesize()
+
+
+def watch(limit_bytes: int = RESIDENT_LIMIT_BYTES) -> None:
+    """End this process, whatever native code it is in, once its parent is gone or it holds too much memory."""
+    parent = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == parent:
+            held = find_resident_bytes()
+            if held > limit_bytes:
+                said = f"error: {held / 1024**3:.1f} GiB held, {limit_bytes / 1024**3:.1f} GiB allowed for a dry run\n"
+                os.write(2, said.encode())
+                break
+            time.sleep(WATCH_EVERY_S)
+        os._exit(3)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 class Refused(Exception):
@@ -109,7 +144,7 @@ class Engine:
 
     def add_devices(self, endpoints: list[str]) -> dict[str, Any]:
         """Register the devices that RPC servers offer; every later load may use them."""
-        libraries = load_ggml(self.api)
+        libraries = load_ggml()
         if libraries is None:
             raise Refused("llama.cpp was built without RPC; compile it with -DGGML_RPC=ON")
         base, rpc = libraries
@@ -135,6 +170,9 @@ class Engine:
         split = (ctypes.c_float * api.llama_max_devices())(*shares)
         if shares:
             params.tensor_split = split
+        kept = self._keep_experts(question.get("cpu_moe", 0))
+        if kept is not None:
+            params.tensor_buft_overrides = ctypes.cast(kept, ctypes.c_void_p)
         self.take_log()
         model = api.llama_model_load_from_file(path.encode(), params)
         load_log = self.take_log()
@@ -149,6 +187,28 @@ class Engine:
             }
         finally:
             api.llama_model_free(model)
+
+    def _keep_experts(self, n_layers: int) -> Any:
+        """The rule that keeps the routed experts of the first `n_layers` on the host; None for no layers.
+
+        The tensors are those of llama.cpp's `--n-cpu-moe` (common/common.h, LLM_FFN_EXPS_REGEX).
+        """
+        if not n_layers:
+            return None
+        libraries = load_ggml()
+        if libraries is None:
+            raise Refused("experts cannot be kept on the host: llama.cpp was built without RPC")
+        host = libraries[0].ggml_backend_cpu_buffer_type
+        host.restype = ctypes.c_void_p
+
+        class Override(ctypes.Structure):
+            _fields_ = (("pattern", ctypes.c_char_p), ("buft", ctypes.c_void_p))
+
+        rules = (Override * (n_layers + 1))()
+        for i in range(n_layers):
+            rules[i].pattern = rf"blk\.{i}\.ffn_(up|down|gate|gate_up)_(ch|)exps".encode()
+            rules[i].buft = host()
+        return rules
 
     def _reserve(self, model: Any, asked: dict[str, Any]) -> dict[str, Any]:
         api = self.api
@@ -217,13 +277,17 @@ def _find_buft_name(api: Any) -> Any:
     return lambda address: hex(address)
 
 
-def load_ggml(api: Any) -> tuple[Any, Any] | None:
+def load_ggml(package: Any = None) -> tuple[Any, Any] | None:
     """ggml and its RPC part, as libllama itself links them; None where it was built without RPC.
 
     The wheel holds the libraries under several names, and every name is a copy with a registry of its own, so it must
-    be the versioned one.
+    be the versioned one. `package` is llama_cpp where it is imported already; it need not be.
     """
-    folder = Path(api.__file__).parent / "lib"
+    found = find_spec("llama_cpp") if package is None else None
+    origin = found.origin if found is not None else getattr(package, "__file__", None)
+    if origin is None:
+        return None
+    folder = Path(origin).parent / "lib"
     ending = ".0.dylib" if sys.platform == "darwin" else ".so.0"
     try:
         return ctypes.CDLL(str(folder / f"libggml{ending}")), ctypes.CDLL(str(folder / f"libggml-rpc{ending}"))
@@ -232,12 +296,16 @@ def load_ggml(api: Any) -> tuple[Any, Any] | None:
 
 
 def serve(endpoint: str) -> None:
-    """Offer this machine's CPU as a device on a loopback address until killed."""
-    import llama_cpp
-
-    libraries = load_ggml(llama_cpp)
+    """Offer this machine's CPU as a device on a loopback address until stdin ends, which it does with the parent."""
+    libraries = load_ggml()
     if libraries is None:
         raise SystemExit("llama.cpp was built without RPC; compile it with -DGGML_RPC=ON")
+
+    def end_with_parent() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     base, rpc = libraries
     base.ggml_backend_dev_by_type.restype = ctypes.c_void_p
     devices = (ctypes.c_void_p * 1)(base.ggml_backend_dev_by_type(0))
@@ -249,10 +317,18 @@ def serve(endpoint: str) -> None:
         ctypes.c_void_p,
     ]
     rpc.ggml_backend_rpc_start_server(endpoint.encode(), None, 1, 1, devices)
+    raise SystemExit(f"no server could be started at {endpoint}")
 
 
 def answer(engine: Engine, question: dict[str, Any]) -> dict[str, Any]:
-    """One answer to one question."""
+    """One answer to one question, with the seconds it took."""
+    started = time.monotonic()
+    reply = answer_kind(engine, question)
+    return {**reply, "engine_s": time.monotonic() - started}
+
+
+def answer_kind(engine: Engine, question: dict[str, Any]) -> dict[str, Any]:
+    """The answer to one kind of question, or the refusal."""
     try:
         if question["kind"] == "version":
             return {"ok": {"llama_cpp_python": engine.api.__version__}}
@@ -272,11 +348,13 @@ def main() -> None:
     os.environ["GGML_NO_BACKTRACE"] = "1"
     if sys.argv[1:2] == ["--serve"]:
         set_limits()
+        watch()
         serve(sys.argv[2])
         return
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever native code prints must not mix with the answers
     set_limits()
+    watch()
     engine: Engine | None = None
     missing = ""
     try:

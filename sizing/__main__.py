@@ -9,91 +9,23 @@ from collections.abc import Sequence
 from catalog.candidates import list_candidates
 from catalog.queries import find_machine, find_model, find_weigh_gap, list_weights
 from catalog.store import open_catalog
+from sizing.arguments import add_estimate_arguments, check_engine, offload_from, workload_from
 from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
-from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
-from sizing.estimate import ENGINE, Estimate, check_context, estimate
+from sizing.errors import BadInputError, UnsupportedError
+from sizing.estimate import check_context, estimate
 from sizing.launch import format_llama_server_command
-from sizing.placement import Offload
 from sizing.quants import find_quant
 from sizing.recommend import LICENSE_USES, TASKS, Needs, Option, Ranker
-from sizing.record import estimate_record, recommendation_record
-from sizing.units import format_bytes, format_range, format_tokens
+from sizing.record import estimate_record, format_estimate, recommendation_record
+from sizing.units import format_bytes
 from sizing.workload import Workload
 
 DEFAULT_CONTEXT_TOKENS = 8192
 
 
-def add_estimate_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that name a configuration; asking the engine takes the same."""
-    parser.add_argument("--model", required=True, help="Hugging Face id, its last part, or the display name")
-    parser.add_argument("--quant", required=True, help="quantization, for instance Q4_K_M")
-    parser.add_argument("--context", type=int, required=True, help="tokens each slot can hold")
-    parser.add_argument("--parallel", type=int, default=1, help="slots (users at once); default 1")
-    parser.add_argument("--ubatch", type=int, default=512, help="physical batch in tokens; default 512")
-    parser.add_argument("--kv-type-k", default="f16", help="K cache type; default f16")
-    parser.add_argument("--kv-type-v", default="f16", help="V cache type; default f16")
-    parser.add_argument("--flash-attention", choices=("on", "off"), default="on")
-    parser.add_argument("--kv-unified", action="store_true", help="all slots share one pool")
-    parser.add_argument("--engine", default=ENGINE, help=f"only {ENGINE} for now")
-    parser.add_argument("--hardware", default="this", help="this, a device name, or NAME*N")
-    parser.add_argument("--gpu-layers", default="auto", help="auto, or a number; the output counts as one layer")
-    parser.add_argument("--tensor-split", help="share of each accelerator, for instance 3,1")
-    parser.add_argument("--cpu-moe", type=int, help="keep the routed experts of the first N layers on the host")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def workload_from(args: argparse.Namespace) -> Workload:
-    """The workload that estimate's options describe. Raises BadInputError naming what is wrong."""
-    return Workload(
-        context_tokens=args.context,
-        n_parallel=args.parallel,
-        n_ubatch=args.ubatch,
-        n_batch=max(2048, args.ubatch),
-        kv_type_k=args.kv_type_k,
-        kv_type_v=args.kv_type_v,
-        flash_attention=args.flash_attention == "on",
-        kv_unified=args.kv_unified,
-    )
-
-
-def offload_from(args: argparse.Namespace) -> Offload:
-    """The offload that estimate's options describe. Raises BadInputError naming what is wrong."""
-    try:
-        layers = None if args.gpu_layers == "auto" else int(args.gpu_layers)
-    except ValueError:
-        raise BadInputError(f"--gpu-layers wants auto or a whole number, got {args.gpu_layers!r}") from None
-    split = None
-    if args.tensor_split is not None:
-        try:
-            split = tuple(float(part) for part in args.tensor_split.split(","))
-        except ValueError:
-            raise BadInputError(f"--tensor-split wants numbers such as 3,1, got {args.tensor_split!r}") from None
-    return Offload(layers, split, args.cpu_moe)
-
-
-def print_estimate(answer: Estimate, workload: Workload) -> None:
-    """The estimate as text, the answer first."""
-    memory, fit = answer.memory, answer.fit
-    print(f"{memory.model_id} {memory.quant} on {memory.engine}: {format_bytes(memory.total_bytes)}, {fit.verdict}")
-    for reason in fit.reasons:
-        print(f"  {reason}")
-    print(f"context {format_tokens(workload.context_tokens)} tokens x {workload.n_parallel} slots")
-    for name, value in estimate_record(answer, workload)["parts"].items():
-        print(f"  {name.removesuffix('_bytes').replace('_', ' '):<16} {format_bytes(value):>12}  {value:>18,} bytes")
-    if answer.speed is None:
-        print("speed: unknown" if fit.runs else "speed: none, it does not run")
-    else:
-        decode, prefill = answer.speed.decode_tokens_per_s, answer.speed.prefill_tokens_per_s
-        told = "unknown" if prefill is None else f"{format_range(prefill.low, prefill.high)} tokens/s"
-        print(f"decode {format_range(decode.low, decode.high)} tokens/s, {answer.speed.bound}; prefill {told}")
-    for line in memory.assumptions:
-        print(f"- {line}")
-
-
 def run_estimate(args: argparse.Namespace) -> int:
     """Answer one configuration."""
-    if args.engine != ENGINE:
-        raise UnknownNameError("engine", args.engine, (ENGINE,))
+    check_engine(args.engine)
     workload, offload = workload_from(args), offload_from(args)
     quant = find_quant(args.quant)
     catalog = open_catalog()
@@ -108,7 +40,7 @@ def run_estimate(args: argparse.Namespace) -> int:
     if args.json:
         print_json(estimate_record(answer, workload))
     else:
-        print_estimate(answer, workload)
+        print(format_estimate(answer, workload))
     return EXIT_DONE
 
 

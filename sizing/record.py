@@ -1,4 +1,4 @@
-"""Answers as JSON records: the stable shapes that the command lines print."""
+"""Answers as JSON records and as text: the stable shapes that the command lines print."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sizing.estimate import Estimate
 from sizing.memory import Parts
 from sizing.recommend import Option, Recommendation
 from sizing.throughput import Interval, SpeedEstimate
+from sizing.units import format_bytes, format_range, format_tokens
 from sizing.workload import Workload
 
 
@@ -74,6 +75,24 @@ def estimate_record(estimate: Estimate, workload: Workload) -> dict[str, Any]:
         "speed": speed_record(estimate.speed),
         "assumptions": list(memory.assumptions),
     }
+
+
+def format_estimate(answer: Estimate, workload: Workload) -> str:
+    """One configuration as text, the answer first."""
+    memory, fit = answer.memory, answer.fit
+    lines = [f"{memory.model_id} {memory.quant} on {memory.engine}: {format_bytes(memory.total_bytes)}, {fit.verdict}"]
+    lines += [f"  {reason}" for reason in fit.reasons]
+    lines.append(f"context {format_tokens(workload.context_tokens)} tokens x {workload.n_parallel} slots")
+    for name, value in parts_record(memory.parts).items():
+        label = name.removesuffix("_bytes").replace("_", " ")
+        lines.append(f"  {label:<16} {format_bytes(value):>12}  {value:>18,} bytes")
+    if answer.speed is None:
+        lines.append("speed: unknown" if fit.runs else "speed: none, it does not run")
+    else:
+        decode, prefill = answer.speed.decode_tokens_per_s, answer.speed.prefill_tokens_per_s
+        told = "unknown" if prefill is None else f"{format_range(prefill.low, prefill.high)} tokens/s"
+        lines.append(f"decode {format_range(decode.low, decode.high)} tokens/s, {answer.speed.bound}; prefill {told}")
+    return "\n".join([*lines, *(f"- {line}" for line in memory.assumptions)])
 
 
 def option_record(option: Option, command: str) -> dict[str, Any]:

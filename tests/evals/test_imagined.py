@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-import evals.__main__ as command_line
 from evals.dry_run import DryRun
 from evals.imagined import ImaginedMachine, open_imagined_machine
 from evals.weigh import weigh_model
-from sizing.errors import UnsupportedError
+from sizing.errors import BadInputError
 from sizing.estimate import estimate
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.placement import Offload
@@ -20,6 +22,7 @@ from sizing.specs import ModelSpec
 from sizing.units import GIB, MIB
 from sizing.workload import Workload
 
+ROOT = Path(__file__).parents[2]
 LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
 SMALL_COPIES = 4096
 """Rope factors and other shared vectors that every device keeps a copy of, in bytes."""
@@ -80,30 +83,67 @@ def test_weights_and_caches_lie_where_llama_cpp_puts_them(
 
 
 @pytest.mark.engine
-def test_experts_on_the_host_are_refused_not_ignored(machine: ImaginedMachine, specs: dict[str, ModelSpec]) -> None:
-    with pytest.raises(UnsupportedError, match="cpu_moe"):
-        machine.ask(specs["openai/gpt-oss-20b"], "F16", Workload(4096), Offload(cpu_moe=3))
+@pytest.mark.parametrize(
+    "model_id",
+    ["openai/gpt-oss-20b", "mistralai/Mixtral-8x7B-Instruct-v0.1", "zai-org/GLM-4.5-Air"],
+)
+def test_experts_kept_on_the_host_lie_where_llama_cpp_puts_them(
+    model_id: str, machine: ImaginedMachine, specs: dict[str, ModelSpec]
+) -> None:
+    spec = specs[model_id]
+    (weights,) = weigh_model(spec, machine.engine, [find_quant("Q4_K_M")]).weights
+    for cpu_moe in (1, 7, spec.n_layers + 3):  # llama.cpp's --n-cpu-moe takes more than there are
+        offload = Offload(spec.n_layers + 1, (2.0, 1.0), cpu_moe)
+        answer = machine.ask(spec, "Q4_K_M", Workload(8192), offload)
+        assert isinstance(answer, DryRun)
+        ours = estimate(spec, weights, Workload(8192), OWNED, offload).memory.devices
+        for device, use in zip(machine.list_devices(answer), ours, strict=True):
+            assert device.cache_bytes == use.parts.kv_cache_bytes
+            assert 0 <= device.weight_bytes - use.parts.weight_bytes <= SMALL_COPIES
+
+
+def test_too_many_devices_are_refused_before_any_is_started() -> None:
+    with pytest.raises(BadInputError, match="0 to 16, got 17"), open_imagined_machine(17):
+        pass
+
+
+FORGETFUL = """
+import signal
+from evals.imagined import open_imagined_machine
+with open_imagined_machine(2) as machine:
+    pids = [machine.engine._process.pid, *machine.pids]
+    print(*pids, flush=True)
+    signal.pause()
+"""
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 @pytest.mark.engine
-def test_dry_run_command_on_two_devices(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["dry-run", "--model", "Llama-3.2-1B-Instruct", "--quant", "Q8_0", "--context", "4096", "--json"]
-    assert command_line.main([*asked, "--devices", "2", "--tensor-split", "1,1"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert [d["name"] for d in said["devices"]] == ["host", "device 0", "device 1"]
-    assert sum(d["cache_bytes"] for d in said["devices"]) == said["parts"]["kv_cache_bytes"]
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nothing_stays_behind_when_the_parent_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", FORGETFUL], stdout=subprocess.PIPE, cwd=ROOT) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 3 and all(is_running(pid) for pid in pids)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while any(is_running(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(is_running(pid) for pid in pids)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--devices", "2", "--tensor-split", "1"], "--tensor-split wants one number for each of 2 devices, got '1'"),
-        (["--devices", "2", "--tensor-split", "a,b"], "--tensor-split wants one number for each of 2 devices"),
-        (["--devices", "99"], "--devices wants 0 to 16, got 99"),
-        (["--gpu-layers", "-1"], "gpu_layers wants 0 or more, got -1"),
-    ],
-)
-def test_a_wrong_machine_is_exit_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["dry-run", "--model", "Llama-3.2-1B-Instruct", "--quant", "Q8_0", "--context", "4096"]
-    assert command_line.main([*asked, *arguments]) == 2
-    assert said in capsys.readouterr().err
+@pytest.mark.engine
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nothing_stays_behind_after_the_block() -> None:
+    with open_imagined_machine(2) as machine:
+        pids = machine.pids
+        assert all(is_running(pid) for pid in pids)
+    assert not any(is_running(pid) for pid in pids)

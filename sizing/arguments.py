@@ -1,0 +1,64 @@
+"""The options that name one configuration, for every command line that takes one."""
+
+from __future__ import annotations
+
+import argparse
+
+from sizing.errors import BadInputError, UnknownNameError
+from sizing.estimate import ENGINE
+from sizing.placement import Offload
+from sizing.workload import Workload
+
+
+def add_estimate_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that name a configuration: the formulas and the engine are asked by the same."""
+    parser.add_argument("--model", required=True, help="Hugging Face id, its last part, or the display name")
+    parser.add_argument("--quant", required=True, help="quantization, for instance Q4_K_M")
+    parser.add_argument("--context", type=int, required=True, help="tokens each slot can hold")
+    parser.add_argument("--parallel", type=int, default=1, help="slots (users at once); default 1")
+    parser.add_argument("--ubatch", type=int, default=512, help="physical batch in tokens; default 512")
+    parser.add_argument("--kv-type-k", default="f16", help="K cache type; default f16")
+    parser.add_argument("--kv-type-v", default="f16", help="V cache type; default f16")
+    parser.add_argument("--flash-attention", choices=("on", "off"), default="on")
+    parser.add_argument("--kv-unified", action="store_true", help="all slots share one pool")
+    parser.add_argument("--engine", default=ENGINE, help=f"only {ENGINE} for now")
+    parser.add_argument("--hardware", default="this", help="this, a device name, or NAME*N")
+    parser.add_argument("--gpu-layers", default="auto", help="auto, or a number; the output counts as one layer")
+    parser.add_argument("--tensor-split", help="share of each accelerator, for instance 3,1")
+    parser.add_argument("--cpu-moe", type=int, help="keep the routed experts of the first N layers on the host")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def check_engine(name: str) -> None:
+    """Raises UnknownNameError for an engine other than the one that is modelled."""
+    if name != ENGINE:
+        raise UnknownNameError("engine", name, (ENGINE,))
+
+
+def workload_from(args: argparse.Namespace) -> Workload:
+    """The workload that estimate's options describe. Raises BadInputError naming what is wrong."""
+    return Workload(
+        context_tokens=args.context,
+        n_parallel=args.parallel,
+        n_ubatch=args.ubatch,
+        n_batch=max(2048, args.ubatch),
+        kv_type_k=args.kv_type_k,
+        kv_type_v=args.kv_type_v,
+        flash_attention=args.flash_attention == "on",
+        kv_unified=args.kv_unified,
+    )
+
+
+def offload_from(args: argparse.Namespace) -> Offload:
+    """The offload that estimate's options describe. Raises BadInputError naming what is wrong."""
+    try:
+        layers = None if args.gpu_layers == "auto" else int(args.gpu_layers)
+    except ValueError:
+        raise BadInputError(f"--gpu-layers wants auto or a whole number, got {args.gpu_layers!r}") from None
+    split = None
+    if args.tensor_split is not None:
+        try:
+            split = tuple(float(part) for part in args.tensor_split.split(","))
+        except ValueError:
+            raise BadInputError(f"--tensor-split wants numbers such as 3,1, got {args.tensor_split!r}") from None
+    return Offload(layers, split, args.cpu_moe)
