@@ -91,6 +91,10 @@ measurements, models of 3 to 5 billion active parameters on six devices."""
 _LOOKUP_ON_CPU = Interval(0.40, 0.60, 0.90)
 """What is left on a CPU for IQ quantizations, whose values are looked up in tables: arithmetic, not memory, is the
 limit there (llama.cpp's own notes on them say slower on CPU). A judgement until measured here."""
+_FLOPS_PER_CORE = (("AVX-512", 300e9), ("AVX2", 150e9), ("NEON", 100e9))
+"""Arithmetic of one core in operations/s by its widest vectors: about two 16-bit-class fused operations per lane and
+cycle near 3 GHz. With the CPU's prefill efficiency it spans the 136 to 166 G operations/s per core measured with
+AVX-512 (Llama 3.2 1B on 2 cores, Llama models on a Ryzen 7 7840HS)."""
 _COARSE_QUANTS = ("F16", "BF16", "Q8_0")
 
 
@@ -102,6 +106,14 @@ def find_efficiency(device: Device) -> Efficiency:
         return _EFFICIENCY["unified"]
     is_server = bool(_SERVER_CARDS & set(device.name.upper().replace("-", " ").split()))
     return _EFFICIENCY["server" if is_server else "card"]
+
+
+def find_flops(device: Device) -> float | None:
+    """A device's arithmetic rate in operations/s: its own figure, else for a CPU what its cores can do, else None."""
+    if device.fp16_flops is not None or device.kind is not DeviceKind.CPU or device.n_cores is None:
+        return device.fp16_flops
+    rates = [rate for name, rate in _FLOPS_PER_CORE if name in device.instruction_sets]
+    return device.n_cores * rates[0] if rates else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +162,7 @@ def estimate_speed(table: WeightTable, placement: Placement, n_active_params: Fl
         used = placement.active_weights[:, d] > 0
         share = find_efficiency(device)
         bandwidth = device.bandwidth_bytes_per_s or np.nan
-        flops = device.fp16_flops or np.nan
+        flops = find_flops(device) or np.nan
         weight_total = np.maximum(placement.active_weights.sum(axis=1), 1)
         part = placement.active_weights[:, d] / weight_total
         for i, (end, fill) in enumerate((("low", 1.0), ("mid", 0.5), ("high", 0.0))):
