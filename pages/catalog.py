@@ -168,7 +168,9 @@ def show_scores(scores: tuple[ScoreRow, ...]) -> None:
         }
     )
     link = st.column_config.LinkColumn(display_text=r"https?://(?:www\.)?([^/]+)")
-    st.dataframe(words.style_table(table), hide_index=True, height=300, column_config={"Source": link}, key="scores")
+    st.dataframe(
+        words.style_table(table), hide_index=True, height=300, width=640, column_config={"Source": link}, key="scores"
+    )
 
 
 def describe(card: ModelCard) -> str:

@@ -10,6 +10,7 @@ from html import escape
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 
 from pages.ui import cached, charts, inputs
 from pages.ui.questions import Wishes
@@ -69,11 +70,25 @@ def kind_errors() -> Iterator[None]:
         st.error(to_sentence(str(error)), icon=":material/error:")
 
 
+def _leave_folder_navigation() -> None:
+    """Run `app.py` first, whichever page was asked for.
+
+    Beside a folder called pages Streamlit takes an app for its older kind until `st.navigation` has run once in the
+    process; a deep link opened before that would run a page alone, with a menu made of file names
+    (streamlit/runtime/pages_manager.py, `uses_pages_directory`).
+    """
+    if PagesManager.uses_pages_directory:
+        PagesManager.uses_pages_directory = False
+        st.rerun()
+
+
 def open_page() -> Question:
     """Draw the frame and the context bar; returns the question it holds.
 
     What the address got wrong is said under the bar and a default is used. An unknown machine falls back to this one.
     """
+    _leave_folder_navigation()
+    _leave_folder_navigation()
     st.html(_STYLE)
     problems = list(inputs.load_address())
     wishes = inputs.read_wishes()
@@ -88,6 +103,17 @@ def open_page() -> Question:
     for problem in problems:
         st.warning(to_sentence(problem), icon=":material/edit_location_alt:")
     return Question(wishes, machine)
+
+
+def _leave_folder_navigation() -> None:
+    """Start over through `app.py` when Streamlit took the `pages` folder for its navigation.
+
+    It does so until `app.py` has run once in the process, so a link straight to a page, opened first after a start,
+    would come without the app's frame (streamlit/runtime/pages_manager.py, `uses_pages_directory`).
+    """
+    if getattr(PagesManager, "uses_pages_directory", False):
+        PagesManager.uses_pages_directory = False
+        st.rerun()
 
 
 def format_verdict(verdict: str) -> str:
@@ -178,7 +204,7 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
         if not wishes.min_tokens_per_s
         else f"At least {format_figures(wishes.min_tokens_per_s)}{THIN}tokens/s"
     )
-    name = "This machine" if wishes.machine == inputs.THIS else re.sub(r"(.+?)\*(\d+)", r"\2 × \1", machine.name)
+    name = "This machine" if wishes.machine == inputs.THIS else format_machine(machine)
     icon = ":material/developer_board:" if machine.accelerators else ":material/memory:"
     with st.container(key="context_bar", horizontal=True, gap="small"):
         with st.popover(f"{name} · {format_bytes(main_bytes(machine))}", icon=icon, type="tertiary"):
@@ -199,6 +225,11 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
         with st.popover(speed, icon=":material/speed:", type="tertiary"):
             inputs.number("speed", "Slowest that will do, tokens/s", 0, 100_000)
             st.caption("0 means any speed. People read at about 5 to 10 tokens/s.")
+
+
+def format_machine(machine: Machine) -> str:
+    """A machine's name as people write it: '2 × RTX 4090'."""
+    return " + ".join(re.sub(r"^(.+)\*(\d+)$", r"\2 × \1", part) for part in machine.name.split(" + "))
 
 
 def main_bytes(machine: Machine) -> int:

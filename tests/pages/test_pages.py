@@ -30,6 +30,17 @@ def test_page_renders_with_defaults(open_page: OpenPage, page: str) -> None:
     assert "wb-answer" in html_of(app)
 
 
+def test_a_deep_link_opened_first_still_runs_the_app_around_the_page() -> None:
+    from streamlit.runtime.pages_manager import PagesManager
+
+    PagesManager.uses_pages_directory = True  # as in a fresh process, before `app.py` ran
+    app = AppTest.from_file(open_page_file(), default_timeout=30)
+    app.switch_page("pages/sources.py").run()
+    assert not app.exception
+    assert PagesManager.uses_pages_directory is False
+    assert "wb-answer" in html_of(app)
+
+
 def test_choose_names_model_quant_memory_speed_and_licence(open_page: OpenPage) -> None:
     app = open_page(**RTX)
     answer = html_of(app).split('<p class="wb-answer">')[1].split("</p>")[0]
