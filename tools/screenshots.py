@@ -28,6 +28,7 @@ class Shot:
 SHOTS = (
     Shot("choose", ""),
     Shot("size", "size"),
+    Shot("hardware", "hardware"),
     Shot("catalog", "catalog"),
     Shot("sources", "sources"),
     Shot("choose-narrow", "", width=400, height=860),
