@@ -71,3 +71,14 @@ def test_nothing_is_asked_of_any_other_machine(page: Page, running_app: RunningA
     open_choose(page, running_app)
     elsewhere = [url for url in asked if not url.startswith((running_app.url, "data:", "blob:", "ws://127.0.0.1"))]
     assert elsewhere == []
+
+
+@pytest.mark.parametrize("path", ["", "size", "hardware", "catalog", "sources"])
+def test_a_page_begins_with_the_context_bar(page: Page, running_app: RunningApp, path: str) -> None:
+    """Nothing stands above it: a text left bare in a page's source would be drawn there by Streamlit."""
+    page.goto(f"{running_app.url}/{path}")
+    wait_until_drawn(page)
+    top = page.locator("[data-testid='stMainBlockContainer']").inner_text().strip()
+    bar = page.locator(".st-key-context_bar").inner_text().strip()
+    assert top.startswith(bar), top[:200]
+    assert running_app.read_tracebacks() == ""
