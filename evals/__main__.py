@@ -1,4 +1,4 @@
-"""`python -m evals weigh|dry-run|check`: what llama.cpp itself says, asked without any weights."""
+"""`python -m evals weigh|dry-run|check|bench`: what llama.cpp itself says, asked without any weights."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from catalog.machine import detect_machine
 from catalog.models import DATA_DIR, ModelCard, load_families
 from catalog.queries import all_weights, find_machine, find_model, find_weigh_gap, list_weights
 from catalog.store import open_catalog
+from evals.bench_command import add_bench_command, run_bench
 from evals.check import QUANTS as CHECKED_QUANTS
 from evals.check import Checked, check_models, format_report, report_architectures, write_report
 from evals.dry_run import DryRunFailure, EngineChild
@@ -46,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--quant", action="append", default=[], help="only this quantization; may be repeated")
     check.add_argument("--out", type=Path, help="also write the report as CSV")
     check.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_bench_command(commands)
     return parser
 
 
@@ -177,10 +180,15 @@ def sample_cards(cards: Sequence[ModelCard], at_most: int | None) -> tuple[Model
     return tuple(chosen)
 
 
+def run_bench_here(arguments: argparse.Namespace) -> int:
+    """`bench`: on this machine, with a model of the catalog."""
+    return run_bench(arguments, lambda name: find_model(open_catalog(), name).spec, detect_machine)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 failed, 2 wrong usage."""
     parsed = build_parser().parse_args(arguments)
-    commands = {"weigh": run_weigh, "dry-run": run_dry_run, "check": run_check}
+    commands = {"weigh": run_weigh, "dry-run": run_dry_run, "check": run_check, "bench": run_bench_here}
     return run_command(f"evals {parsed.command}", lambda: commands[parsed.command](parsed))
 
 
