@@ -222,7 +222,7 @@ def describe_layers(card: ModelCard) -> str:
 def format_link(url: str) -> str:
     """A link in markdown whose text is short enough to read: the host and the end of the path."""
     host, _, path = url.partition("://")[2].partition("/")
-    tail = path if len(path) < 44 else "…/" + "/".join(path.split("/")[-2:])[-42:]
+    tail = path if len(path) < 44 else "…/" + "/".join(path.split("/")[-2:])[-42:].lstrip("/")
     return f"[{host}/{tail}]({url})" if host else url
 
 

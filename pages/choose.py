@@ -9,7 +9,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import cached, charts, frame, inputs, words
-from sizing.launch import format_llama_server_command
 from sizing.recommend import Needs, Option, Recommendation, RuledOut
 
 RULED_OUT_WORDS = {
@@ -67,22 +66,12 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     )
     changes = st.empty()
     changes.html('<p class="wb-quiet">What would change this: working it out.</p>')
-    st.code(launch_command(best, question, needs), language="bash", wrap_lines=True)
+    command = words.format_command(best.name, best.quant, best.estimate, needs.workload, question.machine)
+    st.code(command, language="bash", wrap_lines=True)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
         frame.show_assumptions(best.estimate)
     return changes
-
-
-def launch_command(option: Option, question: frame.Question, needs: Needs) -> str:
-    """The command that starts `option` just as it was sized."""
-    return format_llama_server_command(
-        option.name,
-        option.quant,
-        needs.workload,
-        n_gpu_layers=option.estimate.n_gpu_layers if question.machine.accelerators else None,
-        n_cpu_moe=option.estimate.n_cpu_moe,
-    )
 
 
 def show_no_answer(answer: Recommendation, needs: Needs) -> None:

@@ -26,9 +26,8 @@ def show(question: frame.Question) -> None:
 def show_machine(question: frame.Question) -> None:
     """Each device of the machine with its figures, and what is assumed or unknown about it."""
     machine = question.machine
-    st.html(
-        f'<p class="wb-answer">{escape(frame.format_machine(machine))}: {format_bytes(frame.main_bytes(machine))} for a model.</p>'
-    )
+    name, usable = frame.format_machine(machine), format_bytes(frame.main_bytes(machine))
+    st.html(f'<p class="wb-answer">{escape(name)}: {usable} for a model.</p>')
     for device in list_parts(machine):
         with st.container(border=True):
             st.html(f'<p class="wb-figures">{escape(device.name)}</p>{frame.facts_html(list_facts(device))}')

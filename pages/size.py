@@ -51,6 +51,10 @@ def show(question: frame.Question) -> None:
         show_context(card, quant, workload, question.machine)
     with right:
         show_quants(card, quant, workload, question)
+    if told.fit.runs:
+        st.subheader("Start it like this", anchor=False)
+        command = words.format_command(card.spec.name, quant, told, workload, question.machine)
+        st.code(command, language="bash", wrap_lines=True)
 
 
 def find_chosen(question: frame.Question) -> tuple[ModelCard, str]:
