@@ -1,4 +1,4 @@
-"""`python -m catalog list|show|sources|detect`: the facts and this machine, as text or with --json."""
+"""`python -m catalog list|show|sources|detect|gguf`: the facts and this machine, as text or with --json."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from catalog.gguf_command import add_gguf_command
 from catalog.licenses import USES, LicenseAnswer, allows, find_license
 from catalog.machine import detect_machine
 from catalog.models import ModelCard
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     parser = OneLineParser(prog=PROG, description="Facts about open-weight models, and this machine.")
-    commands = parser.add_subparsers(required=True, metavar="list|show|sources|detect")
+    commands = parser.add_subparsers(required=True, metavar="list|show|sources|detect|gguf")
     listing = commands.add_parser("list", help="all models, or those of a family or a licence use")
     listing.add_argument("--family", help="a family's name, such as Qwen3")
     listing.add_argument("--license-use", choices=USES, default="any", help="only models whose licence allows this use")
@@ -43,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     sources.set_defaults(run=run_sources)
     detect = commands.add_parser("detect", help="this machine's memory, processor and accelerators")
     detect.set_defaults(run=run_detect)
-    for command in (listing, show, sources, detect):
+    for command in (listing, show, sources, detect, add_gguf_command(commands)):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 

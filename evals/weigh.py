@@ -10,7 +10,6 @@ that name (`MXFP4_MOE`) is Q8_0 throughout.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +20,12 @@ from sizing.errors import DataFileError, EngineError
 from sizing.memory import WeightBytes
 from sizing.quants import GGML_TYPES, QUANTS, Quant
 from sizing.specs import ModelSpec
+from sizing.tensor_groups import group_tensor_bytes
 from sizing.tensors import digest_tensors, list_tensors
-
-INPUT_TENSORS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
-"""Tensors llama.cpp keeps with the input, on the host (llama-arch.cpp, LLM_TENSOR_LAYER_INPUT)."""
-
-OUTPUT_TENSORS = ("output", "output_norm", "output_res_score", "altup_proj", "altup_unembd_proj", "cls")
-"""First parts of names that llama.cpp keeps with the output (llama-arch.cpp, LLM_TENSOR_LAYER_OUTPUT)."""
-
-LFM2_OUTPUT_NORM = "token_embd_norm.weight"
-"""LFM2's final norm goes by another norm's name (llama-arch.cpp, LLM_TENSOR_OUTPUT_NORM_LFM2)."""
 
 IMATRIX_CHANGES = ("Q5_0", "Q4_0", "IQ4_NL", "IQ4_XS")
 """Recipes that can be made either way and come out different with an importance matrix: other types for the first
 eighth of the down projections (llama-quant.cpp, `has_imatrix`)."""
-
-_LAYER = re.compile(r"blk\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,37 +55,9 @@ def count_tensor_bytes(tensor: TensorInfo, type_name: str) -> int:
 def group_weight_bytes(
     quant: str, tensors: Sequence[TensorInfo], types: Mapping[str, str], n_layers: int, architecture: str
 ) -> WeightBytes:
-    """Add tensors up by where llama.cpp places them: input, output, and each repeating layer.
-
-    A tensor without a layer number that all layers use (rope factors) counts with the first layer. The sum over all
-    groups is what the file holds, and what `llama_model_size` answers.
-    """
-    input_bytes = output_bytes = embedding_bytes = 0
-    layer_bytes, expert_bytes = [0] * n_layers, [0] * n_layers
-    for tensor in tensors:
-        n_bytes = count_tensor_bytes(tensor, types[tensor.name])
-        layer = _LAYER.match(tensor.name)
-        if layer is not None:
-            layer_bytes[int(layer[1])] += n_bytes
-            if "_exps." in tensor.name:
-                expert_bytes[int(layer[1])] += n_bytes
-        elif tensor.name in INPUT_TENSORS:
-            input_bytes += n_bytes
-            embedding_bytes += n_bytes if tensor.name == "token_embd.weight" else 0
-        elif is_output_tensor(tensor.name, architecture):
-            output_bytes += n_bytes
-        else:
-            layer_bytes[0] += n_bytes
-    return WeightBytes(
-        quant, input_bytes, output_bytes, tuple(layer_bytes), tuple(expert_bytes), token_embedding_bytes=embedding_bytes
-    )
-
-
-def is_output_tensor(name: str, architecture: str) -> bool:
-    """Whether llama.cpp keeps this tensor with the output head."""
-    if name == LFM2_OUTPUT_NORM:
-        return architecture.startswith("lfm2")
-    return name.split(".", 1)[0] in OUTPUT_TENSORS or name.startswith("output_hc_")
+    """A model's tensors in the given GGML types, added up by where llama.cpp places them (`group_tensor_bytes`)."""
+    sized = ((tensor.name, count_tensor_bytes(tensor, types[tensor.name])) for tensor in tensors)
+    return group_tensor_bytes(quant, sized, n_layers, architecture)
 
 
 def list_recipes(spec: ModelSpec, quants: Iterable[Quant] = tuple(QUANTS.values())) -> tuple[Quant, ...]:
