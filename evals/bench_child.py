@@ -141,11 +141,16 @@ class Bench:
             if self._copy_first(COPY_TOKENS, depth // COPY_TOKENS - 1):
                 if depth % COPY_TOKENS:
                     self._decode(depth % COPY_TOKENS)
-                return {"seconds": time.perf_counter() - started, "how": "copied"}
+                return self._tell_fill("copied", started)
             self._clear()
         for first in range(0, depth, COPY_TOKENS):
             self._decode(min(COPY_TOKENS, depth - first))
-        return {"seconds": time.perf_counter() - started, "how": "computed"}
+        return self._tell_fill("computed", started)
+
+    def _tell_fill(self, how: str, started: float) -> dict[str, Any]:
+        """How the cache was filled, and the bytes of its cells in use: the same whichever way."""
+        seconds = time.perf_counter() - started
+        return {"seconds": seconds, "how": how, "state_bytes": self.api.llama_state_seq_get_size(self.context, 0)}
 
     def _copy_first(self, piece: int, times: int) -> bool:
         """Append the cache's content to itself `times` times through a second sequence; False where it cannot."""
