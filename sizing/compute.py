@@ -17,8 +17,9 @@ from sizing.errors import UnsupportedError
 from sizing.graphs import PROGRAMS
 from sizing.graphs.dense import SMOLLM3_ROPE_STEP
 from sizing.graphs.frame import Frame, Layer, Reserve
+from sizing.graphs.gemma import N_SPARSE
 from sizing.kv_cache import WINDOWED, Cells, count_stream_cells
-from sizing.layers import Ints, LayerTable
+from sizing.layers import FLAG_COLUMNS, KIND_COLUMNS, SHAPING_EXTRAS, Bools, Ints, LayerTable
 from sizing.replay import Graph, replay_bytes
 from sizing.workload import Workload
 
@@ -29,29 +30,11 @@ LONGEST_PERIOD = 12
 KEPT_REPEATS = 3
 """Repeats of a pattern that stay at least."""
 
+ROLE_LAYERS = 12
+"""Behind these, a layer's index decides nothing unless its role says so, and models of any depth share a batch."""
+
 PLACE_PERIOD = 6
 """Tensors return to the same places after 1, 2 or 3 equal layers, so repeats are cut by a multiple of six."""
-
-KIND_COLUMNS = (
-    "kind",
-    "recurrent",
-    "n_active_experts",
-    "compress_ratio",
-    "shares_kv",
-)
-"""Columns that decide what a layer does, not how large it is: equal for all models of a batch."""
-
-FLAG_COLUMNS = (
-    "n_experts",
-    "window_tokens",
-    "n_heads",
-    "n_kv_heads",
-    "indexer_dim",
-    "q_lora_rank",
-    "ffn_dim",
-    "shared_expert_ffn_dim",
-)
-"""Columns whose being zero or not decides what a layer does."""
 
 MULTI_AXIS = frozenset({"qwen2vl", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe"})
 """Architectures with four position values per token (llama-hparams.cpp, `n_pos_per_embd`)."""
@@ -64,13 +47,31 @@ def estimate_compute_bytes(table: LayerTable, workload: Workload) -> Ints:
     """
     sizes = np.zeros(table.n_models, dtype=np.int64)
     cells = count_stream_cells(table, workload)
-    windowed = (table.rows["window_tokens"] > 0) & table.has_architecture(WINDOWED)[table.rows["model"]]
-    batches: dict[tuple[object, ...], list[int]] = defaultdict(list)
-    for model in range(table.n_models):
-        batches[_batch_key(table, workload, windowed, model)].append(model)
-    for key, members in batches.items():
-        sizes[members] = _batch_bytes(table, workload, cells, windowed, np.array(members), key)
+    windowed = find_windowed(table)
+    rotations = find_rotations(table, workload, windowed)
+    batches: dict[tuple[object, ...], list[Ints]] = defaultdict(list)
+    for members in _group_equal(np.stack([table.models["graph"], *rotations.values()], axis=1)):
+        model = int(members[0])
+        widths = {name: int(column[model]) for name, column in rotations.items()}
+        batches[_batch_key(table, model, widths)].append(members)
+    for key, parts in batches.items():
+        members = np.concatenate(parts)
+        sizes[members] = _batch_bytes(table, workload, cells, windowed, members, key)
     return sizes
+
+
+def find_windowed(table: LayerTable) -> Bools:
+    """Per row, whether llama.cpp keeps a windowed cache for these layers."""
+    return (table.rows["window_tokens"] > 0) & table.has_architecture(WINDOWED)[table.rows["model"]]
+
+
+def _group_equal(keys: Ints) -> list[Ints]:
+    """Indices of equal rows, group by group."""
+    if not len(keys):
+        return []
+    _, inverse, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    by_group = np.argsort(inverse.reshape(-1), kind="stable")
+    return np.split(by_group, np.cumsum(counts)[:-1])
 
 
 def can_estimate_compute(architecture: str) -> bool:
@@ -113,7 +114,7 @@ def _find_run(rows: Sequence[int], start: int) -> tuple[int, int]:
     return 1, 1
 
 
-def _batch_key(table: LayerTable, workload: Workload, windowed: np.ndarray, model: int) -> tuple[object, ...]:
+def _batch_key(table: LayerTable, model: int, rotation: dict[str, int]) -> tuple[object, ...]:
     """What models must share to be played together: architecture, order and kinds of layers, rotations."""
     architecture = table.architectures[model]
     if architecture not in PROGRAMS:
@@ -121,10 +122,11 @@ def _batch_key(table: LayerTable, workload: Workload, windowed: np.ndarray, mode
             f"{table.model_ids[model]}: the compute graph of architecture {architecture!r} is not described"
         )
     first = int(table.first_row[model])
-    rows = table.layer_rows[table.first_layer[model] : table.first_layer[model + 1]] - first
-    order = rows.tolist()
+    order = (table.layer_rows[table.first_layer[model] : table.first_layer[model + 1]] - first).tolist()
+    program = PROGRAMS[architecture]
     marked = _mark_roles(architecture, order, table, model)
-    kept = list(range(len(order))) if PROGRAMS[architecture].every_layer else cut_runs(marked)
+    kept = list(range(len(order))) if program.every_layer else cut_runs(marked)
+    has_roles = program.every_layer or marked != order
     kinds = tuple(
         tuple(int(table.rows[c][first + r]) for c in KIND_COLUMNS)
         + tuple(bool(table.rows[c][first + r]) for c in FLAG_COLUMNS)
@@ -132,24 +134,11 @@ def _batch_key(table: LayerTable, workload: Workload, windowed: np.ndarray, mode
     )
     return (
         architecture,
-        tuple((i, order[i]) for i in kept),
+        tuple((i if has_roles else min(i, ROLE_LAYERS), order[i]) for i in kept),
+        tuple(rotation.items()),
         kinds,
-        tuple(sorted(_rotations(table, workload, windowed, model).items())),
-        tuple((name, int(column[model])) for name, column in table.models.items() if name in SHAPING_EXTRAS),
+        tuple(int(table.models[name][model]) for name in SHAPING_EXTRAS),
     )
-
-
-SHAPING_EXTRAS = (
-    "n_altup",
-    "hyper_connections",
-    "indexer_pool",
-    "n_expert_groups",
-    "n_deepstack",
-    "residual_block",
-    "hash_layers",
-    "ropes",
-    "gating",
-)
 
 
 def _mark_roles(architecture: str, order: list[int], table: LayerTable, model: int) -> list[int]:
@@ -158,40 +147,39 @@ def _mark_roles(architecture: str, order: list[int], table: LayerTable, model: i
     roles = [0] * len(order)
     if architecture == "smollm3":
         roles = [int((i + 1) % SMOLLM3_ROPE_STEP == 0) for i in range(len(order))]
+    if architecture == "gemma3n":
+        roles = [int(i < N_SPARSE) for i in range(len(order))]
     n_deepstack = int(table.models["n_deepstack"][model])
     roles = [1 if i < n_deepstack else role for i, role in enumerate(roles)]
     return [row + n_rows * role for row, role in zip(order, roles, strict=True)]
 
 
-def _rotations(table: LayerTable, workload: Workload, windowed: np.ndarray, model: int) -> dict[str, int]:
-    """Widths of the rotations before quantized caches (llama-kv-cache.cpp, `attn_rot_k`, `build_input_k_rot`)."""
-    rows = slice(int(table.first_row[model]), int(table.first_row[model + 1]))
-    in_cache = (table.rows["has_slot"][rows] > 0) & (table.rows["kind"][rows] > 0)
-    is_latent = bool((table.rows["kv_lora_rank"][rows] > 0).any())
-    first = int(table.layer_rows[table.first_layer[model]])
+def find_rotations(table: LayerTable, workload: Workload, windowed: Bools) -> dict[str, Ints]:
+    """Per model and cache, the width of the rotation before it is stored quantized, 0 where there is none.
+
+    Only where all heads of a cache are equally wide, by a multiple of 64 in the first layer, and MLA never
+    (llama-kv-cache.cpp, `attn_rot_k`, `build_input_k_rot`).
+    """
+    in_cache = (table.rows["has_slot"] > 0) & (table.rows["kind"] > 0)
+    has_own_values = table.max_rows(table.rows["kv_lora_rank"]) == 0
+    first_rows = table.layer_rows[table.first_layer[:-1]]
     out = {}
     for side, column, kind in (("k", "head_dim", workload.type_k), ("v", "head_dim_v", workload.type_v)):
-        for name, chosen in (("", ~windowed[rows]), ("_window", windowed[rows])):
-            dims = set(table.rows[column][rows][in_cache & chosen].tolist())
-            uniform = len(dims) == 1 and kind.block_elements > 1 and not is_latent
-            width = dims.pop() if uniform else 0
-            ok = width and table.rows[column][first] % 64 == 0
-            out[side + name] = (_widest_rotation(width) if side == "k" else 64) if ok else 0
+        dims = table.rows[column]
+        for name, chosen in (("", in_cache & ~windowed), ("_window", in_cache & windowed)):
+            widest = table.max_rows(np.where(chosen, dims, 0))
+            narrowest = -table.max_rows(np.where(chosen, -dims, -(2**40)))
+            ok = has_own_values & (widest > 0) & (widest == narrowest) & (dims[first_rows] % 64 == 0)
+            power_of_two = np.maximum(widest & -widest, 64) if side == "k" else 64
+            out[side + name] = np.where(ok & (kind.block_elements > 1), power_of_two, 0)
     return out
-
-
-def _widest_rotation(width: int) -> int:
-    side = 64
-    while width % (2 * side) == 0:
-        side *= 2
-    return side
 
 
 def _batch_bytes(
     table: LayerTable,
     workload: Workload,
     cells: Ints,
-    windowed: np.ndarray,
+    windowed: Bools,
     members: Ints,
     key: tuple[object, ...],
 ) -> Ints:
@@ -218,7 +206,7 @@ def _batch_bytes(
         vocab=table.models["vocab_size"][members],
         widest_v=table.max_rows(table.rows["v_width"])[members],
         models={name: column[members] for name, column in table.models.items()},
-        rotation=_rotations(table, workload, windowed, int(members[0])),
+        rotation=dict(key[2]),  # type: ignore[call-overload]
         separate_windows=any(layer.is_windowed for layer in layers),
         n_positions=4 if architecture in MULTI_AXIS else 1,
         layers=layers,

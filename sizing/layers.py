@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,35 @@ MODEL_EXTRAS = {
 }
 """Columns per model that come from a spec's extras: column, (GGUF key or keys, value where absent)."""
 
+KIND_COLUMNS = ("kind", "recurrent", "n_active_experts", "compress_ratio", "shares_kv", "qk_norm")
+"""Columns that decide what a layer does, not how large it is."""
+
+FLAG_COLUMNS = (
+    "n_experts",
+    "window_tokens",
+    "n_heads",
+    "n_kv_heads",
+    "indexer_dim",
+    "q_lora_rank",
+    "ffn_dim",
+    "shared_expert_ffn_dim",
+)
+"""Columns whose being zero or not decides what a layer does."""
+
+SHAPING_EXTRAS = (
+    "n_altup",
+    "hyper_connections",
+    "indexer_pool",
+    "n_expert_groups",
+    "n_output_groups",
+    "n_deepstack",
+    "residual_block",
+    "hash_layers",
+    "ropes",
+    "gating",
+)
+"""Columns per model that decide what its layers do."""
+
 
 @dataclass(frozen=True, slots=True)
 class LayerTable:
@@ -47,7 +77,8 @@ class LayerTable:
 
     Per row, `model` points into the columns per model and `count` says how many layers the row stands for; widths
     are elements per token. Absent things are 0. Per model, `first_row[m]:first_row[m + 1]` are its rows, and
-    `layer_rows[first_layer[m]:first_layer[m + 1]]` names the row of each of its layers, in layer order.
+    `layer_rows[first_layer[m]:first_layer[m + 1]]` names the row of each of its layers, in layer order. Models with
+    one number in column `graph` have the same architecture and the same kinds of layers in the same order.
     """
 
     model_ids: tuple[str, ...]
@@ -79,6 +110,15 @@ class LayerTable:
         }
         for column, (key, default) in MODEL_EXTRAS.items():
             models[column] = np.array([_extra(s, key, default) for s in specs], dtype=np.int64)
+        models["graph"] = np.array(
+            [
+                _graph_number(
+                    spec, row_values[first_row[m] : first_row[m + 1]], layer_rows[first_layer[m] : first_layer[m + 1]]
+                )
+                for m, spec in enumerate(specs)
+            ],
+            dtype=np.int64,
+        )
         return cls(
             model_ids=tuple(s.model_id for s in specs),
             architectures=tuple(s.architecture for s in specs),
@@ -129,6 +169,15 @@ class LayerTable:
 
 def _starts(counts: Sequence[int]) -> Ints:
     return np.concatenate(([0], np.cumsum(np.array(counts, dtype=np.int64)))).astype(np.int64)
+
+
+def _graph_number(spec: ModelSpec, rows: Sequence[dict[str, int]], layer_rows: Ints) -> int:
+    """A number that models share when their graphs differ in sizes only."""
+    kinds = [(*(row[c] for c in KIND_COLUMNS), *(row[c] > 0 for c in FLAG_COLUMNS)) for row in rows]
+    extras = [_extra(spec, *MODEL_EXTRAS[name]) for name in SHAPING_EXTRAS]
+    order = (layer_rows - layer_rows.min()).tobytes()
+    digest = blake2b(repr((spec.architecture, kinds, extras)).encode() + order, digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 def _extra(spec: ModelSpec, keys: str, default: int) -> int:
