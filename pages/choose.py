@@ -179,7 +179,8 @@ def show_ruled_out(ruled_out: tuple[RuledOut, ...]) -> None:
         with st.expander(f"{RULED_OUT_WORDS.get(kind, kind.capitalize())}: {count}"):
             items = [r for r in ruled_out if r.kind == kind]
             table = pd.DataFrame({"Model": [r.name for r in items], "Why": [frame.to_sentence(r.text) for r in items]})
-            st.dataframe(table, hide_index=True, key=f"ruled_out_{kind}", column_config={"Why": {"width": "large"}})
+            wide = {"Why": st.column_config.TextColumn(width="large")}
+            st.dataframe(table, hide_index=True, key=f"ruled_out_{kind}", column_config=wide)
 
 
 with frame.kind_errors():

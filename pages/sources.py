@@ -42,7 +42,10 @@ def show() -> None:
                 "What stays unverified": ["; ".join(c.unverified) or frame.RECALLED for c in unverified],
             }
         )
-        config = {"Model": {"width": "medium"}, "What stays unverified": {"width": "large"}}
+        config = {
+            "Model": st.column_config.TextColumn(width="medium"),
+            "What stays unverified": st.column_config.TextColumn(width="large"),
+        }
         st.dataframe(table, hide_index=True, height=600, key="unverified", column_config=config)
     with right:
         st.subheader(f"Sources: {len(sources):,}", anchor=False)

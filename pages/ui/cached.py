@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import streamlit as st
 
 from catalog import licenses, queries
@@ -22,18 +21,14 @@ from sizing.estimate import (
     check_context,
     describe,
     estimate,
-    estimate_model_bytes,
-    estimate_table,
     find_largest_context,
 )
 from sizing.explain import PartFormula, explain_parts
 from sizing.fit import Verdict
 from sizing.hardware import Device, DeviceKind, Machine
-from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
 from sizing.recommend import Needs, Ranker, Recommendation
 from sizing.specs import ModelSpec
-from sizing.weights import WeightTable
 from sizing.workload import Workload
 
 
@@ -151,22 +146,15 @@ def estimate_one(model_id: str, quant: str, workload: Workload, machine: Machine
 @st.cache_resource(show_spinner="Sizing every quantization", max_entries=128)
 def list_quant_rows(model_id: str, workload: Workload, machine: Machine, task: str) -> tuple[QuantRow, ...]:
     """Every quantization of a model on a machine, largest first."""
-    losses = {}
-    for candidate in ranker(task, "any").candidates:
-        if candidate.spec.model_id == model_id:
-            losses = {x.quant: x for x in candidate.losses}
     spec, weights = find_card(model_id).spec, list_weights(model_id)
     check_context(spec, workload)
-    table = estimate_table(
-        WeightTable.from_models([(spec, weights)]),
-        estimate_model_bytes(LayerTable.from_specs([spec]), workload, on_cards=bool(machine.accelerators)),
-        np.array([spec.n_active_params], dtype=np.int64),
-        workload,
-        machine,
-    )
+    known = next(c for c in ranker(task, "any").candidates if c.spec.model_id == model_id)
+    losses = {x.quant: x for x in known.losses}
+    alone = Ranker([replace(known, weights=weights)])
+    sized = alone.size(workload, machine)
     rows = []
-    for row, quant in enumerate(w.quant for w in weights):
-        told = describe(table, row, spec, quant, workload, machine)
+    for row, quant in enumerate(alone.table.quant):
+        told = describe(sized, row, spec, quant, workload, machine)
         loss = losses.get(quant)
         rows.append(QuantRow(quant, told, loss.points if loss else None, loss.label if loss else "unknown"))
     return tuple(rows)

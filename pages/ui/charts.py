@@ -23,6 +23,8 @@ FONT_PX = 13
 NARROWEST_LABEL = 0.08
 """Share of the axis below which a segment has no text; plotly hides what is still too wide on a small screen."""
 
+Figure = go.Figure
+
 CHART_CONFIG = {"displayModeBar": False, "responsive": True}
 
 

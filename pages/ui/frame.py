@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
-import plotly.graph_objects as go
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
@@ -18,7 +18,7 @@ from sizing.errors import WeighbridgeError
 from sizing.estimate import Estimate
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.units import THIN, format_bytes, format_figures, format_tokens
-from sizing.workload import Workload
+from sizing.workload import MAX_PARALLEL, Workload
 
 _STYLE = """<style>
 .stMainBlockContainer { padding: 4.25rem 2.5rem 3rem; max-width: 1480px; margin: 0 auto; }
@@ -70,24 +70,11 @@ def kind_errors() -> Iterator[None]:
         st.error(to_sentence(str(error)), icon=":material/error:")
 
 
-def _leave_folder_navigation() -> None:
-    """Run `app.py` first, whichever page was asked for.
-
-    Beside a folder called pages Streamlit takes an app for its older kind until `st.navigation` has run once in the
-    process; a deep link opened before that would run a page alone, with a menu made of file names
-    (streamlit/runtime/pages_manager.py, `uses_pages_directory`).
-    """
-    if PagesManager.uses_pages_directory:
-        PagesManager.uses_pages_directory = False
-        st.rerun()
-
-
 def open_page() -> Question:
     """Draw the frame and the context bar; returns the question it holds.
 
     What the address got wrong is said under the bar and a default is used. An unknown machine falls back to this one.
     """
-    _leave_folder_navigation()
     _leave_folder_navigation()
     st.html(_STYLE)
     problems = list(inputs.load_address())
@@ -121,7 +108,7 @@ def format_verdict(verdict: str) -> str:
     return f"{MARKS.get(verdict, '?')} {verdict.capitalize()}"
 
 
-def show_chart(figure: go.Figure, key: str) -> None:
+def show_chart(figure: charts.Figure, key: str) -> None:
     """A figure with its legend as text under it."""
     entries = "".join(
         f'<span class="wb-key"><i class="wb-{k.mark}" style="--mark: {k.colour}"></i>{escape(k.name)}</span>'
@@ -166,7 +153,7 @@ def facts_html(facts: Iterable[tuple[str, str]]) -> str:
     return f'<table class="wb-facts">{rows}</table>'
 
 
-def right_aligned(*as_text: str) -> dict[str, object]:
+def right_aligned(*as_text: str) -> dict[str, Any]:
     """Column settings for the tables of estimates: figures to the right, those `as_text` too."""
     figures = (
         "Memory, GiB",
@@ -218,7 +205,7 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
                 "What each user can hold at once: question, documents and answer together. Never shortened silently."
             )
         with st.popover(users, icon=":material/group:", type="tertiary"):
-            inputs.whole("users", "Users at the same time", 1, inputs.MAX_PARALLEL)
+            inputs.whole("users", "Users at the same time", 1, MAX_PARALLEL)
             st.caption("Each user gets a slot with its own context.")
         with st.popover(inputs.LICENSE_WORDS[wishes.license_use], icon=":material/gavel:", type="tertiary"):
             inputs.segments("licence", "Licence must allow", inputs.LICENSE_USES, inputs.LICENSE_WORDS)

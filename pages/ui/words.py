@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -112,14 +113,24 @@ def style_table(frame: pd.DataFrame, shown: Sequence[Sequence[tuple[str, str]]] 
     `shown[i]` gives (column, text) pairs that stand for the number in row i, such as an interval for its middle.
     """
     styler = frame.style
+
+    def count(value: Any) -> str:
+        return UNKNOWN if pd.isna(value) else f"{int(value):,}"
+
+    def figure(value: Any) -> str:
+        return UNKNOWN if pd.isna(value) else format_figures(float(value))
+
+    def fixed(text: str) -> Callable[[Any], str]:
+        return lambda _: text
+
     for column in frame.columns:
         if column.endswith("tokens"):
-            styler = styler.format(lambda v: UNKNOWN if pd.isna(v) else f"{int(v):,}", subset=[column])
+            styler = styler.format(count, subset=[column])
         elif pd.api.types.is_numeric_dtype(frame[column]):
-            styler = styler.format(lambda v: UNKNOWN if pd.isna(v) else format_figures(float(v)), subset=[column])
+            styler = styler.format(figure, subset=[column])
     for i, pairs in enumerate(shown):
         for column, text in pairs:
-            styler = styler.format(lambda _, text=text: text, subset=pd.IndexSlice[frame.index[i], column])
+            styler = styler.format(fixed(text), subset=pd.IndexSlice[frame.index[i], column])
     return styler
 
 
