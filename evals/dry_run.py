@@ -248,7 +248,8 @@ class EngineChild:
         self._process.wait()
         self._errors += self._process.stderr.read()
         code = self._process.returncode
-        said = tuple(line for line in self._errors.decode("utf-8", "replace").splitlines() if line.strip())
+        text = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in self._errors.decode("utf-8", "replace"))
+        said = tuple(line for line in text.splitlines() if line.strip())
         self._stop()
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         # an assertion names the file it was compiled from, whose folder says nothing here

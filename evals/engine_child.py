@@ -42,6 +42,13 @@ CPU_LIMIT_S = 1800
 LOG_LEVEL_DEBUG = 1
 LOG_LEVEL_CONTINUED = 5
 
+LINE_LIMIT_BYTES = 4096
+LOG_LIMIT_CHARACTERS = 16 * 1024**2
+"""How much of what llama.cpp says is kept: a file's names stand in its log, and a hostile file's have no end."""
+
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that would steer a terminal or hide in a line: controls but tab and newline, and those of direction."""
+
 _LINE = re.compile(r"^\[ *\d+/ *\d+\] +(\S+) +- \[[^\]]*\], type = +(\S+), size = [^(\n]*(?:\((\w+)\))?$", re.M)
 
 
@@ -96,6 +103,7 @@ class Engine:
         self.api: Any = llama_cpp
         self.log: list[str] = []
         self._drop = False
+        self._n_logged = 0
         self._callback = llama_cpp.llama_log_callback(self._keep)
         llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
@@ -104,13 +112,17 @@ class Engine:
         # a continuation belongs to whatever came before it (ggml.h, `enum ggml_log_level`)
         if level != LOG_LEVEL_CONTINUED:
             self._drop = level == LOG_LEVEL_DEBUG
-        if not self._drop:
-            self.log.append(text.decode("utf-8", "replace"))
+        if not self._drop and self._n_logged < LOG_LIMIT_CHARACTERS:
+            line = UNPRINTABLE.sub("\ufffd", text[:LINE_LIMIT_BYTES].decode("utf-8", "replace"))
+            line += "\n" if len(text) > LINE_LIMIT_BYTES else ""
+            self._n_logged += len(line)
+            self.log.append(line)
 
     def take_log(self) -> str:
         """Everything logged since the last call."""
         text = "".join(self.log)
         self.log.clear()
+        self._n_logged = 0
         return text
 
     def list_types(self, path: str, ftypes: list[list[Any]]) -> dict[str, Any]:
