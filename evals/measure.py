@@ -61,8 +61,8 @@ def measure_memory(
     """What llama.cpp would take on `machine`, or why it gave no answer.
 
     Where the build has no RPC the accelerators are left out and the answer, for the host alone, says so. Raises
-    BadInputError for a context above the model's own or an offload that contradicts the machine, EngineError when
-    there is no llama.cpp.
+    BadInputError for a context above the model's own or an offload that contradicts the machine, UnsupportedError
+    for an architecture whose graph no formula describes, EngineError when there is no llama.cpp.
     """
     check_context(spec, workload)
     engine = f"llama-cpp-python {find_llama_cpp_version()}"

@@ -6,6 +6,7 @@ WeighbridgeError
 ├── DataFileError (ValueError)          a fact file that breaks its own rules; carries file and line
 ├── GgufError (ValueError)              a model file that is broken, cut short or malicious
 ├── EngineError (RuntimeError)          llama.cpp is missing, refused, aborted or hung
+├── UserStoreError (OSError)             the person's own database is in use, damaged or cannot be written
 └── UnsupportedError (ValueError)       known, but this engine or formula cannot do it; names the reason
 
 "It does not fit" is not here: it is a value (`Fit.verdict`), never an exception.
@@ -55,6 +56,10 @@ class GgufError(WeighbridgeError, ValueError):
 
 class EngineError(WeighbridgeError, RuntimeError):
     """The engine is missing, refused the question, aborted, or ran past its limits."""
+
+
+class UserStoreError(WeighbridgeError, OSError):
+    """The person's own database is in use by another process, damaged, or cannot be written."""
 
 
 class UnsupportedError(WeighbridgeError, ValueError):
