@@ -57,6 +57,8 @@ FLAG_COLUMNS = (
 """Columns whose being zero or not decides what a layer does."""
 
 SHAPING_EXTRAS = (
+    "per_layer_dim",
+    "moe_latent_dim",
     "n_altup",
     "hyper_connections",
     "indexer_pool",

@@ -5,11 +5,12 @@ Each follows the order of operations in llama.cpp's src/models/gemma3n.cpp and g
 
 from __future__ import annotations
 
-from functools import partial
-
 from sizing.graphs.dense import head_after_norm
 from sizing.graphs.frame import F32, I32, Frame, Layer, Program
 from sizing.replay import Ints, Tensor
+
+N_SPARSE = 10
+"""Leading layers whose feed-forward drops small gates (src/models/models.h, gemma3n `n_layer_sparsity`)."""
 
 
 def start_per_layer(f: Frame, width: Ints) -> Tensor:
@@ -35,23 +36,21 @@ def start_gemma4(f: Frame) -> Tensor:
     return start_per_layer(f, f.models["per_layer_dim"]) if f.extra("per_layer_dim") else f.embed()
 
 
-def attend_shared(f: Frame, layer: Layer, x: Tensor, *, one_matrix_kv: bool = False) -> Tensor:
+def attend_shared(f: Frame, layer: Layer, x: Tensor) -> Tensor:
     """Attention with normed queries, keys and values; layers that share a cache bring queries only."""
     g = f.graph
     q_width, k_width, v_width = f.qkv_widths(layer)
     q = f.rope(f.rms_norm(g.view(f.wide(q_width, x))))
     if layer.has("shares_kv"):
         return f.attend(layer, q, None, None)
-    k_raw = f.wide(k_width, x)
-    v_raw = k_raw if one_matrix_kv else f.wide(v_width, x)
-    k = f.rope(f.rms_norm(g.view(k_raw)))
-    return f.attend(layer, q, k, f.rms_norm(g.view(v_raw), weighted=False))
+    k = f.rope(f.rms_norm(g.view(f.wide(k_width, x))))
+    return f.attend(layer, q, k, f.rms_norm(g.view(f.wide(v_width, x)), weighted=False))
 
 
 def gemma4(f: Frame, layer: Layer, x: Tensor) -> Tensor:
     """Norms around everything, experts beside a dense feed-forward, a gated per-layer input at the end."""
     g = f.graph
-    attended = attend_shared(f, layer, f.rms_norm(x), one_matrix_kv=False)
+    attended = attend_shared(f, layer, f.rms_norm(x))
     h = f.add(f.rms_norm(attended), x)
     if layer.is_moe:
         dense = f.rms_norm(f.ffn(f.rms_norm(h), layer.ffn_dim))
@@ -123,7 +122,7 @@ def gemma3n(f: Frame, layer: Layer, streams: Tensor) -> Tensor:
     normed = f.rms_norm(one)
     detour = f.rms_norm(f.wide(f.hidden, f.wide(f.models["laurel_rank"], normed)))
     detour = f.add(detour, normed)
-    attended = f.add(f.rms_norm(attend_shared_3n(f, layer, normed)), one)
+    attended = f.add(f.rms_norm(attend_shared(f, layer, normed)), one)
     h = f.add(attended, detour)
     mid = f.rms_norm(h)
     up, gate = f.wide(layer.ffn_dim, mid), f.wide(layer.ffn_dim, mid)
@@ -138,22 +137,13 @@ def gemma3n(f: Frame, layer: Layer, streams: Tensor) -> Tensor:
     return g.op(corrected.n_bytes, active(f, corrected), rest)
 
 
-N_SPARSE = 10
-"""Leading layers whose feed-forward drops small gates (src/models/models.h, gemma3n `n_layer_sparsity`)."""
-
-
 def cut_below(f: Frame, gate: Tensor) -> Tensor:
     """Gates below a cut, taken from their mean and spread, are dropped."""
-    g, one = f.graph, 1
-    mean = f.wide(one, gate)
-    spread = g.like(g.like(f.wide(one, g.like(g.like(gate, mean)))))
+    g = f.graph
+    mean = f.wide(1, gate)
+    spread = g.like(g.like(f.wide(1, g.like(g.like(gate, mean)))))
     cut = g.like(mean, g.like(spread))
     return g.like(g.like(gate, cut))
-
-
-def attend_shared_3n(f: Frame, layer: Layer, x: Tensor) -> Tensor:
-    """Attention with normed queries, keys and values; layers that share a cache bring queries only."""
-    return attend_shared(f, layer, x)
 
 
 def head_gemma3n(f: Frame, streams: Tensor) -> None:
@@ -170,6 +160,6 @@ def head_gemma3n(f: Frame, streams: Tensor) -> None:
 
 
 PROGRAMS: dict[str, Program] = {
-    "gemma4": Program(gemma4, start=start_gemma4, head=partial(head_after_norm)),
+    "gemma4": Program(gemma4, start=start_gemma4, head=head_after_norm),
     "gemma3n": Program(gemma3n, start=start_gemma3n, head=head_gemma3n),
 }

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from pathlib import Path
+
 import pytest
 
+from evals.__main__ import main
 from evals.check import Checked, check_models, compare, list_workloads, report_architectures
 from evals.dry_run import DryRun, DryRunFailure, EngineChild, FailureReason, ask_dry_runs
 from sizing.layers import LayerTable
@@ -90,3 +95,23 @@ def test_reports_count_cases_and_name_failures(specs: dict[str, ModelSpec]) -> N
     assert (first.architecture, first.n_cases, first.n_answered, first.n_caches_equal) == ("a", 2, 1, 1)
     assert (first.worst_compute_mib, first.worst_compute_share, first.n_compute_equal) == (3.0, 0.01, 0)
     assert second.failures == (("aborted: signal 6", 1),)
+
+
+@pytest.mark.engine
+def test_the_command_compares_and_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "report.csv"
+    arguments = ["check", "--model", "Llama-3.2-1B-Instruct", "--quant", "q4_k_m", "--out", str(out), "--json"]
+    assert main(arguments) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["n_models"], answer["n_wrong"]) == (1, 0)
+    assert answer["n_cases"] == answer["n_answered"] == 18
+    (architecture,) = answer["architectures"]
+    assert architecture["n_weights_equal"] == architecture["n_caches_equal"] == architecture["n_compute_equal"] == 18
+    (row,) = csv.DictReader(out.open())
+    assert (row["architecture"], row["n_cases"], row["n_compute_within_tolerance"]) == ("llama", "18", "18")
+    assert row["llama_cpp_python_version"] == answer["llama_cpp_version"]
+
+
+def test_a_sample_below_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--sample", "0"]) == 2
+    assert "--sample" in capsys.readouterr().err
