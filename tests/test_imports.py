@@ -47,6 +47,7 @@ EVALS = Rules(
     packages=frozenset({"numpy", "duckdb", "gguf", "platformdirs"}),
     lazy_packages=frozenset({"llama_cpp", "lm_eval"}),
 )
+TRAINING = Rules(rooms=EVALS.rooms, packages=EVALS.packages, lazy_packages=frozenset({"torch"}))
 PAGES = Rules(rooms=frozenset(ROOMS), packages=frozenset({"streamlit", "pandas"}))
 CHARTS = Rules(rooms=frozenset(ROOMS), packages=frozenset({"plotly"}))
 APP = Rules(rooms=frozenset(), packages=frozenset({"streamlit"}))
@@ -61,6 +62,8 @@ def find_rules(path: str) -> Rules | None:
         return APP
     if path == "catalog/hub.py":
         return HUB
+    if path == "evals/demo/train.py":
+        return TRAINING
     if path == "pages/ui/charts.py":
         return CHARTS
     if path in ("tools/bootstrap.py", "tools/run_app.py"):
@@ -198,6 +201,8 @@ def test_all_four_rooms_are_looked_at() -> None:
         ("evals/dry_run.py", "class A:\n    import llama_cpp"),
         ("evals/dry_run.py", "from catalog.models import load_families"),
         ("evals/dry_run.py", "import streamlit"),
+        ("evals/demo/train.py", "import torch"),
+        ("evals/demo/measure.py", "def f():\n    import torch"),
         ("pages/choose.py", "import duckdb"),
         ("pages/choose.py", "def f():\n    import llama_cpp"),
         ("pages/choose.py", "import huggingface_hub"),
@@ -228,6 +233,7 @@ def test_a_violation_is_caught(path: str, source: str) -> None:
         ("catalog/machine.py", "import psutil, pynvml, subprocess"),
         ("catalog/hub.py", "from huggingface_hub import HfApi"),
         ("evals/engine_child.py", "def f():\n    import llama_cpp\n    import lm_eval"),
+        ("evals/demo/train.py", "def f():\n    import torch"),
         ("evals/__main__.py", "from catalog.store import open_catalog"),
         (
             "pages/choose.py",
