@@ -11,7 +11,7 @@ import streamlit as st
 from catalog.licenses import License
 from catalog.models import ModelCard
 from catalog.quality import ScoreRow
-from pages.ui import cached, frame, inputs, words
+from pages.ui import cached, charts, frame, inputs, words
 from pages.ui.questions import CatalogFilter
 from sizing.errors import UnknownNameError
 from sizing.units import format_params, format_tokens
@@ -123,7 +123,9 @@ def show_card(card: ModelCard) -> None:
     """One model: what it is, what it may be used for, where the facts come from, what is unverified."""
     spec = card.spec
     with st.container(border=True, key="model_card"):
-        st.html(f'<p class="wb-answer">{escape(spec.name)}</p><p class="wb-quiet">{escape(describe(card))}</p>')
+        st.html(
+            f'<p class="wb-answer">{escape(spec.name)}</p><p class="wb-quiet">{escape(charts.roomy(describe(card)))}</p>'
+        )
         st.html(frame.facts_html(list_facts(card)))
         with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
             frame.link_to_size(card.model_id, "", "Size it")

@@ -100,7 +100,7 @@ def show_runners_up(answer: Recommendation, question: frame.Question) -> None:
             st.html(
                 f'<p class="wb-quiet">{"Next" if i == 0 else "Then"}</p>'
                 f'<p class="wb-figures">{escape(option.name)} at {option.quant}</p>'
-                f"<p>{frame.format_verdict(option.verdict)}, {escape(line)}</p>"
+                f"<p>{frame.format_verdict(option.verdict)}, {escape(charts.roomy(line))}</p>"
                 f'<p class="wb-quiet">{escape(frame.to_sentence(option.reasons[0]))}</p>'
             )
             frame.link_to_size(option.candidate.spec.model_id, option.quant, "Size it")

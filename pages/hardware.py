@@ -7,7 +7,7 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
-from pages.ui import cached, frame, inputs, words
+from pages.ui import cached, charts, frame, inputs, words
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.units import GIB, THIN, format_bytes, format_figures
 
@@ -27,7 +27,7 @@ def show_machine(question: frame.Question) -> None:
     """Each device of the machine with its figures, and what is assumed or unknown about it."""
     machine = question.machine
     name, usable = frame.format_machine(machine), format_bytes(frame.main_bytes(machine))
-    st.html(f'<p class="wb-answer">{escape(name)}: {usable} for a model.</p>')
+    st.html(f'<p class="wb-answer">{escape(name)}: {charts.roomy(usable)} for a model.</p>')
     for device in list_parts(machine):
         with st.container(border=True):
             st.html(f'<p class="wb-figures">{escape(device.name)}</p>{frame.facts_html(list_facts(device))}')

@@ -131,7 +131,7 @@ def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload,
     row = st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="size_figures")
     for name, n_bytes, keys in figures:
         with row.container(width=155, gap=None):
-            st.metric(name, format_bytes(n_bytes))
+            st.metric(name, charts.roomy(format_bytes(n_bytes)))
             with st.popover("Formula", type="tertiary"):
                 show_formulas([f for f in formulas if f.part in keys and f.n_bytes], name == "Total")
     with row.container(width="content", gap=None):
@@ -174,7 +174,7 @@ def describe_largest(sweep: cached.ContextSweep, workload: Workload) -> str:
     """What limits the context, in one sentence."""
     slots = "" if workload.n_parallel == 1 else f" in each of {workload.n_parallel} slots"
     if sweep.largest_tokens is None:
-        return "No context fits on this machine: the weights alone are too large."
+        return "Not even 256 tokens of context fit on this machine."
     on_cards = ""
     if sweep.largest_on_cards_tokens is None:
         on_cards = " Part of the model runs on the host at any context."

@@ -25,6 +25,12 @@ NARROWEST_LABEL = 0.08
 
 Figure = go.Figure
 
+
+def roomy(text: str) -> str:
+    """Text with no-break spaces for thin ones, which the app's font draws too narrow to part a number from its unit."""
+    return text.replace(THIN, "\u00a0")
+
+
 CHART_CONFIG = {"displayModeBar": False, "responsive": True}
 
 
@@ -423,7 +429,7 @@ def _describe(p: FrontierPoint) -> str:
 
 def _inside(name: str, n_bytes: int, span_gib: float) -> str:
     """The text of a segment, empty where it is too narrow to hold one."""
-    return f"{name} {format_bytes(n_bytes)}" if n_bytes / GIB > NARROWEST_LABEL * span_gib else ""
+    return roomy(f"{name} {format_bytes(n_bytes)}") if n_bytes / GIB > NARROWEST_LABEL * span_gib else ""
 
 
 def _total_at(points: Sequence[ContextPoint], context_tokens: int) -> float:

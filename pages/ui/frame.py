@@ -111,7 +111,8 @@ def format_verdict(verdict: str) -> str:
 def show_chart(figure: charts.Figure, key: str) -> None:
     """A figure with its legend as text under it."""
     entries = "".join(
-        f'<span class="wb-key"><i class="wb-{k.mark}" style="--mark: {k.colour}"></i>{escape(k.name)}</span>'
+        f'<span class="wb-key"><i class="wb-{k.mark}" style="--mark: {k.colour}"></i>'
+        f"{escape(charts.roomy(k.name))}</span>"
         for k in charts.list_keys(figure)
     )
     with st.container(gap=None):
@@ -127,7 +128,7 @@ def show_assumptions(estimate: Estimate) -> None:
 
 def answer_html(name: str, quant: str, figures: Iterable[str]) -> str:
     """The headline: a model, its quantization, its figures, broken over lines only between them."""
-    kept = [f'<span class="wb-whole">{escape(part)}</span>' for part in figures]
+    kept = [f'<span class="wb-whole">{escape(charts.roomy(part))}</span>' for part in figures]
     return f'<p class="wb-answer">{escape(name)} at <span class="wb-whole">{quant}:</span> {", ".join(kept)}.</p>'
 
 
@@ -149,7 +150,7 @@ def link_to_size(model_id: str, quant: str, label: str) -> None:
 
 def facts_html(facts: Iterable[tuple[str, str]]) -> str:
     """Facts as a quiet two-column table."""
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in facts)
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(charts.roomy(text))}</td></tr>" for name, text in facts)
     return f'<table class="wb-facts">{rows}</table>'
 
 
@@ -194,7 +195,7 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
     name = "This machine" if wishes.machine == inputs.THIS else format_machine(machine)
     icon = ":material/developer_board:" if machine.accelerators else ":material/memory:"
     with st.container(key="context_bar", horizontal=True, gap="small"):
-        with st.popover(f"{name} · {format_bytes(main_bytes(machine))}", icon=icon, type="tertiary"):
+        with st.popover(charts.roomy(f"{name} · {format_bytes(main_bytes(machine))}"), icon=icon, type="tertiary"):
             _machine_panel(wishes, machine)
         with st.popover(wishes.task.capitalize(), icon=":material/task_alt:", type="tertiary"):
             inputs.segments("task", "Task", inputs.TASKS, {t: t.capitalize() for t in inputs.TASKS})
@@ -209,7 +210,7 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
             st.caption("Each user gets a slot with its own context.")
         with st.popover(inputs.LICENSE_WORDS[wishes.license_use], icon=":material/gavel:", type="tertiary"):
             inputs.segments("licence", "Licence must allow", inputs.LICENSE_USES, inputs.LICENSE_WORDS)
-        with st.popover(speed, icon=":material/speed:", type="tertiary"):
+        with st.popover(charts.roomy(speed), icon=":material/speed:", type="tertiary"):
             inputs.number("speed", "Slowest that will do, tokens/s", 0, 100_000)
             st.caption("0 means any speed. People read at about 5 to 10 tokens/s.")
 
@@ -247,7 +248,7 @@ def _machine_panel(wishes: Wishes, machine: Machine) -> None:
     for device in (machine.host, *machine.accelerators):
         if device.kind is DeviceKind.CPU and machine.is_unified:
             continue
-        line = describe_device(device)
+        line = charts.roomy(describe_device(device))
         lines[line] = lines.get(line, 0) + 1
         notes += device.notes
     st.markdown("  \n".join(line if n == 1 else f"{n} × {line}" for line, n in lines.items()))
@@ -262,7 +263,7 @@ def to_title(text: str) -> str:
 
 def to_sentence(text: str) -> str:
     """Text with a capital and a full stop."""
-    text = text.strip()
+    text = charts.roomy(text.strip())
     first = text.split(" ", 1)[0]
     if not any(c in first for c in "._-/"):  # llama.cpp and n_ubatch keep their own spelling
         text = text[:1].upper() + text[1:]
