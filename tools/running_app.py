@@ -38,7 +38,10 @@ class RunningApp:
 
 @contextmanager
 def start_app(wait_s: float = 40.0) -> Iterator[RunningApp]:
-    """Run the app on a free port until the block ends. Raises RuntimeError with its output when it does not answer."""
+    """Run the app on a free port until the block ends, with an empty folder in place of the person's own.
+
+    Raises RuntimeError with its output when it does not answer within `wait_s`.
+    """
     port = find_free_port(18501)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "app.log"
@@ -48,7 +51,7 @@ def start_app(wait_s: float = 40.0) -> Iterator[RunningApp]:
                 cwd=ROOT,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "CI": "true", "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "CI": "true", "WEIGHBRIDGE_HOME": str(Path(folder) / "home")},
                 executable=sys.executable,
             )
             try:
