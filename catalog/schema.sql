@@ -167,6 +167,29 @@ CREATE TABLE file_sizes (
     as_of        VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
 );
 
+-- Memory that others read in an engine's log or on a card, where the setting is told completely enough to compare.
+CREATE TABLE memory_logs (
+    line             INTEGER PRIMARY KEY,
+    model_id         VARCHAR NOT NULL REFERENCES models (model_id),
+    quant            VARCHAR,
+    context_tokens   INTEGER NOT NULL CHECK (context_tokens > 0),
+    n_parallel       INTEGER NOT NULL CHECK (n_parallel > 0),
+    n_ubatch         INTEGER NOT NULL CHECK (n_ubatch > 0),
+    kv_type          VARCHAR NOT NULL,
+    flash_attention  BOOLEAN,
+    kv_unified       BOOLEAN NOT NULL,
+    swa_full         BOOLEAN NOT NULL,
+    backend          VARCHAR NOT NULL CHECK (backend IN ('cuda', 'rocm', 'vulkan', 'sycl')),
+    part             VARCHAR NOT NULL CHECK (part IN ('weights', 'kv_cache', 'device_compute', 'device_total')),
+    published_mib    DOUBLE NOT NULL CHECK (published_mib > 0),
+    mind             VARCHAR,
+    engine_version   VARCHAR,
+    source_url       VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    source_note      VARCHAR,
+    as_of            VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?')),
+    CHECK (quant IS NOT NULL OR part NOT IN ('weights', 'device_total'))
+);
+
 -- What llama.cpp said each model weighs in each quantization, in bytes; layer lists are in layer order.
 CREATE TABLE weights (
     model_id               VARCHAR NOT NULL REFERENCES models (model_id),
