@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tools.running_app import CHROMIUM_NAMES, RunningApp, find_chromium, open_browser, start_app
 
@@ -25,6 +25,10 @@ def find_missing_engine() -> str | None:
     if not any((Path(spec.origin).parent / "lib").glob("libggml-rpc.*")):
         return "llama-cpp-python was built without RPC; compile it with: make engine"
     return None
+
+
+PATIENCE_S = 30
+"""How long a journey waits for something to appear; a busy machine is slow, not broken."""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -67,6 +71,7 @@ def running_app() -> Iterator[RunningApp]:
 def page(browser: Browser) -> Iterator[Page]:
     """A fresh browser tab of a laptop's size, with nothing remembered."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(PATIENCE_S * 1e3)
+    expect.set_options(timeout=PATIENCE_S * 1e3)
     yield context.new_page()
     context.close()
