@@ -46,8 +46,8 @@ LINE_LIMIT_BYTES = 4096
 LOG_LIMIT_CHARACTERS = 16 * 1024**2
 """How much of what llama.cpp says is kept: a file's names stand in its log, and a hostile file's have no end."""
 
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that would steer a terminal or hide in a line: controls but tab and newline, and those of direction."""
+UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that would steer a terminal or hide in a line: controls but newline, and those of direction."""
 
 _LINE = re.compile(r"^\[ *\d+/ *\d+\] +(\S+) +- \[[^\]]*\], type = +(\S+), size = [^(\n]*(?:\((\w+)\))?$", re.M)
 

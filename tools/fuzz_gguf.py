@@ -188,13 +188,15 @@ def lie_about_a_length(draft: Draft, dice: random.Random) -> None:
     elif what == 1:
         dice.choice(draft.tensors).name_length = n
     else:
-        key = dice.choice([k for k in draft.keys if k.type_number == STRING])
+        key = dice.choice([k for k in draft.keys if k.type_number == STRING] or draft.keys)
         key.payload = struct.pack("<Q", n) + key.payload[8:]
 
 
 def lie_about_an_array(draft: Draft, dice: random.Random) -> None:
     """An array that claims another length or another type of items."""
-    key = dice.choice([k for k in draft.keys if k.type_number == ARRAY])
+    key = dice.choice([k for k in draft.keys if k.name.startswith((b"demo.", b"general.tags"))] or [draft.keys[-1]])
+    key.type_number = ARRAY
+    key.payload = key.payload.ljust(12, b"\0")
     number, n_items = struct.unpack_from("<IQ", key.payload)
     if dice.random() < 0.5:
         n_items = dice.choice(NASTY_64)
@@ -217,7 +219,7 @@ def change_a_value_type(draft: Draft, dice: random.Random) -> None:
 
 def change_a_number(draft: Draft, dice: random.Random) -> None:
     """An absurd number where the model's shape stands: no layers, four billion heads."""
-    key = dice.choice([k for k in draft.keys if k.type_number == U32])
+    key = dice.choice([k for k in draft.keys if k.type_number == U32] or draft.keys)
     key.payload = struct.pack("<I", dice.choice(NASTY_64) % (1 << 32))
 
 
@@ -230,7 +232,7 @@ def change_a_text(draft: Draft, dice: random.Random) -> None:
     elif what == 1:
         dice.choice(draft.tensors).name = said
     else:
-        dice.choice([k for k in draft.keys if k.type_number == STRING]).payload = text(said)
+        dice.choice([k for k in draft.keys if k.type_number == STRING] or draft.keys).payload = text(said)
 
 
 def double_a_name(draft: Draft, dice: random.Random) -> None:
@@ -247,7 +249,7 @@ def change_dimensions(draft: Draft, dice: random.Random) -> None:
     what = dice.randrange(4)
     if what == 0:
         tensor.n_dims = dice.choice(NASTY_64) % (1 << 32)
-    elif what == 1:
+    elif what == 1 and tensor.shape:
         tensor.shape[dice.randrange(len(tensor.shape))] = dice.choice(NASTY_64)
     elif what == 2:
         tensor.shape = [dice.choice(NASTY_64) for _ in range(dice.randrange(6))]
@@ -307,7 +309,7 @@ def flip_bits(draft: Draft, dice: random.Random) -> None:
     """One to eight bits anywhere."""
 
     def change(raw: bytearray) -> bytearray:
-        for _ in range(dice.randint(1, 8)):
+        for _ in range(dice.randint(1, 8) if raw else 0):
             raw[dice.randrange(len(raw))] ^= 1 << dice.randrange(8)
         return raw
 
@@ -318,7 +320,7 @@ def flip_early_bits(draft: Draft, dice: random.Random) -> None:
     """One to three bits where the counts and the keys of the shape stand."""
 
     def change(raw: bytearray) -> bytearray:
-        for _ in range(dice.randint(1, 3)):
+        for _ in range(dice.randint(1, 3) if raw else 0):
             raw[dice.randrange(min(700, len(raw)))] ^= 1 << dice.randrange(8)
         return raw
 
@@ -329,7 +331,7 @@ def cut_off(draft: Draft, dice: random.Random) -> None:
     """The file ends early."""
 
     def change(raw: bytearray) -> bytearray:
-        return raw[: dice.randrange(len(raw))]
+        return raw[: dice.randrange(len(raw) + 1)]
 
     draft.damage.append(change)
 
@@ -349,7 +351,7 @@ def insert_or_delete(draft: Draft, dice: random.Random) -> None:
     """Bytes too many or too few, so that everything after them is read askew."""
 
     def change(raw: bytearray) -> bytearray:
-        at, n = dice.randrange(len(raw)), dice.randint(1, 16)
+        at, n = dice.randrange(len(raw) + 1), dice.randint(1, 16)
         if dice.random() < 0.5:
             raw[at:at] = dice.randbytes(n)
         else:
