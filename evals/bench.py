@@ -70,8 +70,9 @@ def measure_ghost(
 ) -> BenchResult | BenchRefusal:
     """Time a model of this shape without its weights.
 
-    `machine` says what memory may be used, `home` where the ghost is written. Raises UnknownNameError for an unknown
-    quant, UnsupportedError for an architecture without a tensor table.
+    `machine` says what memory may be used, `home` where the ghost is written. `progress` is told each step in words;
+    what it raises ends the bench, child and files included. Raises UnknownNameError for an unknown quant,
+    UnsupportedError for an architecture without a tensor table.
     """
     plan = plan or BenchPlan()
     chosen = find_quant(quant) if isinstance(quant, str) else quant

@@ -84,6 +84,8 @@ class Bench:
         context = self._make_context(asked, n_seq_max=2 if api_plain and asked["copy"] else 1)
         if not context:
             raise self.refused(self.engine.take_log())
+        if not api.llama_get_memory(context):
+            raise self.refused("error: the model keeps no cache: it embeds text and generates none")
         self.context, self.n_threads = context, asked["n_threads"]
         self.n_vocab = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self.model))
         if self.n_vocab < 1:
@@ -204,11 +206,12 @@ class Bench:
         batch = api.llama_batch_get_one(tokens, n_tokens)
         started = time.perf_counter()
         status = api.llama_decode(self.context, batch)
-        if status == 0:
-            float(api.llama_get_logits_ith(self.context, -1)[0])
+        logits = api.llama_get_logits_ith(self.context, -1) if status == 0 else None
+        if logits:
+            float(logits[0])
         seconds = time.perf_counter() - started
-        if status != 0:
-            raise self.refused(f"error: llama_decode answered {status}\n{self.engine.take_log()}")
+        if not logits:
+            raise self.refused(f"error: no logits after llama_decode answered {status}\n{self.engine.take_log()}")
         return seconds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -202,8 +203,6 @@ def test_depths_the_model_was_not_trained_for_are_skipped_with_the_reason(tmp_pa
 
 @pytest.mark.engine
 def test_a_second_bench_waits_its_turn(tmp_path: Path) -> None:
-    import fcntl
-
     with (tmp_path / "bench.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         refusal = measure_ghost(make_spec(), "Q8_0", make_machine(), tmp_path, QUICK)
@@ -250,7 +249,41 @@ def test_a_file_is_timed_by_the_same_code_from_the_command_line(
     assert path.exists()
 
 
+@pytest.mark.engine
+def test_a_bench_can_be_stopped_between_its_steps(tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(said: str) -> None:
+        if said.startswith("decode"):
+            raise Stopped
+
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(Stopped):
+        measure_ghost(make_spec(), "Q8_0", make_machine(), tmp_path, QUICK, stop)
+    assert set(psutil.Process().children(recursive=True)) <= before
+    assert list_ghosts(tmp_path) == []
+    with (tmp_path / "bench.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises BlockingIOError while a bench holds its turn
+
+
 # What can go wrong
+
+
+@pytest.mark.engine
+def test_a_refusal_is_told_as_json_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WEIGHBRIDGE_HOME", str(tmp_path))
+    monkeypatch.setattr("evals.__main__.detect_machine", lambda: make_machine(usable_bytes=100 * MIB))
+    options = ["--ghost", "--model", "Qwen3-0.6B", "--quant", "Q4_K_M", "--depths", "0", "--json"]
+    assert main(["bench", *options]) == 1
+    said = capsys.readouterr()
+    refused = json.loads(said.out)["refused"]
+    assert (refused["reason"], refused["usable_bytes"]) == ("too large", 100 * MIB)
+    # the published file of this model has 397 million bytes (huggingface.co/Qwen/Qwen3-0.6B-GGUF, as Q4_K_M)
+    assert refused["needed_bytes"] > 300 * MIB
+    assert said.err == f"evals bench: {refused['message']}\n"
 
 
 @pytest.mark.engine
