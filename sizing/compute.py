@@ -185,7 +185,8 @@ def _batch_bytes(
 ) -> Ints:
     """Compute buffers of models that share a graph."""
     architecture = table.architectures[int(members[0])]
-    reserve = find_reserve(workload)
+    program = PROGRAMS[architecture]
+    reserve = find_reserve(workload, program.is_causal)
     graph = Graph(len(members))
     firsts = table.first_row[members]
     kept: tuple[tuple[int, int], ...] = key[1]  # type: ignore[assignment]
@@ -211,7 +212,6 @@ def _batch_bytes(
         n_positions=4 if architecture in MULTI_AXIS else 1,
         layers=layers,
     )
-    program = PROGRAMS[architecture]
     x = program.start(frame)
     for layer in layers:
         x = program.step(frame, layer, x)
@@ -219,18 +219,20 @@ def _batch_bytes(
     return replay_bytes(graph)
 
 
-def find_reserve(workload: Workload) -> Reserve:
+def find_reserve(workload: Workload, is_causal: bool = True) -> Reserve:
     """The batch llama.cpp reserves its graph for (llama-context.cpp, `sched_reserve`, `graph_reserve`)."""
     cells = Cells.from_workload(workload)
-    n_outputs = min(cells.n_ctx, cells.n_ubatch)
+    n_batch = min(workload.n_ctx_tokens, workload.n_batch) if is_causal else workload.n_batch
+    n_outputs = min(cells.n_ctx, n_batch, workload.n_ubatch)
     n_tokens = -(-n_outputs // cells.n_seqs) * cells.n_seqs
     return Reserve(
         n_tokens=n_tokens,
-        n_outputs=min(n_outputs, min(workload.n_ctx_tokens, workload.n_batch)),
+        n_outputs=n_outputs,
         n_seqs=cells.n_seqs,
         n_streams=cells.n_streams,
         n_kv_tokens=cells.n_ctx_seq,
         flash_attention=workload.flash_attention,
         k_block=(workload.type_k.block_elements, workload.type_k.block_bytes),
+        v_block=(workload.type_v.block_elements, workload.type_v.block_bytes),
         k_value_bytes=workload.type_k.block_bytes if workload.type_k.block_elements == 1 else 2,
     )

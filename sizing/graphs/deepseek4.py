@@ -144,7 +144,9 @@ def attend_all(f: Frame, layer: Layer, x: Tensor, low: Tensor, q: Tensor, row: T
     width = layer.n_heads * layer.head_dim
     seen = g.view(g.view(q))
     if f.reserve.flash_attention:
-        cur = g.view(f.wide(width, seen, *keys, mask))
+        size = layer.head_dim * cells * f.reserve.n_seqs
+        seen_keys = [g.op(half.n_bytes, *keys) for half in f.halve_keys(size, size)] or list(keys)
+        cur = g.view(f.wide(width, seen, *seen_keys, mask))
     else:
         scores = g.op(F32 * cells * n * layer.n_heads, *keys, seen)
         turned = g.op(f.reserve.k_row_bytes(layer.head_dim) * cells * f.reserve.n_seqs, *keys)

@@ -48,4 +48,6 @@ def head_states(f: Frame, x: Tensor) -> None:
     f.graph.ask(x)
 
 
-PROGRAMS: dict[str, Program] = {"nomic-bert": Program(nomic_bert, start=start_normed, head=head_states)}
+PROGRAMS: dict[str, Program] = {
+    "nomic-bert": Program(nomic_bert, start=start_normed, head=head_states, is_causal=False)
+}

@@ -25,7 +25,8 @@ class Reserve:
     """The graph llama.cpp reserves for: tokens of one physical batch, all of them outputs, over the whole cache.
 
     `n_kv_tokens` is what one stream of the cache holds (src/llama-context.cpp, `sched_reserve`). `k_value_bytes`: one
-    value of an unquantized K cache; `k_block`: elements and bytes of one block of it.
+    value of an unquantized K cache; `k_block`, `v_block`: elements and bytes of one block
+    of K and V.
     """
 
     n_tokens: int
@@ -36,6 +37,7 @@ class Reserve:
     flash_attention: bool
     k_value_bytes: int = F16
     k_block: tuple[int, int] = (1, F16)
+    v_block: tuple[int, int] = (1, F16)
 
     def k_row_bytes(self, width: Ints) -> Ints:
         """Bytes of a row of keys in the cache's own type."""
@@ -241,13 +243,24 @@ class Frame:
         cur = self.rotate(cur, "v" + cache)
         return self.wide(self.hidden, cur) if project else cur
 
+    def halve(self, n_keys: Ints, n_values: Ints) -> list[Tensor]:
+        """Copies in f16 of whole caches kept in f32, which flash attention cannot read."""
+        sides = ((self.reserve.k_block, n_keys), (self.reserve.v_block, n_values))
+        return [self.graph.op(F16 * n) for block, n in sides if block == (1, F32)]
+
+    def halve_keys(self, *sizes: Ints) -> list[Tensor]:
+        """Copies in f16 of values that are read from a K cache kept in f32."""
+        return [self.graph.op(F16 * n) for n in sizes if self.reserve.k_block == (1, F32)]
+
     def attend_cached(self, layer: Layer, q: Tensor, n_heads: Ints, v_dim: Ints, mask: Tensor | None = None) -> Tensor:
         """Attention over the cache: with flash attention its result alone, without it all scores of all heads."""
         g, n = self.graph, self.reserve.n_tokens
         seen = g.view(g.view(q))
         mask = mask or self.mask(layer)
         if self.reserve.flash_attention:
-            cur = g.view(self.wide(n_heads * v_dim, seen, mask))
+            cells = layer.n_kv_tokens * self.reserve.n_streams
+            halves = self.halve(cells * layer.n_kv_heads * layer.head_dim, cells * layer.n_kv_heads * layer.head_dim_v)
+            cur = g.view(self.wide(n_heads * v_dim, seen, *halves, mask))
         else:
             scores = g.op(F32 * layer.n_kv_tokens * n * n_heads, seen)
             weighted = self.wide(n_heads * v_dim, g.like(scores, mask))
@@ -377,10 +390,12 @@ class Frame:
 class Program:
     """An architecture's graph: how it starts, what one layer does, how it ends.
 
-    `every_layer`: runs of equal layers may not be cut, for each layer holds memory from the start.
+    `every_layer`: runs of equal layers may not be cut, for each layer holds memory from the start. `is_causal` False:
+    tokens see those behind them too, so a batch is not bound by the context.
     """
 
     step: Callable[[Frame, Layer, Tensor], Tensor]
     start: Callable[[Frame], Tensor] = Frame.embed
     head: Callable[[Frame, Tensor], None] = lambda f, x: f.logits(f.rms_norm(x))
     every_layer: bool = False
+    is_causal: bool = True

@@ -55,7 +55,9 @@ def attend_stored(f: Frame, layer: Layer, q: Tensor, mask: Tensor | None = None)
     seen = g.view(g.view(q))
     mask = mask or f.mask(layer)
     if f.reserve.flash_attention:
-        cur = f.wide(rank * n_heads, seen, mask)
+        cells = layer.n_kv_tokens * f.reserve.n_streams
+        halves = f.halve_keys(cells * layer.k_width, cells * rank)
+        cur = f.wide(rank * n_heads, seen, *halves, mask)
         cur = f.wide(out_width, g.view(cur))
     else:
         turned = g.op(f.reserve.k_value_bytes * rank * layer.n_kv_tokens * f.reserve.n_streams)
