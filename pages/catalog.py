@@ -123,9 +123,8 @@ def show_card(card: ModelCard) -> None:
     """One model: what it is, what it may be used for, where the facts come from, what is unverified."""
     spec = card.spec
     with st.container(border=True, key="model_card"):
-        st.html(
-            f'<p class="wb-answer">{escape(spec.name)}</p><p class="wb-quiet">{escape(charts.roomy(describe(card)))}</p>'
-        )
+        st.html(f'<p class="wb-answer">{escape(spec.name)}</p>')
+        st.html(f'<p class="wb-quiet">{escape(charts.roomy(describe(card)))}</p>')
         st.html(frame.facts_html(list_facts(card)))
         with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
             frame.link_to_size(card.model_id, "", "Size it")

@@ -58,7 +58,9 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     """
     figures = words.list_figures(best.estimate, question.machine, best.candidate.license_name)
     st.html(frame.answer_html(best.name, best.quant, figures))
-    frame.show_chart(charts.memory_bar(words.order_devices(best.estimate)), "best_memory")
+    frame.show_chart(
+        charts.memory_bar(words.order_devices(best.estimate)), "best_memory", words.describe_memory(best.estimate)
+    )
     items = "".join(f"<li>{escape(frame.to_sentence(r))}</li>" for r in best.reasons[:3])
     st.html(
         f'<p class="wb-verdict">{frame.format_verdict(best.verdict)}, {frame.describe_workload(needs.workload)}</p>'
@@ -120,7 +122,8 @@ def show_frontier(answer: Recommendation, needs: Needs) -> None:
         f"{len(points)} models, each in its best quantization here; whiskers are 80% intervals of published evidence "
         f"for {needs.task}, dot area is memory.{note}"
     )
-    frame.show_chart(charts.frontier_chart(points), "frontier")
+    alt = f"Quality against speed of {len(points)} models; the table below holds them all"
+    frame.show_chart(charts.frontier_chart(points), "frontier", alt)
 
 
 def to_point(option: Option, is_best: bool) -> charts.FrontierPoint | None:

@@ -136,7 +136,7 @@ def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload,
                 show_formulas([f for f in formulas if f.part in keys and f.n_bytes], name == "Total")
     with row.container(width="content", gap=None):
         frame.show_assumptions(told)
-    frame.show_chart(charts.memory_bar(words.order_devices(told)), "size_memory")
+    frame.show_chart(charts.memory_bar(words.order_devices(told)), "size_memory", words.describe_memory(told))
 
 
 def show_formulas(formulas: list[PartFormula], as_sum: bool) -> None:
@@ -167,7 +167,7 @@ def show_context(card: ModelCard, quant: str, workload: Workload, machine: Machi
         ]
     marks = [(what, tokens) for what, tokens in largest if tokens is not None]
     figure = charts.context_chart(sweep.points, machine.usable_bytes, workload.context_tokens, marks)
-    frame.show_chart(figure, "context_memory")
+    frame.show_chart(figure, "context_memory", f"Memory against context. {describe_largest(sweep, workload)}")
 
 
 def describe_largest(sweep: cached.ContextSweep, workload: Workload) -> str:

@@ -108,15 +108,15 @@ def format_verdict(verdict: str) -> str:
     return f"{MARKS.get(verdict, '?')} {verdict.capitalize()}"
 
 
-def show_chart(figure: charts.Figure, key: str) -> None:
-    """A figure with its legend as text under it."""
+def show_chart(figure: charts.Figure, key: str, alt: str) -> None:
+    """A figure with its legend as text under it; `alt` says in words what it shows."""
     entries = "".join(
         f'<span class="wb-key"><i class="wb-{k.mark}" style="--mark: {k.colour}"></i>'
         f"{escape(charts.roomy(k.name))}</span>"
         for k in charts.list_keys(figure)
     )
     with st.container(gap=None):
-        st.plotly_chart(figure, config=charts.CHART_CONFIG, key=key)
+        st.plotly_chart(figure, config=charts.CHART_CONFIG, key=key, alt=alt)
         st.html(f'<p class="wb-keys">{entries}</p>')
 
 
@@ -197,8 +197,8 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
     with st.container(key="context_bar", horizontal=True, gap="small"):
         with st.popover(charts.roomy(f"{name} · {format_bytes(main_bytes(machine))}"), icon=icon, type="tertiary"):
             _machine_panel(wishes, machine)
-        with st.popover(wishes.task.capitalize(), icon=":material/task_alt:", type="tertiary"):
-            inputs.segments("task", "Task", inputs.TASKS, {t: t.capitalize() for t in inputs.TASKS})
+        with st.popover(inputs.TASK_WORDS[wishes.task], icon=":material/task_alt:", type="tertiary"):
+            inputs.segments("task", "Task", inputs.TASKS, inputs.TASK_WORDS)
         with st.popover(f"{format_tokens(wishes.context_tokens)} tokens", icon=":material/notes:", type="tertiary"):
             inputs.context_quick_picks()
             inputs.whole("context", "Another length", 1, inputs.MAX_CONTEXT_TOKENS, step=1024)

@@ -20,6 +20,7 @@ from sizing.units import format_tokens
 from sizing.workload import MAX_PARALLEL
 
 TASKS = ("chat", "code", "math", "reasoning", "multilingual", "vision", "rag")
+TASK_WORDS = {t: t.upper() if t == "rag" else t.capitalize() for t in TASKS}
 LICENSE_USES = ("commercial", "research", "any")
 LICENSE_WORDS = {"commercial": "Commercial use", "research": "Research use", "any": "Any licence"}
 COMMON_CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)

@@ -55,6 +55,15 @@ def order_devices(estimate: Estimate) -> tuple[DeviceUse, ...]:
     return (*cards, host)
 
 
+def describe_memory(estimate: Estimate) -> str:
+    """What a memory bar shows, for those who cannot see it."""
+    parts = (
+        f"{d.name}: {format_bytes(d.parts.total_bytes)} of {format_bytes(d.usable_bytes)} usable"
+        for d in order_devices(estimate)
+    )
+    return "; ".join(parts)
+
+
 def shorten_license(name: str) -> str:
     """A licence by the short name people know it by, where there is one (https://spdx.org/licenses/)."""
     return SHORT_LICENSES.get(name, name)
