@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run test check style weigh engine screenshots clean set-up-app set-up-dev
+.PHONY: help run test check style weigh ledger engine screenshots clean set-up-app set-up-dev
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14 | sed 's/^/  make /'
@@ -28,6 +28,9 @@ style: set-up-dev ## format the code and mend what ruff can mend
 
 weigh: set-up-app ## ask llama.cpp for the weight bytes of every model again
 	@$(PY) -m evals weigh
+
+ledger: set-up-app ## hold the formulas to llama.cpp and to published figures, into docs/ledger.csv
+	@nice -n 15 $(PY) -m evals ledger --out docs/ledger.csv
 
 engine: ## compile llama.cpp again after a failure
 	@$(PYTHON) tools/bootstrap.py engine

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from catalog.machine import detect_machine
+from catalog.memory_logs import LogComparison, compare_memory_logs
 from catalog.models import DATA_DIR, ModelCard, load_families
 from catalog.queries import all_weights, find_machine, find_model, find_weigh_gap, list_weights
 from catalog.store import open_catalog
@@ -19,14 +20,27 @@ from evals.bench_command import add_bench_command, run_bench
 from evals.check import QUANTS as CHECKED_QUANTS
 from evals.check import Checked, check_models, format_report, report_architectures, write_report
 from evals.dry_run import DryRunFailure, EngineChild
-from evals.measure import find_llama_cpp_version, measure_memory
+from evals.ledger import (
+    EVERY_WORKLOAD_QUANT,
+    PUBLISHED,
+    LedgerCase,
+    build_ledger,
+    check_everything,
+    describe_workload,
+    format_summary,
+    list_engine_cases,
+    write_ledger,
+)
+from evals.measure import ROUNDED_BYTES, find_llama_cpp_version, measure_memory
 from evals.weigh import Weighing, weigh_models, write_weights
 from sizing.arguments import add_estimate_arguments, check_engine, offload_from, workload_from
 from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, run_command
 from sizing.errors import BadInputError, EngineError, UnknownNameError, UnsupportedError
 from sizing.quants import find_quant
 from sizing.record import estimate_record, format_estimate
+from sizing.units import MIB
 
+LOGGED_TO_TENTH_BYTES = round(0.06 * MIB)  # published weights are rounded to 0.1 MiB
 WEIGHTS_FILE = DATA_DIR / "weights.parquet"
 
 
@@ -49,6 +63,11 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--out", type=Path, help="also write the report as CSV")
     check.add_argument("--json", action="store_true", help="print the result as JSON")
     add_bench_command(commands)
+    ledger = commands.add_parser("ledger", help="how exact the formulas are, per architecture and part, as a table")
+    ledger.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
+    ledger.add_argument("--sample", type=int, help="at most this many models of each architecture")
+    ledger.add_argument("--out", type=Path, help="also write the table as CSV")
+    ledger.add_argument("--json", action="store_true", help="print the table as JSON")
     return parser
 
 
@@ -169,6 +188,56 @@ def run_check(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if n_wrong else EXIT_DONE
 
 
+def run_ledger(arguments: argparse.Namespace) -> int:
+    """`ledger`: formulas against engine and published figures, into one table; progress goes to stderr."""
+    started = time.monotonic()
+    if arguments.sample is not None and arguments.sample < 1:
+        raise BadInputError(f"--sample wants a whole number of at least 1, got {arguments.sample!r}")
+    engine_version = f"llama-cpp-python {find_llama_cpp_version()}"
+    catalog = open_catalog()
+    weighed = all_weights(catalog)
+    tensor_bytes = {(m, w.quant): w.tensor_bytes for m, weights in weighed.items() for w in weights}
+    cards = sample_cards(find_cards(load_families(), arguments.model), arguments.sample)
+    cases: list[LedgerCase] = []
+    with EngineChild() as engine:
+        for n, card in enumerate(cards, start=1):
+            quants = [w.quant for w in weighed.get(card.model_id, ())] or [EVERY_WORKLOAD_QUANT]
+            checked = list(check_everything(card.spec, tensor_bytes, engine, quants))
+            print(f"[{n:3}/{len(cards)}] {card.model_id}: {len(checked)} cases", file=sys.stderr)
+            cases += [case for one in checked for case in list_engine_cases(one)]
+    named = {card.model_id for card in cards}
+    cases += [to_ledger_case(c) for c in compare_memory_logs(catalog) if c.log.model_id in named]
+    rows = build_ledger(cases, engine_version, datetime.date.today().isoformat())
+    if arguments.out is not None:
+        write_ledger(arguments.out, rows)
+    elapsed_s = round(time.monotonic() - started, 1)
+    if arguments.json:
+        print_json({"elapsed_s": elapsed_s, "n_models": len(cards), "rows": [dataclasses.asdict(row) for row in rows]})
+    else:
+        print(format_summary(rows))
+        print(f"{len(cases)} comparisons of {len(cards)} models in {elapsed_s} s")
+    return EXIT_DONE
+
+
+def to_ledger_case(found: LogComparison) -> LedgerCase:
+    """A published figure as a case of the ledger."""
+    log = found.log
+    mind = f"; {log.mind}" if log.mind else ""
+    quant = f" at {log.quant}" if log.quant else ""
+    case = f"{log.model_id}{quant}, {describe_workload(log.workload)}, {log.backend}: {log.source_url}{mind}"
+    rounded = LOGGED_TO_TENTH_BYTES if log.part == "weights" else ROUNDED_BYTES
+    return LedgerCase(
+        PUBLISHED,
+        found.architecture,
+        log.part,
+        log.model_id,
+        case,
+        found.difference_bytes,
+        found.published_bytes,
+        rounded,
+    )
+
+
 def sample_cards(cards: Sequence[ModelCard], at_most: int | None) -> tuple[ModelCard, ...]:
     """The first `at_most` models of each architecture; all without a limit."""
     seen: Counter[str] = Counter()
@@ -188,7 +257,13 @@ def run_bench_here(arguments: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 failed, 2 wrong usage."""
     parsed = build_parser().parse_args(arguments)
-    commands = {"weigh": run_weigh, "dry-run": run_dry_run, "check": run_check, "bench": run_bench_here}
+    commands = {
+        "weigh": run_weigh,
+        "dry-run": run_dry_run,
+        "check": run_check,
+        "ledger": run_ledger,
+        "bench": run_bench_here,
+    }
     return run_command(f"evals {parsed.command}", lambda: commands[parsed.command](parsed))
 
 
