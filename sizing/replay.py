@@ -142,10 +142,12 @@ class _Schedule:
 def replay_bytes(graph: Graph) -> Ints:
     """Bytes of the buffer that holds the graph's intermediate results, one value per model."""
     schedule = _plan(graph)
-    if graph.n_models <= FEW_MODELS:
-        sizes = np.stack(schedule.sizes).T.tolist()
-        return np.array([_play_one(schedule, column) for column in sizes], dtype=np.int64)
-    return _play_columns(schedule, graph.n_models)
+    has_empty = any(not size.any() for size in schedule.sizes)
+    if graph.n_models > FEW_MODELS and not has_empty:
+        return _play_columns(schedule, graph.n_models)
+    play = _play_blocks if has_empty else _play_one
+    sizes = np.stack(schedule.sizes).T.tolist()
+    return np.array([play(schedule, column) for column in sizes], dtype=np.int64)
 
 
 def _play_one(schedule: _Schedule, sizes: list[int]) -> int:
@@ -173,6 +175,49 @@ def _play_one(schedule: _Schedule, sizes: list[int]) -> int:
         at[schedule.slots[event]] = begin
         top = max(top, begin + size)
     return top
+
+
+def _play_blocks(schedule: _Schedule, sizes: list[int]) -> int:
+    """The same with the allocator's own list of free blocks, which a tensor of no size may leave split in two.
+
+    A block joins the one it touches first and that one's neighbour, no more; so where an empty block stands between
+    two others they stay apart, and the end of the buffer begins later than what is free.
+    """
+    blocks = [(0, int(_NO_GAP))]  # start, size; the last is the end of the buffer
+    starts = [0] * schedule.n_slots
+    held = [0] * schedule.n_slots
+    top = 0
+    for event in schedule.events:
+        if event < 0:
+            _free_block(blocks, starts[-1 - event], held[-1 - event])
+            continue
+        size, slot = sizes[event], schedule.slots[event]
+        fitting = [(block[1], -i) for i, block in enumerate(blocks[:-1]) if block[1] >= size]
+        chosen = -min(fitting)[1] if fitting else len(blocks) - 1
+        start, free = blocks[chosen]
+        starts[slot], held[slot] = start, size
+        top = max(top, start + size)
+        if free == size:
+            del blocks[chosen]
+        else:
+            blocks[chosen] = (start + size, free - size)
+    return top
+
+
+def _free_block(blocks: list[tuple[int, int]], start: int, size: int) -> None:
+    """Give a place back: to the first block that ends or begins there, else as a block of its own."""
+    for i, (begin, free) in enumerate(blocks):
+        if begin + free == start:
+            after = blocks[i + 1] if i + 1 < len(blocks) else (-1, 0)
+            joins = start + size == after[0]
+            blocks[i : i + 1 + joins] = [(begin, free + size + (after[1] if joins else 0))]
+            return
+        if start + size == begin:
+            before = blocks[i - 1] if i else (-1, 0)
+            joins = bool(i) and before[0] + before[1] == start
+            blocks[i - joins : i + 1] = [(before[0], before[1] + size + free) if joins else (start, size + free)]
+            return
+    blocks.insert(sum(begin < start for begin, _ in blocks), (start, size))
 
 
 def _play_columns(schedule: _Schedule, n_models: int) -> Ints:

@@ -134,6 +134,8 @@ def short_conv(f: Frame, layer: Layer, x: Tensor) -> Tensor:
     b, c, signal = (g.view(chunks, F32 * f.reserve.n_tokens * f.hidden) for _ in range(3))
     gated = g.like(b, signal)
     conv_state = read_state(f, layer.conv_elements)
+    # the states of sequences outside the batch, which are none: an empty tensor that splits free memory here
+    g.ask(g.store(g.op(0, state_ids(f))))
     out = convolve(f, conv_state, g.view(gated), f.hidden, layer.conv_kernel)
     return g.view(f.wide(f.hidden, g.like(c, out, also_over=out)))
 

@@ -75,3 +75,18 @@ def test_tables_are_joined_without_losing_a_layer() -> None:
         assert getattr(joined, name).tolist() == getattr(at_once, name).tolist()
     assert {k: v.tolist() for k, v in joined.rows.items()} == {k: v.tolist() for k, v in at_once.rows.items()}
     assert {k: v.tolist() for k, v in joined.models.items()} == {k: v.tolist() for k, v in at_once.models.items()}
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data(), n_nodes=st.integers(1, 30))
+def test_free_blocks_and_gaps_are_one_rule_without_empty_tensors(data: st.DataObject, n_nodes: int) -> None:
+    sizes = data.draw(st.lists(st.integers(1, 5000), min_size=n_nodes + 1, max_size=n_nodes + 1))
+    picks = [data.draw(st.lists(st.integers(0, i), min_size=1, max_size=3)) for i in range(n_nodes)]
+    graph = Graph(1)
+    made = [graph.input(sizes[0])]
+    for i, operands in enumerate(picks):
+        made.append(graph.op(sizes[i + 1], *(made[j] for j in operands)))
+    graph.ask(*made[1:])
+    schedule = replay._plan(graph)
+    column = [int(size[0]) for size in schedule.sizes]
+    assert replay._play_blocks(schedule, column) == replay._play_one(schedule, column)
