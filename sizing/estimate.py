@@ -189,10 +189,12 @@ def describe(
 
 def list_assumptions(spec: ModelSpec, workload: Workload, machine: Machine) -> tuple[str, ...]:
     """What an estimate takes for granted, in words."""
-    slots = "1 slot" if workload.n_parallel == 1 else f"{workload.n_parallel} slots"
+    tokens = format_tokens(workload.context_tokens)
+    shared = "one shared pool" if workload.kv_unified else "split per slot"
     out = [
-        f"each of {slots} holds {format_tokens(workload.context_tokens)} tokens: "
-        f"-c {workload.n_ctx_tokens}, {'one shared pool' if workload.kv_unified else 'split per slot'}",
+        f"one slot of {tokens} tokens"
+        if workload.n_parallel == 1
+        else f"{workload.n_parallel} slots of {tokens} tokens each, {shared}: -c {workload.n_ctx_tokens}",
         f"llama-server's defaults: flash attention {'on' if workload.flash_attention else 'off'}, "
         f"n_ubatch {workload.n_ubatch}, sliding windows kept small (swa_full off)",
         f"overhead: {format_bytes(HOST_OVERHEAD_BYTES)} for the server process"

@@ -15,7 +15,7 @@ import numpy as np
 
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.estimate import Estimate, TableEstimate, describe, estimate_model_bytes, estimate_table
-from sizing.fit import VERDICTS, Verdict, judge
+from sizing.fit import TIGHT_SHARE, Verdict, judge
 from sizing.hardware import Device, Machine
 from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
@@ -36,8 +36,8 @@ POINTS_PER_HALVING = 5.0
 POINTS_PER_DOUBLING = 0.5
 """Score points gained each time the speed doubles above comfort, up to three times: half the bytes for next to no loss
 is the better quantization."""
-VERDICT_POINTS = {Verdict.TIGHT: 3.0, Verdict.OFFLOAD: 2.0}
-"""Points against a configuration with nothing to spare, or whose prompts wait for the host. A judgement too."""
+CROWDED_POINTS, OFFLOAD_POINTS = 3.0, 2.0
+"""Points against a device with next to nothing to spare, and against prompts that wait for the host. Judgements too."""
 UNKNOWN_LOSS_POINTS = 8.0
 """Points set against a quantization whose loss nobody published, so that it is not preferred for being unknown."""
 KEPT_WORKLOADS = 16
@@ -222,6 +222,10 @@ class Ranker:
         For a model without evidence the utility orders its quantizations only.
         """
         verdict, _ = judge(result.placement)
+        usable = np.array([d.usable_bytes for d in result.placement.devices], dtype=np.int64)
+        close = result.placement.headroom < TIGHT_SHARE * usable[None, :]
+        # where part is on the host, the cards are filled on purpose: what counts is the room left on the host
+        crowded = np.where(verdict == 2, close[:, 0], close.any(axis=1))
         decode = result.speed.decode_tokens_per_s[:, 1]
         quality = np.array([c.quality.cautious if c.quality else 0.0 for c in self.weighed])[self.table.model_row]
         comfort = COMFORTABLE_TOKENS_PER_S.get(needs.task, DEFAULT_COMFORTABLE_TOKENS_PER_S)
@@ -229,7 +233,7 @@ class Ranker:
         utility = quality - self.loss_points
         utility = utility - POINTS_PER_HALVING * np.maximum(0.0, np.log2(comfort / speed))
         utility = utility + POINTS_PER_DOUBLING * np.clip(np.log2(speed / comfort), 0.0, 3.0)
-        utility = utility - np.array([VERDICT_POINTS.get(v, 0.0) for v in VERDICTS])[verdict]
+        utility = utility - np.where(crowded, CROWDED_POINTS, 0.0) - np.where(verdict == 2, OFFLOAD_POINTS, 0.0)
         out = verdict == 3
         if needs.min_decode_tokens_per_s is not None:
             out |= ~(np.nan_to_num(decode, nan=0.0) >= needs.min_decode_tokens_per_s)
