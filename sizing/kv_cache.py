@@ -14,6 +14,7 @@ import numpy as np
 
 from sizing.layers import Ints, LayerTable
 from sizing.quants import GgmlType
+from sizing.specs import ModelSpec
 from sizing.workload import Workload
 
 CELL_PAD = 256
@@ -183,3 +184,23 @@ def _compressor_state_elements(table: LayerTable) -> Ints:
     indexed = 2 * (2 * DSV4_RATIO_INDEXED) * 2 * (k_width + table.rows["indexer_dim"])
     plain = 2 * DSV4_RATIO_PLAIN * k_width
     return np.where(ratio == DSV4_RATIO_INDEXED, indexed, np.where(ratio == DSV4_RATIO_PLAIN, plain, 0))
+
+
+def find_cache_refusal(spec: ModelSpec, workload: Workload) -> str | None:
+    """Why llama.cpp refuses these cache types for a model, or None (llama-context.cpp, `llama_init_from_model`).
+
+    Latent attention keeps one cache, so K and V must have one type; quantized types need heads of whole blocks.
+    """
+    attends = [g.attention for g in spec.groups if g.attention is not None]
+    if workload.kv_type_k != workload.kv_type_v and (
+        spec.architecture == "deepseek4" or any(a.latent is not None for a in attends)
+    ):
+        asked = f"K ({workload.kv_type_k}) and V ({workload.kv_type_v})"
+        return f"{asked} must have one type: latent attention keeps one cache"
+    for a in attends:
+        for side, kind, width in (("K", workload.type_k, a.head_dim), ("V", workload.type_v, a.head_dim_v)):
+            if a.latent is None and width % kind.block_elements:
+                return (
+                    f"{side} in {kind.name} needs heads of whole blocks of {kind.block_elements}, they are {width} wide"
+                )
+    return None

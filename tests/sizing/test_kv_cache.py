@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.models import load_families
-from sizing.kv_cache import Cells, estimate_kv_cache_bytes
+from sizing.kv_cache import Cells, estimate_kv_cache_bytes, find_cache_refusal
 from sizing.layers import LayerTable
 from sizing.specs import Attention, AttentionKind, FeedForward, LayerGroup, ModelSpec, Recurrent, RecurrentKind
 from sizing.units import MIB
@@ -132,3 +132,12 @@ def test_memory_rises_with_context_and_slots(spec: str, context: int, more: int,
 def test_memory_rises_with_bits(spec: str, context: int) -> None:
     sizes = [kv_bytes(SPECS[spec], Workload(context, kv_type_k=t, kv_type_v=t)) for t in KV_TYPES]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_cache_types_that_llama_cpp_refuses_are_named() -> None:
+    latent = SPECS["deepseek-ai/DeepSeek-V3"]
+    assert "one type" in str(find_cache_refusal(latent, Workload(4096, kv_type_k="q8_0", kv_type_v="f16")))
+    assert find_cache_refusal(latent, Workload(4096, kv_type_k="q8_0", kv_type_v="q8_0")) is None
+    odd = small_model(head_dim=80)
+    assert "whole blocks of 32" in str(find_cache_refusal(odd, Workload(4096, kv_type_k="q8_0")))
+    assert find_cache_refusal(odd, Workload(4096)) is None
