@@ -9,6 +9,7 @@ st.navigation(
         st.Page("pages/size.py", title="Size"),
         st.Page("pages/hardware.py", title="Hardware"),
         st.Page("pages/catalog.py", title="Catalog"),
+        st.Page("pages/accuracy.py", title="Accuracy"),
         st.Page("pages/sources.py", title="Sources"),
     ],
     position="top",

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import cached, charts, frame, inputs, words
+from pages.ui import cached, charts, frame, inputs, verify, words
 from sizing.recommend import Needs, Option, Recommendation, RuledOut
 
 RULED_OUT_WORDS = {
@@ -73,6 +73,7 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
         frame.show_assumptions(best.estimate)
+    verify.show_verify(best.candidate.spec.model_id, best.quant, needs.workload, question.machine)
     return changes
 
 

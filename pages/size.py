@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, frame, inputs, words
+from pages.ui import cached, charts, frame, inputs, verify, words
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.explain import PartFormula
@@ -137,6 +137,7 @@ def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload,
     with row.container(width="content", gap=None):
         frame.show_assumptions(told)
     frame.show_chart(charts.memory_bar(words.order_devices(told)), "size_memory", words.describe_memory(told))
+    verify.show_verify(card.model_id, quant, workload, machine)
 
 
 def show_formulas(formulas: list[PartFormula], as_sum: bool) -> None:

@@ -1,0 +1,153 @@
+"""Accuracy: how far the formulas are from llama.cpp and from what others measured, the worst case named."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+import streamlit as st
+
+from evals.ledger import ENGINE, PUBLISHED, UNANSWERED, LedgerRow, PartSummary, load_ledger, sum_up_parts
+from evals.user_store import KeptVerify, UserStore
+from pages.ui import frame
+from pages.ui.verify import PART_WORDS
+from sizing.errors import UserStoreError
+from sizing.units import format_bytes, format_tokens
+
+LEDGER_PARTS = {
+    "weights": "Weights",
+    "caches": "KV caches and recurrent states",
+    "kv_cache": "KV cache",
+    "compute": "Compute buffers",
+    "device_compute": "Compute buffer of a card",
+    "device_total": "All on a card, sampled",
+    "output": "Output buffer",
+    UNANSWERED: "llama.cpp gave no answer",
+}
+
+
+def show() -> None:
+    """The ledger's sum, what was verified here, then the ledger itself."""
+    rows = load_ledger()
+    summary = sum_up_parts(rows)
+    show_headline(summary, rows)
+    show_parts(summary)
+    show_kept()
+    show_rows(rows)
+
+
+def show_headline(summary: tuple[PartSummary, ...], rows: tuple[LedgerRow, ...]) -> None:
+    """The two figures that matter, with the worst of each named."""
+    engine = {s.part: s for s in summary if s.compared_with == ENGINE}
+    if "caches" not in engine or "compute" not in engine:
+        st.html('<p class="wb-answer">The formulas were not compared yet.</p>')
+        st.markdown("`make ledger` compares them with llama.cpp over the whole catalog.")
+        return
+    told = [f"{s.n_equal:,} of {s.n_cases:,} for {LEDGER_PARTS[s.part].lower()}" for s in list_told(engine)]
+    st.html(
+        f'<p class="wb-answer">Equal to llama.cpp to the byte: {escape(", ".join(told))}.</p>'
+        f'<p class="wb-quiet">{engine["caches"].n_models} models in every quantization, under contexts, users, '
+        f"cache types and flash attention on and off; {escape(rows[0].engine_version)}, {rows[0].as_of}. "
+        "Every case asked llama.cpp itself, without weights.</p>"
+    )
+
+
+def list_told(engine: dict[str, PartSummary]) -> list[PartSummary]:
+    """The parts worth a headline."""
+    return [engine[part] for part in ("weights", "caches", "compute") if part in engine]
+
+
+def show_parts(summary: tuple[PartSummary, ...]) -> None:
+    """One line per reference and part, the worst case in full."""
+    for title, reference in (("Against llama.cpp", ENGINE), ("Against published measurements", PUBLISHED)):
+        parts = [s for s in summary if s.compared_with == reference]
+        if not parts:
+            continue
+        st.subheader(title, anchor=False)
+        table = pd.DataFrame(
+            {
+                "Part": [LEDGER_PARTS[s.part] for s in parts],
+                "Models": [s.n_models for s in parts],
+                "Cases": [s.n_cases for s in parts],
+                "Equal": [s.n_equal for s in parts],
+                "Worst difference": [describe_worst(s.worst) for s in parts],
+                "Worst case": [s.worst.worst_case if s.worst else "" for s in parts],
+            }
+        )
+        st.dataframe(table, hide_index=True, key=f"parts_{reference}", column_config={"Worst case": WIDE})
+
+
+WIDE = st.column_config.TextColumn(width="large")
+
+
+def describe_worst(worst: LedgerRow | None) -> str:
+    """The largest error with its sign and its share, in words where there is none."""
+    if worst is None:
+        return "none"
+    sign = "+" if worst.worst_bytes > 0 else "-"
+    share = "" if worst.worst_percent is None else f" ({worst.worst_percent:+.3g}%)"
+    return f"{sign}{format_bytes(abs(worst.worst_bytes))}{share}"
+
+
+def show_kept() -> None:
+    """What was verified on this machine, newest first."""
+    try:
+        kept = UserStore().list_verifies()
+    except UserStoreError as error:
+        st.warning(frame.to_sentence(str(error)), icon=":material/database:")
+        return
+    st.subheader(f"Verified here: {len(kept)}", anchor=False)
+    if not kept:
+        st.caption("Nothing yet. Choose and Size each have a button that asks llama.cpp about what they show.")
+        return
+    table = pd.DataFrame(
+        {
+            "When": [k.checked_at[:16].replace("T", " ") for k in kept],
+            "Model": [k.result.model_id for k in kept],
+            "Quantization": [k.result.quant for k in kept],
+            "Machine": [k.result.machine for k in kept],
+            "Context, tokens": [format_tokens(k.result.workload.context_tokens) for k in kept],
+            "Users": [k.result.workload.n_parallel for k in kept],
+            "Difference, bytes": [k.result.difference_bytes for k in kept],
+            "Largest": [describe_largest(k) for k in kept],
+            "Engine": [k.result.engine for k in kept],
+        }
+    )
+    bytes_column = st.column_config.NumberColumn(format="localized", alignment="right")
+    st.dataframe(table, hide_index=True, key="kept", column_config={"Difference, bytes": bytes_column})
+
+
+def describe_largest(kept: KeptVerify) -> str:
+    """The largest difference of one comparison, or that all is equal."""
+    worst = kept.result.worst
+    if worst is None:
+        return "all equal"
+    sign = "+" if worst.difference_bytes > 0 else "-"
+    return f"{sign}{format_bytes(abs(worst.difference_bytes))}, {PART_WORDS[worst.part].lower()} on {worst.device}"
+
+
+def show_rows(rows: tuple[LedgerRow, ...]) -> None:
+    """The whole table: one row per reference, architecture and part."""
+    if not rows:
+        return
+    st.subheader("By architecture and part", anchor=False)
+    st.caption("Differences are formula less reference; median and 95th percentile are of their sizes.")
+    table = pd.DataFrame(
+        {
+            "Against": [r.compared_with for r in rows],
+            "Architecture": [r.architecture for r in rows],
+            "Part": [LEDGER_PARTS.get(r.part, r.part) for r in rows],
+            "Cases": [r.n_cases for r in rows],
+            "Equal": [r.n_equal for r in rows],
+            "Median, bytes": [r.median_bytes for r in rows],
+            "95%, bytes": [r.p95_bytes for r in rows],
+            "Worst, bytes": [r.worst_bytes for r in rows],
+            "Worst case": [r.worst_case for r in rows],
+        }
+    )
+    st.dataframe(table, hide_index=True, height=600, key="ledger", column_config={"Worst case": WIDE})
+
+
+with frame.kind_errors():
+    frame.open_page()
+    show()

@@ -1,0 +1,94 @@
+"""The Verify button and the Accuracy page, over a person's folder of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from evals.user_store import FILE_NAME, UserStore
+from evals.verify import Difference, VerifyResult
+from pages.ui.verify import BUTTON, answers, describe_result, tabulate
+from sizing.workload import Workload
+
+OpenPage = Callable[..., AppTest]
+RESULT = VerifyResult(
+    "somebody/a-model",
+    "Q4_K_M",
+    "two cards",
+    Workload(8192),
+    "llama-cpp-python 1.2.3",
+    0.25,
+    33,
+    0,
+    (
+        Difference("card", 1, "weight_bytes", 2048, 1024),
+        Difference("card", 2, "weight_bytes", 7, 7),
+        Difference("host", 0, "output_bytes", 9, 5, is_rounded=True),
+    ),
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WEIGHBRIDGE_HOME", str(tmp_path))
+    answers.clear()
+    return tmp_path
+
+
+def press_verify(app: AppTest) -> AppTest:
+    (button,) = [b for b in app.button if b.label == BUTTON]
+    return button.click().run()
+
+
+def test_a_table_numbers_devices_of_one_name_and_says_how_each_compares() -> None:
+    table = tabulate(RESULT)
+    assert list(table["Device"]) == ["card (1)", "card (2)", "host"]
+    assert list(table["Difference, bytes"]) == [1024, 0, 4]
+    assert list(table[""]) == ["differs", "equal", "rounded"]
+    assert "2 of 3 figures are equal" in describe_result(RESULT)
+    assert "more at weights on card" in describe_result(RESULT)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("page", ["choose", "size"])
+def test_the_button_asks_shows_and_keeps(open_page: OpenPage, page: str, home: Path) -> None:
+    app = press_verify(open_page(page, machine="RTX 4090"))
+    assert not app.exception
+    (table,) = [d.value for d in app.dataframe if "llama.cpp, bytes" in d.value.columns]
+    assert set(table["Part"]) >= {"Weights", "KV cache", "Compute", "Output"}
+    (kept,) = UserStore(home).list_verifies()
+    assert kept.result.machine.startswith("RTX 4090")
+    assert sum(d.engine_bytes for d in kept.result.differences) == table["llama.cpp, bytes"].sum()
+
+
+@pytest.mark.engine
+def test_an_answer_that_cannot_be_kept_is_shown_all_the_same(open_page: OpenPage, home: Path) -> None:
+    (home / FILE_NAME).write_bytes(b"no database" * 1000)
+    app = press_verify(open_page("size", model="Llama-3.2-1B-Instruct", quant="Q8_0"))
+    assert any("The answer was not kept" in w.value and "move it away" in w.value for w in app.warning)
+    assert any("llama.cpp, bytes" in d.value.columns for d in app.dataframe)
+
+
+def test_the_accuracy_page_shows_the_ledger_and_what_was_kept(open_page: OpenPage, home: Path) -> None:
+    UserStore(home).keep_verify(RESULT, "2026-01-02T03:04:05+00:00")
+    app = open_page("accuracy")
+    assert not app.exception
+    assert "Verified here: 1" in [s.value for s in app.subheader]
+    kept = next(d.value for d in app.dataframe if "When" in d.value.columns)
+    assert list(kept["When"]) == ["2026-01-02 03:04"]
+    assert kept["Largest"][0].endswith("weights on card")
+    ledger = next(d.value for d in app.dataframe if "Architecture" in d.value.columns)
+    assert len(ledger) > 150
+    worst = next(d.value for d in app.dataframe if "Worst difference" in d.value.columns)
+    assert worst["Worst case"].str.len().max() > 20
+
+
+def test_a_damaged_database_leaves_the_accuracy_page_up(open_page: OpenPage, home: Path) -> None:
+    (home / FILE_NAME).write_bytes(b"no database" * 1000)
+    app = open_page("accuracy")
+    assert not app.exception
+    assert any("move it away" in w.value for w in app.warning)
+    assert any(s.value == "By architecture and part" for s in app.subheader)
