@@ -36,6 +36,7 @@ MODEL_EXTRAS = {
     "n_deepstack": ("n_deepstack_layers", 0),
     "residual_block": ("attn_res.block_size", 0),
     "gating": ("expert_gating_func", 0),
+    "experts_normed": ("expert_weights_norm", 0),
     "hash_layers": ("hash_layer_count", 3),
     "ropes": ("rope.scaling.finetuned", 1),
 }
@@ -67,6 +68,7 @@ SHAPING_EXTRAS = (
     "n_deepstack",
     "residual_block",
     "hash_layers",
+    "experts_normed",
     "ropes",
     "gating",
 )

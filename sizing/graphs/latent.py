@@ -74,7 +74,15 @@ def experts(f: Frame, layer: Layer, x: Tensor) -> Tensor:
         return f.ffn(x, layer.ffn_dim)
     gating = GATING.get(f.extra("gating"), "sigmoid")
     groups = f.extra("n_expert_groups")
-    routed = f.moe(layer, x, gating=gating, biased=gating == "sigmoid", groups=max(groups, 1), scaled=True)
+    routed = f.moe(
+        layer,
+        x,
+        gating=gating,
+        biased=gating == "sigmoid",
+        groups=max(groups, 1),
+        normed=f.extra("experts_normed") > 0,
+        scaled=True,
+    )
     return f.add(routed, f.ffn(x, layer.shared_expert_ffn_dim))
 
 
