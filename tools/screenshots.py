@@ -30,6 +30,7 @@ SHOTS = (
     Shot("size", "size"),
     Shot("hardware", "hardware"),
     Shot("catalog", "catalog"),
+    Shot("accuracy", "accuracy"),
     Shot("sources", "sources"),
     Shot("choose-narrow", "", width=400, height=860),
 )

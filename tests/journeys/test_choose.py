@@ -7,9 +7,16 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tools.running_app import RunningApp, wait_until_drawn
+from tools.running_app import ROOT, RunningApp, wait_until_drawn
 
 pytestmark = pytest.mark.browser
+
+
+def list_pages() -> list[str]:
+    """The address of every page the app's own navigation names."""
+    names = re.findall(r'st\.Page\("pages/(\w+)\.py"', (ROOT / "app.py").read_text())
+    return ["" if name == "choose" else name for name in names]
+
 
 ANSWER = re.compile(r"^.+ at [A-Z0-9_]+: .+GiB.+\.$")
 """A headline that is an answer: 'Qwen3 14B at Q5_K_M: 11.8 of 15.6 GiB, 31 to 44 tokens/s, Apache-2.0.'"""
@@ -73,7 +80,7 @@ def test_nothing_is_asked_of_any_other_machine(page: Page, running_app: RunningA
     assert elsewhere == []
 
 
-@pytest.mark.parametrize("path", ["", "size", "hardware", "catalog", "sources"])
+@pytest.mark.parametrize("path", list_pages())
 def test_a_page_begins_with_the_context_bar(page: Page, running_app: RunningApp, path: str) -> None:
     """Nothing stands above it: a text left bare in a page's source would be drawn there by Streamlit."""
     page.goto(f"{running_app.url}/{path}")
