@@ -7,12 +7,21 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
-from evals.ledger import ENGINE, PUBLISHED, UNANSWERED, LedgerRow, PartSummary, load_ledger, sum_up_parts
+from catalog.memory_logs import CLOSE_SHARE, LogComparison, compare_memory_logs
+from evals.ledger import (
+    ENGINE,
+    UNANSWERED,
+    LedgerRow,
+    PartSummary,
+    describe_workload,
+    load_ledger,
+    sum_up_parts,
+)
 from evals.user_store import KeptVerify, UserStore
-from pages.ui import frame
+from pages.ui import cached, frame
 from pages.ui.verify import PART_WORDS
 from sizing.errors import UserStoreError
-from sizing.units import format_bytes, format_tokens
+from sizing.units import MIB, format_bytes, format_tokens
 
 LEDGER_PARTS = {
     "weights": "Weights",
@@ -25,13 +34,16 @@ LEDGER_PARTS = {
     UNANSWERED: "llama.cpp gave no answer",
 }
 
+HEADLINE = {"weights": "weights in", "caches": "caches in", "compute": "compute buffers in"}
+
 
 def show() -> None:
-    """The ledger's sum, what was verified here, then the ledger itself."""
+    """The ledger's sum, published figures, what was verified here, then the ledger itself."""
     rows = load_ledger()
     summary = sum_up_parts(rows)
     show_headline(summary, rows)
-    show_parts(summary)
+    show_parts(summary, rows)
+    show_published()
     show_kept()
     show_rows(rows)
 
@@ -43,38 +55,66 @@ def show_headline(summary: tuple[PartSummary, ...], rows: tuple[LedgerRow, ...])
         st.html('<p class="wb-answer">The formulas were not compared yet.</p>')
         st.markdown("`make ledger` compares them with llama.cpp over the whole catalog.")
         return
-    told = [f"{s.n_equal:,} of {s.n_cases:,} for {LEDGER_PARTS[s.part].lower()}" for s in list_told(engine)]
+    told = [f"{HEADLINE[part]} {engine[part].n_equal:,}" for part in HEADLINE if part in engine]
     st.html(
-        f'<p class="wb-answer">Equal to llama.cpp to the byte: {escape(", ".join(told))}.</p>'
+        f'<p class="wb-answer">Equal to llama.cpp to the byte in {engine["caches"].n_cases:,} cases: '
+        f"{escape(', '.join(told))}.</p>"
         f'<p class="wb-quiet">{engine["caches"].n_models} models in every quantization, under contexts, users, '
         f"cache types and flash attention on and off; {escape(rows[0].engine_version)}, {rows[0].as_of}. "
         "Every case asked llama.cpp itself, without weights.</p>"
     )
 
 
-def list_told(engine: dict[str, PartSummary]) -> list[PartSummary]:
-    """The parts worth a headline."""
-    return [engine[part] for part in ("weights", "caches", "compute") if part in engine]
+def show_parts(summary: tuple[PartSummary, ...], rows: tuple[LedgerRow, ...]) -> None:
+    """One line per part against the engine, the worst case in full; what got no answer says why."""
+    parts = [s for s in summary if s.compared_with == ENGINE]
+    if not parts:
+        return
+    why = "; ".join(f"{r.architecture}: {r.worst_case}" for r in rows if r.part == UNANSWERED)
+    st.subheader("Against llama.cpp", anchor=False)
+    table = pd.DataFrame(
+        {
+            "Part": [LEDGER_PARTS[s.part] for s in parts],
+            "Models": [s.n_models for s in parts],
+            "Cases": [s.n_cases for s in parts],
+            "Equal": [s.n_equal for s in parts],
+            "Worst difference": ["" if s.part == UNANSWERED else describe_worst(s.worst) for s in parts],
+            "Worst case": [why if s.part == UNANSWERED else s.worst.worst_case if s.worst else "" for s in parts],
+        }
+    )
+    st.dataframe(table, hide_index=True, key="parts", column_config={"Worst case": WIDE})
 
 
-def show_parts(summary: tuple[PartSummary, ...]) -> None:
-    """One line per reference and part, the worst case in full."""
-    for title, reference in (("Against llama.cpp", ENGINE), ("Against published measurements", PUBLISHED)):
-        parts = [s for s in summary if s.compared_with == reference]
-        if not parts:
-            continue
-        st.subheader(title, anchor=False)
-        table = pd.DataFrame(
-            {
-                "Part": [LEDGER_PARTS[s.part] for s in parts],
-                "Models": [s.n_models for s in parts],
-                "Cases": [s.n_cases for s in parts],
-                "Equal": [s.n_equal for s in parts],
-                "Worst difference": [describe_worst(s.worst) for s in parts],
-                "Worst case": [s.worst.worst_case if s.worst else "" for s in parts],
-            }
-        )
-        st.dataframe(table, hide_index=True, key=f"parts_{reference}", column_config={"Worst case": WIDE})
+@st.cache_resource(show_spinner="Comparing with published figures")
+def list_published() -> tuple[LogComparison, ...]:
+    """Every published figure beside ours."""
+    return compare_memory_logs(cached.catalog())
+
+
+def show_published() -> None:
+    """Every published figure, farthest first, with what is known to differ."""
+    found = sorted(list_published(), key=lambda c: -abs(c.share))
+    if not found:
+        return
+    close = sum(c.is_close for c in found)
+    st.subheader(f"Against {len(found)} published figures: {close} within {CLOSE_SHARE:.0%}", anchor=False)
+    st.caption("Read by others in a log or on a card, where the setting was told completely enough. Farthest first.")
+    table = pd.DataFrame(
+        {
+            "Part": [LEDGER_PARTS[c.log.part] for c in found],
+            "Model": [c.log.model_id for c in found],
+            "Quantization": [c.log.quant or "any" for c in found],
+            "Setting": [f"{describe_workload(c.log.workload)}, {c.log.backend}" for c in found],
+            "Published, MiB": [c.log.published_mib for c in found],
+            "Ours, MiB": [round(c.estimate_bytes / MIB, 2) for c in found],
+            "Difference, %": [round(100 * c.share, 2) for c in found],
+            "What may differ": [c.log.mind or "" for c in found],
+            "Source": [c.log.source_url for c in found],
+        }
+    )
+    address = st.column_config.LinkColumn(display_text=r"https?://(.*)", width="medium")
+    config = {"What may differ": WIDE, "Source": address}
+    st.dataframe(table, hide_index=True, height=400, key="published", column_config=config)
 
 
 WIDE = st.column_config.TextColumn(width="large")

@@ -84,6 +84,9 @@ def test_the_accuracy_page_shows_the_ledger_and_what_was_kept(open_page: OpenPag
     assert len(ledger) > 150
     worst = next(d.value for d in app.dataframe if "Worst difference" in d.value.columns)
     assert worst["Worst case"].str.len().max() > 20
+    published = next(d.value for d in app.dataframe if "Published, MiB" in d.value.columns)
+    assert len(published) >= 45
+    assert (published["Source"].str.startswith("https://")).all()
 
 
 def test_a_damaged_database_leaves_the_accuracy_page_up(open_page: OpenPage, home: Path) -> None:
