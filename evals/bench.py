@@ -339,7 +339,7 @@ def _list_notes(session: Session, subject: Subject) -> Iterator[str]:
     if any(m.filled == "copied" for m in session.measurements):
         yield "depths were filled with copies of one computed piece of cache, which costs no time and attends alike"
     if subject.kind == "ghost":
-        yield "measured with a file of the model's shape, not with its weights"
+        yield "measured with a file of the model's shape; the real one may be a few percent faster"
     if not session.finite:
         yield "some logits were not finite numbers"
 

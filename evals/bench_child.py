@@ -63,12 +63,14 @@ class Bench:
         }
 
     def open(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Load the model as llama-server would, and make one context."""
+        """Load the model as llama-server would, and make one context. `map` False reads the file instead."""
         api = self.api
         if "data_limit_bytes" in asked:
             set_limit(resource.RLIMIT_DATA, asked["data_limit_bytes"])
         params = api.llama_model_default_params()
         params.n_gpu_layers = asked["n_gpu_layers"]
+        if not asked.get("map", True):
+            params.load_mode = api.LLAMA_LOAD_MODE_NONE
         self.engine.take_log()
         started = time.perf_counter()
         self.model = api.llama_model_load_from_file(asked["path"].encode(), params)

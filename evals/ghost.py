@@ -5,6 +5,11 @@ work is filled in: embeddings of the tokens that will be used, norms, rope facto
 so that the tokens of a mixture of experts go to as many experts as they would. With zeros everywhere else, each layer
 passes its input on, so every router sees the embedding of its token.
 
+Measured, SmolLM2-135M in Q4_K_M on one thread of an EPYC 9004, tokens per second of processor time, in turns: with both
+files read into memory a ghost decodes 122.5 and the same shape full of random values 123.0 (118 to 129 from one
+process to the next); with both mapped, as llama.cpp does, 120 and 129, for the page cache keeps a hole in smaller pages
+than it keeps data. So a ghost may read a few percent low.
+
 On Linux a ghost has no name: it is gone with the last process that holds it, however that ends. Elsewhere it is a
 file in the person's folder that the reader unlinks once it is mapped; leftovers are swept before the next.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import math
@@ -13,6 +14,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import gguf
 import numpy as np
@@ -470,3 +472,32 @@ def test_results_survive_being_kept(tmp_path: Path) -> None:
     assert load_results(tmp_path) == (make_result(bandwidth_bytes_per_s=math.pi),)
     path.write_text("nonsense\n[]\n{}\n")
     assert load_results(tmp_path) == ()
+
+
+@pytest.mark.engine
+def test_zeros_take_as_long_as_values(tmp_path: Path, engine: EngineChild) -> None:
+    """By processor time and in turns, for other programs slow both alike; a kernel with a shortcut would be far off.
+
+    Read, not mapped: holes are mapped in smaller pages than data, which is another matter (`evals.ghost`).
+    """
+    spec = make_spec(hidden_dim=1024)
+    types = find_types(spec, "Q4_K_M", engine)
+    opening = {"kind": "open", "n_threads": 1, "n_gpu_layers": 0, "copy": False, "n_ctx": 512, "n_batch": 512}
+    opening |= {"n_ubatch": 512, "type_k": "f16", "type_v": "f16", "flash_attention": True, "map": False}
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    with contextlib.ExitStack() as stack:
+        children = {}
+        for full in rates:
+            ghost = stack.enter_context(open_ghost(spec, types, tmp_path, full=full))
+            assert isinstance(ghost, Ghost)
+            children[full] = stack.enter_context(EngineChild(CHILD_COMMAND))
+            assert not isinstance(children[full].ask(opening | {"path": ghost.path}), DryRunFailure)
+        for turn in range(6):
+            for full, child in children.items():
+                child.ask({"kind": "fill", "depth": 0, "copy": False})
+                told = child.ask({"kind": "decode", "n_tokens": 40, "repetitions": 1, "max_seconds": 5})
+                assert not isinstance(told, DryRunFailure)
+                assert told["finite"]
+                if turn:  # the first is a warm-up
+                    rates[full].append(40 / (sum(told["seconds"]) * told["cpu_share"]))
+    assert 0.67 < median(rates[False]) / median(rates[True]) < 1.5, rates
