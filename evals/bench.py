@@ -272,7 +272,7 @@ def _measure(
         measurements=tuple(session.measurements),
         skipped=tuple(session.skipped),
         expected=list_expected(subject, plan, limit_machine(machine, about)),
-        notes=tuple(note for note in (busy, *_list_notes(session, subject)) if note),
+        notes=tuple(note for note in (busy, *_list_notes(session, subject, opened["repacked"])) if note),
     )
 
 
@@ -328,7 +328,7 @@ def _describe_load(n_threads: int) -> str:
     return f"other programs kept {load:.1f} processors busy in the minute before; {threads} used here"
 
 
-def _list_notes(session: Session, subject: Subject) -> Iterator[str]:
+def _list_notes(session: Session, subject: Subject, repacked: bool) -> Iterator[str]:
     slow = [m for m in session.measurements if m.cpu_share < BUSY_SHARE]
     if slow:
         share = min(m.cpu_share for m in slow)
@@ -338,6 +338,11 @@ def _list_notes(session: Session, subject: Subject) -> Iterator[str]:
         )
     if any(m.filled == "copied" for m in session.measurements):
         yield "depths were filled with copies of one computed piece of cache, which costs no time and attends alike"
+    if repacked:
+        yield (
+            "llama.cpp keeps a second, reordered copy of some weights for this processor; the mapped file's pages count "
+            "in the peak and can be dropped when memory runs short"
+        )
     if subject.kind == "ghost":
         yield "measured with a file of the model's shape; the real one may be a few percent faster"
     if not session.finite:
