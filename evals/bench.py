@@ -340,8 +340,8 @@ def _list_notes(session: Session, subject: Subject, repacked: bool) -> Iterator[
         yield "depths were filled with copies of one computed piece of cache, which costs no time and attends alike"
     if repacked:
         yield (
-            "llama.cpp keeps a second, reordered copy of some weights for this processor; the mapped file's pages count "
-            "in the peak and can be dropped when memory runs short"
+            "llama.cpp keeps a second, reordered copy of some weights for this processor; the mapped file's pages "
+            "count in the peak and can be dropped when memory runs short"
         )
     if subject.kind == "ghost":
         yield "measured with a file of the model's shape; the real one may be a few percent faster"
