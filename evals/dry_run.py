@@ -22,12 +22,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from evals.weightless import write_gguf_header, write_weightless_gguf
+from evals.weightless import is_kept_f32, write_gguf_header, write_weightless_gguf
 from sizing.errors import UnsupportedError
 from sizing.placement import Offload
 from sizing.quants import Quant, find_quant
 from sizing.specs import ModelSpec
-from sizing.tensors import list_native_types
+from sizing.tensors import list_native_types, list_tensors
 from sizing.units import MIB
 from sizing.workload import Workload
 
@@ -303,7 +303,8 @@ def ask_tensor_types(
     """The GGML type llama.cpp gives every tensor: by quant name, then by tensor name.
 
     Quants that ask for an importance matrix are answered as if there were one, for they cannot be made without; all
-    others as if there were none, which is llama-quantize's default, unless `with_imatrix`.
+    others as if there were none, which is llama-quantize's default, unless `with_imatrix`. F16 and BF16 are what the
+    converter writes, which keeps some matrices in f32 (`is_kept_f32`).
     """
     path = engine.path("base.gguf")
     try:
@@ -316,7 +317,10 @@ def ask_tensor_types(
     if isinstance(reply, DryRunFailure):
         return reply
     native = dict(list_native_types(spec))
-    return {q.name: {**reply["types"][str(q.ftype)], **native} for q in quants}
+    kept = {t.name: "f32" for t in list_tensors(spec) if is_kept_f32(t)}
+    return {
+        q.name: {**reply["types"][str(q.ftype)], **(kept if q.family == "float" else {}), **native} for q in quants
+    }
 
 
 def ask_dry_runs(
