@@ -132,6 +132,16 @@ def test_the_published_table_covers_the_catalog_and_names_its_worst(specs: dict[
         assert tuple(next(csv.reader(file))) == COLUMNS
 
 
+@pytest.mark.parametrize(("part", "words"), [("weights", "weights"), ("caches", "KV caches"), ("compute", "compute")])
+def test_the_readme_tells_the_ledgers_figures(part: str, words: str) -> None:
+    (summary,) = [s for s in sum_up_parts(load_ledger()) if (s.compared_with, s.part) == (ENGINE, part)]
+    readme = (LEDGER_FILE.parent.parent / "README.md").read_text(encoding="utf-8")
+    (line,) = [line for line in readme.splitlines() if line.startswith(f"| {words}")]
+    assert f"| {summary.n_equal:,} of {summary.n_cases:,} |" in line
+    named = summary.worst.worst_case.split(" at ")[0].rsplit("/", 1)[-1] if summary.worst else "none"
+    assert named in line
+
+
 @pytest.mark.engine
 def test_the_command_writes_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "ledger.csv"
