@@ -13,8 +13,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from evals.home import find_home
 from sizing.errors import BadInputError
-from sizing.quants import QUANTS
+from sizing.hardware import Calibration, Device, Machine
+from sizing.quants import QUANTS, find_quant_class
 from sizing.throughput import Interval
 
 RESULTS_FILE = Path("runs") / "bench.jsonl"
@@ -176,58 +178,54 @@ class BenchRefusal:
     usable_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """How this machine compares with the estimate: measured over estimated, for one class of quantization.
-
-    `quant_class` is 'coarse' (8 bits and more), 'fine' (K and older recipes) or 'looked up' (IQ), the classes that
-    speed estimates tell apart. Ratios are medians over `n_results` results; `measured_on` is the newest one's date.
-    """
-
-    host_name: str
-    quant_class: str
-    is_moe: bool
-    decode_ratio: float
-    prefill_ratio: float | None
-    n_results: int
-    measured_on: str
-    run_ids: tuple[str, ...]
-
-
-def find_quant_class(quant: str) -> str:
-    """The class of a quantization by name: 'coarse', 'fine' or 'looked up'."""
-    if quant in ("F16", "BF16", "Q8_0"):
-        return "coarse"
-    return "looked up" if quant.startswith("IQ") else "fine"
-
-
-def calibrate(results: Iterable[BenchResult], host_name: str) -> tuple[Calibration, ...]:
+def calibrate(results: Iterable[BenchResult], host: Device) -> tuple[Calibration, ...]:
     """What results of this host teach, one value per class of quantization and kind of model.
 
-    Results without an estimate, of a busy machine (`BUSY_SHARE`), or with layers on an accelerator teach nothing here.
+    Estimates follow the host's bandwidth as it is known, which may be read differently another time: ratios are
+    brought to the bandwidth of `host`. Results without an estimate, of a busy machine (`BUSY_SHARE`), or with layers
+    on an accelerator teach nothing here.
     """
     groups: dict[tuple[str, bool], list[BenchResult]] = {}
     for result in results:
         decode = result.find("decode")
-        if result.host_name != host_name or result.n_gpu_layers or result.quant not in QUANTS or decode is None:
+        if result.host_name != host.name or result.n_gpu_layers or result.quant not in QUANTS or decode is None:
             continue
         if result.find_ratio("decode") is not None and decode.cpu_share >= BUSY_SHARE and result.is_moe is not None:
             groups.setdefault((find_quant_class(result.quant), result.is_moe), []).append(result)
-    return tuple(_calibrate_group(host_name, *key, group) for key, group in sorted(groups.items()))
+    return tuple(_calibrate_group(host, *key, group) for key, group in sorted(groups.items()))
 
 
-def _calibrate_group(host_name: str, quant_class: str, is_moe: bool, group: Sequence[BenchResult]) -> Calibration:
+def _calibrate_group(host: Device, quant_class: str, is_moe: bool, group: Sequence[BenchResult]) -> Calibration:
+    decode = [ratio * _bandwidth_change(r, host) for r in group if (ratio := r.find_ratio("decode")) is not None]
     prefill = [ratio for r in group if (ratio := r.find_ratio("prefill")) is not None]
     return Calibration(
-        host_name,
+        host.name,
         quant_class,
         is_moe,
-        decode_ratio=median([ratio for r in group if (ratio := r.find_ratio("decode")) is not None]),
+        decode_ratio=median(decode),
         prefill_ratio=median(prefill) if prefill else None,
         n_results=len(group),
         measured_on=max(r.measured_at for r in group)[:10],
-        run_ids=tuple(r.run_id for r in group),
     )
+
+
+def _bandwidth_change(result: BenchResult, host: Device) -> float:
+    """The bandwidth a result's estimate assumed over the one assumed now; 1 where either is unknown."""
+    if not result.bandwidth_bytes_per_s or not host.bandwidth_bytes_per_s:
+        return 1.0
+    return result.bandwidth_bytes_per_s / host.bandwidth_bytes_per_s
+
+
+def calibrate_machine(machine: Machine, home: Path | None = None) -> Machine:
+    """This machine with everything its kept results teach; `home` None means the person's folder.
+
+    A folder that cannot be made or read teaches nothing.
+    """
+    try:
+        results = load_results(find_home() if home is None else home)
+    except OSError:
+        return machine
+    return dataclasses.replace(machine, calibrations=calibrate(results, machine.host))
 
 
 def append_result(home: Path, result: BenchResult) -> Path:

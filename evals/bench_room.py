@@ -188,6 +188,9 @@ def list_expected(subject: Subject, plan: BenchPlan, machine: Machine) -> tuple[
 
 
 def _widen(machine: Machine) -> Machine:
-    """The same speeds with all memory usable: a speed is asked for, whether or not twice the depth would fit."""
-    host = replace(machine.host, memory_bytes=2**60, usable_bytes=2**60)
-    return replace(machine, host=host) if not machine.accelerators else machine
+    """The same machine with all memory usable and nothing learnt of it.
+
+    A speed is asked for whether or not twice the depth would fit, and by the estimate that is to be corrected.
+    """
+    host = machine.host if machine.accelerators else replace(machine.host, memory_bytes=2**60, usable_bytes=2**60)
+    return replace(machine, host=host, calibrations=())

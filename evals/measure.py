@@ -15,7 +15,7 @@ import numpy as np
 from evals.dry_run import DEFAULT_TIMEOUT_S, DryRun, DryRunFailure, EngineChild, FailureReason, ask_dry_runs
 from evals.imagined import MAX_DEVICES, find_rpc_gap, open_imagined_machine
 from sizing.errors import EngineError
-from sizing.estimate import Estimate, TableEstimate, check_context, describe, estimate_model_bytes, estimate_table
+from sizing.estimate import Estimate, TableEstimate, check_workload, describe, estimate_model_bytes, estimate_table
 from sizing.hardware import Machine
 from sizing.layers import LayerTable
 from sizing.memory import Parts, WeightBytes
@@ -64,7 +64,7 @@ def measure_memory(
     BadInputError for a context above the model's own or an offload that contradicts the machine, UnsupportedError
     for an architecture whose graph no formula describes, EngineError when there is no llama.cpp.
     """
-    check_context(spec, workload)
+    check_workload(spec, workload)
     engine = f"llama-cpp-python {find_llama_cpp_version()}"
     notes: tuple[str, ...] = ()
     if machine.accelerators:
@@ -149,7 +149,7 @@ def _ask(
             if not answer.buffers:
                 said = "sizes per device can be read on x86-64 Linux only; ask for the host or for unified memory"
                 return DryRunFailure(FailureReason.NO_DEVICES, said)
-            return answer, _list_parts(answer, imagined.endpoints), engine_s
+            return answer, list_parts(answer, imagined.endpoints), engine_s
     except EngineError as error:
         return DryRunFailure(FailureReason.NO_DEVICES, str(error))
 
@@ -164,8 +164,8 @@ def _sum_parts(answer: DryRun) -> Parts:
     )
 
 
-def _list_parts(answer: DryRun, endpoints: Sequence[str]) -> tuple[Parts, ...]:
-    """Parts of the host, then of each device. The output buffer is the host's."""
+def list_parts(answer: DryRun, endpoints: Sequence[str]) -> tuple[Parts, ...]:
+    """Parts of the host, then of each device at `endpoints`. The output buffer is the host's."""
     has_kv = any(c.kind == "kv" and c.n_bytes for c in answer.caches)
 
     def parts_of(names: Sequence[str], mark: str, output_bytes: int) -> Parts:

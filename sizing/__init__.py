@@ -16,7 +16,7 @@ from sizing.specs import (  # isort: skip
 )
 from sizing.quants import GGML_TYPES, KV_TYPES, QUANTS, GgmlType, Quant, find_kv_type, find_quant  # isort: skip
 from sizing.workload import Workload  # isort: skip
-from sizing.hardware import Device, DeviceKind, Machine  # isort: skip
+from sizing.hardware import Calibration, Device, DeviceKind, Machine  # isort: skip
 from sizing.placement import Offload, Placement, place  # isort: skip
 from sizing.memory import DeviceUse, MemoryEstimate, Parts, WeightBytes  # isort: skip
 from sizing.throughput import Interval, SpeedEstimate  # isort: skip
@@ -44,6 +44,7 @@ __all__ = [  # noqa: RUF022  (in the order of the flow)
     "Workload",
     "Device",
     "DeviceKind",
+    "Calibration",
     "Machine",
     "Offload",
     "Placement",

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 from catalog.candidates import list_candidates
 from catalog.queries import find_machine, find_model, find_weigh_gap, list_weights
-from catalog.store import open_catalog
+from catalog.store import Catalog, open_catalog
+from evals.bench_result import calibrate_machine
 from sizing.arguments import add_estimate_arguments, check_engine, offload_from, workload_from
 from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
 from sizing.errors import BadInputError, UnsupportedError
-from sizing.estimate import check_context, estimate
+from sizing.estimate import check_workload, estimate
+from sizing.hardware import Machine
 from sizing.launch import format_llama_server_command
 from sizing.quants import find_quant
 from sizing.recommend import LICENSE_USES, TASKS, Needs, Option, Ranker
@@ -30,18 +32,24 @@ def run_estimate(args: argparse.Namespace) -> int:
     quant = find_quant(args.quant)
     catalog = open_catalog()
     card = find_model(catalog, args.model)
-    check_context(card.spec, workload)
+    check_workload(card.spec, workload)
     weights = {w.quant: w for w in list_weights(catalog, card.spec.model_id)}
     if quant.name not in weights:
         gap = find_weigh_gap(catalog, card.spec.model_id)
         raise UnsupportedError(f"{card.spec.name} at {quant.name}: {gap or 'not weighed; run `python -m evals weigh`'}")
-    machine = find_machine(catalog, args.hardware)
+    machine = find_asked_machine(catalog, args.hardware)
     answer = estimate(card.spec, weights[quant.name], workload, machine, offload)
     if args.json:
         print_json(estimate_record(answer, workload))
     else:
         print(format_estimate(answer, workload))
     return EXIT_DONE
+
+
+def find_asked_machine(catalog: Catalog, text: str) -> Machine:
+    """The machine `--hardware` names; this one comes with what benches taught of it."""
+    machine = find_machine(catalog, text)
+    return calibrate_machine(machine) if text.strip().casefold() == "this" else machine
 
 
 def command_for(option: Option, workload: Workload, has_accelerator: bool) -> str:
@@ -62,7 +70,7 @@ def run_recommend(args: argparse.Namespace) -> int:
     workload = Workload(context_tokens=args.context, n_parallel=args.parallel)
     needs = Needs(args.task, workload, args.min_speed, args.license_use)
     catalog = open_catalog()
-    machine = find_machine(catalog, args.hardware)
+    machine = find_asked_machine(catalog, args.hardware)
     answer = Ranker(list_candidates(catalog, needs.task, needs.license_use)).recommend(machine, needs)
     commands = [command_for(o, workload, bool(machine.accelerators)) for o in answer.options[: args.limit]]
     if args.json:

@@ -15,7 +15,7 @@ from sizing.compute import estimate_compute_bytes, estimate_output_bytes, find_r
 from sizing.errors import BadInputError
 from sizing.fit import Fit, Verdict, explain_fit
 from sizing.hardware import DeviceKind, Machine
-from sizing.kv_cache import count_stream_cells, estimate_kv_cache_bytes
+from sizing.kv_cache import count_stream_cells, estimate_kv_cache_bytes, find_cache_refusal
 from sizing.layers import LayerTable
 from sizing.memory import DeviceUse, MemoryEstimate, Parts, WeightBytes
 from sizing.placement import (
@@ -58,13 +58,19 @@ class TableEstimate:
     speed: SpeedColumns
 
 
-def check_context(spec: ModelSpec, workload: Workload) -> None:
-    """Raises BadInputError when each slot is asked to hold more than the model was trained for."""
+def check_workload(spec: ModelSpec, workload: Workload) -> None:
+    """Raises BadInputError for what the model cannot do.
+
+    That is a slot that holds more than the model was trained for, or cache types llama.cpp refuses for it.
+    """
     if workload.context_tokens > spec.context_tokens:
         raise BadInputError(
             f"{spec.name} was trained for at most {format_tokens(spec.context_tokens)} tokens of context, "
             f"{format_tokens(workload.context_tokens)} were asked for; ask for less or choose another model"
         )
+    refusal = find_cache_refusal(spec, workload)
+    if refusal is not None:
+        raise BadInputError(f"llama.cpp refuses these cache types for {spec.name}: {refusal}")
 
 
 def estimate_model_bytes(
@@ -128,7 +134,8 @@ def estimate_table(
     share = 1.0 - (1.0 - table.active_expert_share) ** workload.n_parallel
     busy = replace(table, active_expert_share=share)
     placement = place(busy, models, machine, offload)
-    return TableEstimate(placement, estimate_speed(busy, placement, n_active_params[table.model_row].astype(float)))
+    n_active = n_active_params[table.model_row].astype(float)
+    return TableEstimate(placement, estimate_speed(busy, placement, n_active, machine.calibrations))
 
 
 def estimate(
@@ -142,7 +149,7 @@ def estimate(
 
     Raises BadInputError for a context above the model's maximum. "Does not fit" is a verdict, not an error.
     """
-    check_context(spec, workload)
+    check_workload(spec, workload)
     result = estimate_table(
         WeightTable.from_models([(spec, [weights])]),
         estimate_model_bytes(LayerTable.from_specs([spec]), workload, on_cards=bool(machine.accelerators)),
@@ -204,7 +211,8 @@ def list_assumptions(spec: ModelSpec, workload: Workload, machine: Machine) -> t
             if b in ACCELERATOR_OVERHEAD_BYTES
         )
         + " (assumed)",
-        "speed: a bandwidth bound with measured efficiency ranges, cache half full in the middle; not measured here",
+        "speed: a bandwidth bound with measured efficiency ranges, cache half full in the middle; "
+        + (say_calibration(machine) or "not measured here"),
     ]
     if workload.n_parallel > 1:
         out.append(f"speed is what each of {workload.n_parallel} users sees while all of them generate")
@@ -213,6 +221,15 @@ def list_assumptions(spec: ModelSpec, workload: Workload, machine: Machine) -> t
     for device in (machine.host, *machine.accelerators):
         out.extend(device.notes)
     return tuple(out)
+
+
+def say_calibration(machine: Machine) -> str | None:
+    """When and for what the speed of this machine was measured, in words; None where it was not."""
+    if not machine.calibrations or machine.accelerators:
+        return None
+    newest = max(c.measured_on for c in machine.calibrations)
+    kinds = sorted({f"{c.quant_class} {'MoE' if c.is_moe else 'dense'}" for c in machine.calibrations})
+    return f"calibrated here on {newest} for {', '.join(kinds)} models"
 
 
 def find_largest_context(

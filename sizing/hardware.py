@@ -46,12 +46,38 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """How a machine's host compares with the estimate: measured over estimated middle, for one class of model.
+
+    `quant_class` is 'coarse' (8 bits and more), 'fine' (K and older recipes) or 'looked up' (IQ), see
+    `sizing.quants.find_quant_class`. Ratios are medians over `n_results` measurements, `measured_on` the newest date.
+    """
+
+    host_name: str
+    quant_class: str
+    is_moe: bool
+    decode_ratio: float
+    prefill_ratio: float | None
+    n_results: int
+    measured_on: str
+
+    def __post_init__(self) -> None:
+        for ratio in (self.decode_ratio, self.prefill_ratio):
+            if ratio is not None and not 0 < ratio < 1e6:
+                raise BadInputError(f"a calibration wants a ratio above zero, got {ratio!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
-    """A host and its accelerators. With a UNIFIED accelerator, host and accelerator are one pool."""
+    """A host and its accelerators. With a UNIFIED accelerator, host and accelerator are one pool.
+
+    `calibrations` is what was measured on this very machine; it counts for what runs on the host alone.
+    """
 
     name: str
     host: Device
     accelerators: tuple[Device, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
 
     @property
     def is_unified(self) -> bool:

@@ -133,6 +133,13 @@ def find_quant(name: str) -> Quant:
     return quant
 
 
+def find_quant_class(quant: str) -> str:
+    """What speed tells apart: 'coarse' (8 bits and more), 'looked up' (IQ, table values) or 'fine' (others)."""
+    if quant in ("F16", "BF16", "Q8_0"):
+        return "coarse"
+    return "looked up" if quant.startswith("IQ") else "fine"
+
+
 def find_kv_type(name: str) -> GgmlType:
     """The cache type called `name`; raises UnknownNameError listing what llama.cpp accepts."""
     folded = name.lower()

@@ -11,12 +11,15 @@ table. They are intervals on purpose: one flat factor does not hold.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sizing.hardware import Device, DeviceKind
+from sizing.hardware import Calibration, Device, DeviceKind
 from sizing.placement import Placement
+from sizing.quants import find_quant_class
 from sizing.weights import Floats, WeightTable
 
 
@@ -95,7 +98,8 @@ _FLOPS_PER_CORE = (("AVX-512", 300e9), ("AVX2", 150e9), ("NEON", 100e9))
 """Arithmetic of one core in operations/s by its widest vectors: about two 16-bit-class fused operations per lane and
 cycle near 3 GHz. With the CPU's prefill efficiency it spans the 136 to 166 G operations/s per core measured with
 AVX-512 (Llama 3.2 1B on 2 cores, Llama models on a Ryzen 7 7840HS)."""
-_COARSE_QUANTS = ("F16", "BF16", "Q8_0")
+_CALIBRATED = Interval(0.85, 1.0, 1.15)
+"""Spread around what was measured here: other models of the same class, and other programs running."""
 
 
 def find_efficiency(device: Device) -> Efficiency:
@@ -148,14 +152,20 @@ def _interval(values: Floats) -> Interval:
     return Interval(float(values[0]), float(values[1]), float(values[2]))
 
 
-def estimate_speed(table: WeightTable, placement: Placement, n_active_params: Floats) -> SpeedColumns:
+def estimate_speed(
+    table: WeightTable,
+    placement: Placement,
+    n_active_params: Floats,
+    calibrations: Sequence[Calibration] = (),
+) -> SpeedColumns:
     """Single-stream speed of every placed row; `n_active_params` is a column over rows (parameters per token).
 
-    The low end reads a full cache at the low efficiency, the middle a half-full one, the high end an empty one.
+    The low end reads a full cache at the low efficiency, the middle a half-full one, the high end an empty one. Where
+    all is on the host, `calibrations` of a row's class replace the efficiency by the measured middle.
     """
     rows = len(table.n_layers)
-    coarse = np.array([q in _COARSE_QUANTS for q in table.quant])
-    looked_up = np.array([q.startswith("IQ") for q in table.quant])
+    classes = np.array([find_quant_class(q) for q in table.quant])
+    decode_ratio, prefill_ratio = _find_ratios(table, placement, classes, calibrations)
     decode_s, prefill_s = np.zeros((rows, 3)), np.zeros((rows, 3))
     by_device = np.zeros((rows, len(placement.devices)))
     for d, device in enumerate(placement.devices):
@@ -166,15 +176,48 @@ def estimate_speed(table: WeightTable, placement: Placement, n_active_params: Fl
         weight_total = np.maximum(placement.active_weights.sum(axis=1), 1)
         part = placement.active_weights[:, d] / weight_total
         for i, (end, fill) in enumerate((("low", 1.0), ("mid", 0.5), ("high", 0.0))):
-            eff = np.where(coarse, getattr(share.coarse, end), getattr(share.fine, end))
-            eff = eff * np.where(table.is_moe, getattr(_SPARSE, end), 1.0)
-            if device.kind is DeviceKind.CPU:
-                eff = eff * np.where(looked_up, getattr(_LOOKUP_ON_CPU, end), 1.0)
+            spread = getattr(_CALIBRATED, end)
+            decode_eff = _calibrated(
+                _decode_efficiency(device, classes, table, end),
+                _decode_efficiency(device, classes, table, "mid") * decode_ratio * spread,
+            )
+            prefill_eff = _calibrated(
+                np.full(rows, getattr(share.prefill, end)), share.prefill.mid * prefill_ratio * spread
+            )
             traffic = placement.active_weights[:, d] + placement.kv[:, d] * fill + 2 * placement.recurrent[:, d]
-            seconds = traffic / (bandwidth * eff) + placement.n_layers[:, d] * share.step_s * (2.0 - i * 0.5)
+            seconds = traffic / (bandwidth * decode_eff) + placement.n_layers[:, d] * share.step_s * (2.0 - i * 0.5)
             decode_s[:, i] += np.where(used, seconds, 0.0)
-            prefill_s[:, i] += np.where(used, 2.0 * n_active_params * part / (flops * getattr(share.prefill, end)), 0.0)
+            prefill_s[:, i] += np.where(used, 2.0 * n_active_params * part / (flops * prefill_eff), 0.0)
             if i == 1:
                 by_device[:, d] = np.where(used, seconds, 0.0)
     with np.errstate(divide="ignore"):
         return SpeedColumns(1.0 / decode_s, 1.0 / prefill_s, by_device.argmax(axis=1))
+
+
+def _decode_efficiency(device: Device, classes: NDArray[np.str_], table: WeightTable, end: str) -> Floats:
+    """Share of the bandwidth that decoding reaches on a device, by row, at one end of the interval."""
+    share = find_efficiency(device)
+    out: Floats = np.where(classes == "coarse", getattr(share.coarse, end), getattr(share.fine, end))
+    out = out * np.where(table.is_moe, getattr(_SPARSE, end), 1.0)
+    if device.kind is DeviceKind.CPU:
+        out = out * np.where(classes == "looked up", getattr(_LOOKUP_ON_CPU, end), 1.0)
+    return out
+
+
+def _find_ratios(
+    table: WeightTable, placement: Placement, classes: NDArray[np.str_], calibrations: Sequence[Calibration]
+) -> tuple[Floats, Floats]:
+    """Measured over estimated for each row, NaN where nothing of its class was measured or a card does part."""
+    decode, prefill = np.full(len(classes), np.nan), np.full(len(classes), np.nan)
+    if len(placement.devices) == 1 and placement.devices[0].kind is DeviceKind.CPU:
+        for known in calibrations:
+            if known.host_name == placement.devices[0].name:
+                rows = (classes == known.quant_class) & (table.is_moe == known.is_moe)
+                decode[rows] = known.decode_ratio
+                prefill[rows] = np.nan if known.prefill_ratio is None else known.prefill_ratio
+    return decode, prefill
+
+
+def _calibrated(guess: Floats, measured: Floats) -> Floats:
+    """What was measured where it was, else the guess."""
+    return np.where(np.isnan(measured), guess, measured)

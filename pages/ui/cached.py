@@ -13,12 +13,13 @@ from catalog.models import ModelCard
 from catalog.quality import ScoreRow
 from catalog.queries import Source
 from catalog.store import Catalog, open_catalog
+from evals.bench_result import calibrate_machine
 from pages.ui.charts import ContextPoint
 from pages.ui.inputs import BY_HAND, THIS
 from pages.ui.questions import Wishes, build_hand_machine
 from sizing.estimate import (
     Estimate,
-    check_context,
+    check_workload,
     describe,
     estimate,
     find_largest_context,
@@ -40,8 +41,8 @@ def catalog() -> Catalog:
 
 @st.cache_resource(show_spinner="Reading this machine", ttl=300)
 def detected_machine() -> Machine:
-    """The machine the app runs on, read anew every five minutes since free memory moves."""
-    return queries.find_machine(catalog(), THIS)
+    """The machine the app runs on with what benches taught of it, read anew every five minutes: free memory moves."""
+    return calibrate_machine(queries.find_machine(catalog(), THIS))
 
 
 @st.cache_resource(show_spinner=False)
@@ -147,7 +148,7 @@ def estimate_one(model_id: str, quant: str, workload: Workload, machine: Machine
 def list_quant_rows(model_id: str, workload: Workload, machine: Machine, task: str) -> tuple[QuantRow, ...]:
     """Every quantization of a model on a machine, largest first."""
     spec, weights = find_card(model_id).spec, list_weights(model_id)
-    check_context(spec, workload)
+    check_workload(spec, workload)
     known = next(c for c in ranker(task, "any").candidates if c.spec.model_id == model_id)
     losses = {x.quant: x for x in known.losses}
     alone = Ranker([replace(known, weights=weights)])

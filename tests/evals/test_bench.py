@@ -27,20 +27,20 @@ from evals.bench_result import (
     RESULTS_FILE,
     BenchRefusal,
     BenchResult,
-    Calibration,
     ExpectedSpeed,
     Measurement,
     MemoryUse,
     RefusalReason,
     append_result,
     calibrate,
+    calibrate_machine,
     load_results,
 )
 from evals.bench_room import BenchPlan
 from evals.dry_run import DryRunFailure, EngineChild, ask_tensor_types
 from evals.ghost import SCALE_OFFSETS, Ghost, NoRoom, keeps_holes, make_random_blocks, open_ghost, sweep_ghosts
 from sizing.errors import BadInputError, UnknownNameError
-from sizing.hardware import Device, DeviceKind, Machine
+from sizing.hardware import Calibration, Device, DeviceKind, Machine
 from sizing.quants import GGML_TYPES, find_quant
 from sizing.specs import Attention, AttentionKind, FeedForward, LayerGroup, ModelSpec
 from sizing.throughput import Interval
@@ -455,15 +455,25 @@ def test_calibration_takes_medians_by_class_and_leaves_out_what_teaches_nothing(
         make_result(run_id="a file", quant="", is_moe=None),
     ]
     # measured 4 and 8 tokens/s where the middle of the estimate said 8: half of it and all of it
-    assert calibrate([result, *others], "a host") == (
-        Calibration("a host", "fine", False, 0.75, None, 2, "2026-11-24", ("a", "b")),
-    )
+    host = Device("a host", DeviceKind.CPU, 2**30, 2**30, None)
+    assert calibrate([result, *others], host) == (Calibration("a host", "fine", False, 0.75, None, 2, "2026-11-24"),)
     coarse = make_result(
         quant="Q8_0", is_moe=True, expected=(*result.expected, ExpectedSpeed("prefill", 0, Interval(1, 2, 3)))
     )
     coarse = replace(coarse, measurements=(decode, replace(decode, kind="prefill")))
-    assert calibrate([coarse], "a host") == (Calibration("a host", "coarse", True, 0.5, 2.0, 1, "2026-11-23", ("a",)),)
-    assert calibrate([], "a host") == ()
+    assert calibrate([coarse], host) == (Calibration("a host", "coarse", True, 0.5, 2.0, 1, "2026-11-23"),)
+    assert calibrate([], host) == ()
+
+
+def test_a_calibration_keeps_the_speed_when_the_bandwidth_is_read_anew(tmp_path: Path) -> None:
+    # half of what 20 GB/s promised is all of what 10 GB/s promises
+    kept = make_result(bandwidth_bytes_per_s=20e9)
+    append_result(tmp_path, kept)
+    machine = Machine("m", Device("a host", DeviceKind.CPU, 2**30, 2**30, 10e9))
+    assert [c.decode_ratio for c in calibrate_machine(machine, tmp_path).calibrations] == [1.0]
+    same = Machine("m", Device("a host", DeviceKind.CPU, 2**30, 2**30, 20e9))
+    assert [c.decode_ratio for c in calibrate_machine(same, tmp_path).calibrations] == [0.5]
+    assert calibrate_machine(machine, tmp_path / "nowhere") == machine
 
 
 def test_results_survive_being_kept(tmp_path: Path) -> None:

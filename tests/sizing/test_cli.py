@@ -105,6 +105,11 @@ def test_recommend_answers_and_says_what_was_ruled_out(capsys: pytest.CaptureFix
         ([*LLAMA, "--ubatch", "0"], 2, "n_ubatch"),
         ([*LLAMA, "--kv-type-v", "q8_0", "--flash-attention", "off"], 2, "flash attention"),
         ([*LLAMA, "--kv-type-k", "q9"], 2, "KV cache type"),
+        (
+            ["estimate", "--model", "DeepSeek-V3", *LLAMA[3:], "--kv-type-k", "q8_0"],
+            2,
+            "latent attention keeps one cache",
+        ),
         ([*LLAMA, "--hardware", "RTX 9999"], 2, "RTX"),
         ([*LLAMA, "--hardware", "RTX 4090*0"], 2, "0"),
         ([*LLAMA, "--gpu-layers", "some"], 2, "--gpu-layers"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sizing.errors import BadInputError
 from sizing.fit import Verdict, explain_fit, judge
-from sizing.hardware import Device, DeviceKind, Machine
+from sizing.hardware import Calibration, Device, DeviceKind, Machine
 from sizing.memory import WeightBytes
 from sizing.placement import ModelBytes, Offload, Placement, place, split_bounds
 from sizing.specs import Attention, AttentionKind, FeedForward, LayerGroup, ModelSpec
@@ -270,3 +270,25 @@ def test_a_cpus_prefill_follows_its_cores_and_vectors() -> None:
     # measured on 2 AVX-512 cores: Llama 3.2 1B (1.236 B parameters) reads its prompt at 101 to 110 tokens/s
     assert two == pytest.approx(105, rel=0.25)
     assert prefill(2, "SSE4.2") is None and prefill(None, "AVX2") is None
+
+
+def test_a_measured_host_replaces_the_guess_for_its_class_only() -> None:
+    def speed(quant: str, *known: Calibration, cards: tuple[Device, ...] = ()) -> tuple[float, float, float]:
+        rows = table(bytes_=WeightBytes(quant, 0, 410 * MIB, (130 * MIB,) * 32, (0,) * 32, 0))
+        machine = Machine("m", host(), cards, known)
+        placed = place(rows, costs(kv_layer_mib=0), machine)
+        told = estimate_speed(rows, placed, np.array([8e9]), machine.calibrations).at(0, placed, 512)
+        assert told is not None
+        return told.decode_tokens_per_s.low, told.decode_tokens_per_s.mid, told.decode_tokens_per_s.high
+
+    half = Calibration("host", "fine", False, 0.5, None, 3, "2026-11-23")
+    guess, measured = speed("Q4_K_M"), speed("Q4_K_M", half)
+    assert measured[1] == pytest.approx(guess[1] / 2, rel=0.01)
+    assert measured[2] / measured[0] < guess[2] / guess[0], "what was measured is known better"
+    assert measured[0] < measured[1] < measured[2]
+    assert speed("Q8_0", half) == speed("Q8_0") and speed("IQ4_XS", half) == speed("IQ4_XS")
+    other = Calibration("another host", "fine", False, 0.5, None, 3, "2026-11-23")
+    assert speed("Q4_K_M", other) == guess
+    assert speed("Q4_K_M", half, cards=(card(24),)) == speed("Q4_K_M", cards=(card(24),))
+    with pytest.raises(BadInputError, match="ratio"):
+        Calibration("host", "fine", False, 0.0, None, 1, "2026-11-23")
