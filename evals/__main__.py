@@ -20,12 +20,15 @@ from evals.bench_command import add_bench_command, run_bench
 from evals.check import QUANTS as CHECKED_QUANTS
 from evals.check import Checked, check_models, format_report, report_architectures, write_report
 from evals.dry_run import DryRunFailure, EngineChild
+from evals.imagined import open_imagined_machine
 from evals.ledger import (
     EVERY_WORKLOAD_QUANT,
     PUBLISHED,
+    TWO_CARDS,
     LedgerCase,
     build_ledger,
     check_everything,
+    check_placed,
     describe_workload,
     format_summary,
     list_engine_cases,
@@ -199,12 +202,14 @@ def run_ledger(arguments: argparse.Namespace) -> int:
     tensor_bytes = {(m, w.quant): w.tensor_bytes for m, weights in weighed.items() for w in weights}
     cards = sample_cards(find_cards(load_families(), arguments.model), arguments.sample)
     cases: list[LedgerCase] = []
-    with EngineChild() as engine:
+    with EngineChild() as engine, open_imagined_machine(len(TWO_CARDS.accelerators)) as imagined:
         for n, card in enumerate(cards, start=1):
             quants = [w.quant for w in weighed.get(card.model_id, ())] or [EVERY_WORKLOAD_QUANT]
             checked = list(check_everything(card.spec, tensor_bytes, engine, quants))
             print(f"[{n:3}/{len(cards)}] {card.model_id}: {len(checked)} cases", file=sys.stderr)
             cases += [case for one in checked for case in list_engine_cases(one)]
+            whole = next((w for w in weighed.get(card.model_id, ()) if w.quant == EVERY_WORKLOAD_QUANT), None)
+            cases += [] if whole is None else check_placed(card.spec, whole, imagined)
     named = {card.model_id for card in cards}
     cases += [to_ledger_case(c) for c in compare_memory_logs(catalog) if c.log.model_id in named]
     rows = build_ledger(cases, engine_version, datetime.date.today().isoformat())

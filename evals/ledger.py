@@ -2,7 +2,8 @@
 
 Against llama.cpp every model is asked in one quantization under every workload of `evals.check` (contexts x slots x
 cache types x flash attention) and in all its other quantizations under the first of them, for only weights depend on
-the quantization. The table has one row per reference, architecture and part.
+the quantization. Each model is also laid over two imagined cards, where every device is compared by itself. The table
+has one row per reference, architecture and part.
 """
 
 from __future__ import annotations
@@ -10,14 +11,20 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evals.check import Checked, compare, list_workloads
-from evals.dry_run import EngineChild, ask_dry_runs
-from evals.measure import ROUNDED_BYTES
+from evals.dry_run import DryRunFailure, EngineChild, ask_dry_runs
+from evals.imagined import ImaginedMachine
+from evals.measure import ROUNDED_BYTES, list_parts
+from evals.verify import compare_devices
 from sizing.errors import DataFileError
+from sizing.estimate import estimate
+from sizing.hardware import Device, DeviceKind, Machine
 from sizing.layers import LayerTable
+from sizing.memory import WeightBytes
+from sizing.placement import Offload
 from sizing.specs import ModelSpec
 from sizing.units import format_bytes
 from sizing.workload import Workload
@@ -31,6 +38,24 @@ EVERY_WORKLOAD_QUANT = "Q4_K_M"
 
 UNANSWERED = "unanswered"
 """The part under which cases stand that llama.cpp gave no answer to."""
+
+
+PLACED_PARTS = {
+    "weight_bytes": "device_weights",
+    "kv_cache_bytes": "device_caches",
+    "recurrent_state_bytes": "device_caches",
+    "compute_bytes": "device_compute",
+}
+"""Parts of single devices, by the part of an estimate."""
+
+PLACED_CONTEXT_TOKENS = 8192
+
+TWO_CARDS = Machine(
+    "two large cards",
+    Device("host", DeviceKind.CPU, 2**50, 2**50),
+    tuple(Device(f"card {i}", DeviceKind.GPU, 2**50, 2**50, backend="cuda") for i in (1, 2)),
+)
+"""Cards that hold anything, so that every way of laying out is possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +115,41 @@ def check_everything(
         answers = ask_dry_runs(spec, quant, asked, engine)
         for workload, answer in zip(asked, answers, strict=True):
             yield compare(table, spec, quant, workload, answer, weight_bytes.get((spec.model_id, quant)))
+
+
+def list_offloads(spec: ModelSpec, has_experts: bool) -> tuple[tuple[str, Offload], ...]:
+    """The ways in which each model is laid over two cards, in words and as an offload."""
+    everything, half = spec.n_layers + 1, spec.n_layers // 2
+    ways = [
+        ("all layers on two cards", Offload(everything, (1.0, 1.0))),
+        ("half of the layers", Offload(half, (3.0, 1.0))),
+    ]
+    if has_experts:
+        ways.append(("half of the experts on the host", Offload(everything, (1.0, 1.0), half)))
+    return tuple(ways)
+
+
+def check_placed(spec: ModelSpec, weights: WeightBytes, imagined: ImaginedMachine) -> Iterator[LedgerCase]:
+    """One model over two imagined cards: every part of every device, one context."""
+    workload = Workload(min(PLACED_CONTEXT_TOKENS, spec.context_tokens))
+    for words, offload in list_offloads(spec, any(weights.layer_expert_bytes)):
+        case = f"{spec.model_id} at {weights.quant}, {describe_workload(workload)}, {words}"
+        answer = imagined.ask(spec, weights.quant, workload, offload)
+        if isinstance(answer, DryRunFailure):
+            said = f"{answer.reason}: {answer.message}"
+            yield LedgerCase(ENGINE, spec.architecture, UNANSWERED, spec.model_id, said, None)
+            continue
+        ours = estimate(spec, weights, workload, TWO_CARDS, offload).memory
+        parts = list_parts(answer, imagined.endpoints)
+        theirs = replace(ours, devices=tuple(replace(d, parts=p) for d, p in zip(ours.devices, parts, strict=True)))
+        for d in compare_devices(ours, theirs):
+            part = PLACED_PARTS.get(d.part)
+            if part is not None:
+                rounded = ROUNDED_BYTES if d.is_rounded else 0
+                where, n_bytes = f"{case}: {d.device}", d.engine_bytes
+                yield LedgerCase(
+                    ENGINE, spec.architecture, part, spec.model_id, where, d.difference_bytes, n_bytes, rounded
+                )
 
 
 def describe_workload(workload: Workload) -> str:
@@ -176,7 +236,8 @@ def sum_up_parts(rows: Sequence[LedgerRow]) -> tuple[PartSummary, ...]:
         worst = max(group, key=lambda r: abs(r.worst_bytes))
         n_models, n_cases, n_equal = (sum(getattr(r, n) for r in group) for n in ("n_models", "n_cases", "n_equal"))
         found.append(PartSummary(compared_with, part, n_models, n_cases, n_equal, worst if worst.worst_bytes else None))
-    order = ("weights", "caches", "kv_cache", "compute", "device_compute", "output", "device_total", UNANSWERED)
+    order = ("weights", "caches", "kv_cache", "compute", "output", *dict.fromkeys(PLACED_PARTS.values()))
+    order = (*order, "device_total", UNANSWERED)
     return tuple(sorted(found, key=lambda s: (s.compared_with != ENGINE, order.index(s.part))))
 
 

@@ -28,7 +28,9 @@ LEDGER_PARTS = {
     "caches": "KV caches and recurrent states",
     "kv_cache": "KV cache",
     "compute": "Compute buffers",
-    "device_compute": "Compute buffer of a card",
+    "device_weights": "Weights, device by device",
+    "device_caches": "Caches, device by device",
+    "device_compute": "Compute buffers, device by device",
     "device_total": "All on a card, sampled",
     "output": "Output buffer",
     UNANSWERED: "llama.cpp gave no answer",
@@ -62,7 +64,18 @@ def show_headline(summary: tuple[PartSummary, ...], rows: tuple[LedgerRow, ...])
         f'<p class="wb-quiet">{engine["caches"].n_models} models in every quantization, under contexts, users, '
         f"cache types and flash attention on and off; {escape(rows[0].engine_version)}, {rows[0].as_of}. "
         "Every case asked llama.cpp itself, without weights.</p>"
+        f"{worst_html(engine)}"
     )
+
+
+def worst_html(engine: dict[str, PartSummary]) -> str:
+    """The largest difference of all parts, named."""
+    named = [s.worst for s in engine.values() if s.worst is not None]
+    if not named:
+        return ""
+    worst = max(named, key=lambda row: abs(row.worst_bytes))
+    told = f"{describe_worst(worst)} at {LEDGER_PARTS[worst.part].lower()}: {worst.worst_case}"
+    return f'<p class="wb-quiet">The worst of all: {escape(told)}.</p>'
 
 
 def show_parts(summary: tuple[PartSummary, ...], rows: tuple[LedgerRow, ...]) -> None:

@@ -153,6 +153,10 @@ def test_the_command_writes_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
     # 96 and 24 MiB of cache, read in a log (github.com/ggml-org/llama.cpp/issues/17643)
     assert by_part[PUBLISHED, "kv_cache"].n_equal == 1
     assert by_part[ENGINE, "caches"].n_cases > 18
+    placed = by_part[ENGINE, "device_caches"]  # all layers over two cards, half of them, half of the experts
+    assert placed.n_equal == placed.n_cases == 2 + 3 + 2
+    assert abs(by_part[ENGINE, "device_weights"].worst_bytes) <= 4096  # each card holds copies of small vectors
+    assert by_part[ENGINE, "device_compute"].n_cases == 3 * 3
 
 
 def test_a_sample_of_none_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
