@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import cached, charts, frame, inputs, verify, words
+from pages.ui import bench, cached, charts, frame, inputs, words
 from sizing.recommend import Needs, Option, Recommendation, RuledOut
 
 RULED_OUT_WORDS = {
@@ -58,6 +58,7 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     """
     figures = words.list_figures(best.estimate, question.machine, best.candidate.license_name)
     st.html(frame.answer_html(best.name, best.quant, figures))
+    bench.show_calibration(question.machine)
     frame.show_chart(
         charts.memory_bar(words.order_devices(best.estimate)), "best_memory", words.describe_memory(best.estimate)
     )
@@ -73,7 +74,8 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
         frame.show_assumptions(best.estimate)
-    verify.show_verify(best.candidate.spec.model_id, best.quant, needs.workload, question.machine)
+    spec = best.candidate.spec
+    bench.show_checks(spec.model_id, spec.name, best.quant, needs.workload, question)
     return changes
 
 

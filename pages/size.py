@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, frame, inputs, verify, words
+from pages.ui import bench, cached, charts, frame, inputs, words
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.explain import PartFormula
@@ -45,7 +45,7 @@ def show(question: frame.Question) -> None:
         st.warning(frame.to_sentence(str(error)), icon=":material/rule:")
         show_context(card, quant, workload, question.machine)
         return
-    show_answer(card, quant, told, workload, question.machine)
+    show_answer(card, quant, told, workload, question)
     left, right = st.columns(2, gap="large")
     with left:
         show_context(card, quant, workload, question.machine)
@@ -107,8 +107,9 @@ def show_gap(card: ModelCard, reason: str) -> None:
     st.markdown(f"{frame.to_sentence(reason)} No figure is shown in its place.")
 
 
-def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload, machine: Machine) -> None:
-    """The sentence, the four figures with their formulas, the memory bar."""
+def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload, question: frame.Question) -> None:
+    """The sentence, the four figures with their formulas, the memory bar, and what llama.cpp says to it."""
+    machine = question.machine
     verdict = frame.format_verdict(told.fit.verdict)
     reason = "; ".join(told.fit.reasons)
     st.html(
@@ -116,6 +117,7 @@ def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload,
         f'<p><span class="wb-verdict">{verdict}, {frame.describe_workload(workload)}.</span> '
         f'<span class="wb-quiet">{escape(frame.to_sentence(reason))}</span></p>'
     )
+    bench.show_calibration(machine)
     parts = told.memory.parts
     formulas = cached.list_formulas(card.model_id, quant, workload, machine)
     figures = (
@@ -137,7 +139,7 @@ def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload,
     with row.container(width="content", gap=None):
         frame.show_assumptions(told)
     frame.show_chart(charts.memory_bar(words.order_devices(told)), "size_memory", words.describe_memory(told))
-    verify.show_verify(card.model_id, quant, workload, machine)
+    bench.show_checks(card.model_id, card.spec.name, quant, workload, question)
 
 
 def show_formulas(formulas: list[PartFormula], as_sum: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
@@ -52,10 +53,20 @@ def wanted() -> set[Asked]:
 
 
 @st.fragment
-def show_verify(model_id: str, quant: str, workload: Workload, machine: Machine) -> None:
-    """A quiet button that asks llama.cpp, and what it said about just this configuration."""
+def show_verify(
+    model_id: str, quant: str, workload: Workload, machine: Machine, beside: Callable[[], None] | None = None
+) -> None:
+    """A quiet button that asks llama.cpp, and what it said about just this configuration.
+
+    `beside` draws what stands in one row with the button.
+    """
     asked: Asked = (model_id, quant, workload, machine)
-    st.button(BUTTON, key="verify", type="tertiary", icon=":material/verified:", on_click=wanted().add, args=(asked,))
+    with st.container(horizontal=True, gap="medium"):
+        st.button(
+            BUTTON, key="verify", type="tertiary", icon=":material/verified:", on_click=wanted().add, args=(asked,)
+        )
+        if beside is not None:
+            beside()
     if asked in wanted():
         wanted().discard(asked)
         with st.spinner("Asking llama.cpp what it would allocate"):
