@@ -41,6 +41,7 @@ MAX_KEPT = 64
 LATEST_S = 600.0
 """How long the last measurement is still told where another configuration is on the page."""
 
+STOPPED = "The measurement was stopped; nothing of it was kept."
 REFUSAL_WORDS = {
     RefusalReason.TOO_LARGE: "It was not tried, for it would not fit",
     RefusalReason.NO_ROOM: "It was not tried, for the disk is full",
@@ -154,7 +155,7 @@ def measure(run: Run, catalog: Catalog) -> Outcome:
             result = told
             problem, teaches = keep(result, machine)
     except Stopped:
-        problem = "The measurement was stopped; nothing of it was kept"
+        problem = STOPPED
     except ImportError as error:
         problem = f"Speed cannot be measured on this system ({error})"
     except (WeighbridgeError, OSError) as error:
@@ -241,7 +242,11 @@ def show_progress(asked: Asked) -> None:
     head = "Measuring" if run.asked == asked else "One at a time: measuring"
     said = tuple(run.said)
     items = "".join(f"<li>{escape(frame.to_sentence(line))}</li>" for line in said[:-1])
-    last = "stopping after this step" if run.stop.is_set() else f"{said[-1]} ..."
+    last = (
+        "stopping after this step, which may take a minute for a large model"
+        if run.stop.is_set()
+        else f"{said[-1]} ..."
+    )
     with st.container(key="bench_progress", gap="small"):
         st.html(
             f'<p class="wb-verdict">{head} {escape(what)}</p><ul class="wb-list">{items}'
@@ -259,7 +264,9 @@ def show_progress(asked: Asked) -> None:
 
 def show_outcome(outcome: Outcome) -> None:
     """The result beside what was estimated, or why there is none."""
-    if outcome.problem is not None:
+    if outcome.problem == STOPPED:
+        st.html(f'<p class="wb-quiet">{STOPPED}</p>')
+    elif outcome.problem is not None:
         st.warning(frame.to_sentence(outcome.problem), icon=":material/speed:")
     if outcome.result is not None:
         show_result(outcome.result, outcome.teaches)

@@ -260,7 +260,7 @@ def test_stopping_keeps_nothing(open_page: OpenPage, engine: PutEngine, home: Pa
     fake.go_on.set()
     wait_for_end()
     app.run()
-    assert "was stopped; nothing of it was kept" in warnings_of(app)
+    assert "was stopped; nothing of it was kept" in html_of(app) and not warnings_of(app)
     assert not tables_of(app) and not load_results(home)
 
 
