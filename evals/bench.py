@@ -241,7 +241,8 @@ def _measure(
     session.skipped += room.skipped
     memory = _measure_depths(session, room, warm, opened)
     if not session.measurements:
-        reason = session.skipped[0].reason if session.skipped else "nothing was asked for"
+        # what measuring itself skipped comes last and is why nothing is there; the depths before it were never planned
+        reason = session.skipped[-1].reason if session.skipped else "nothing was asked for"
         return BenchRefusal(RefusalReason.ENGINE, f"{subject.model_id}: nothing was timed: {reason}")
     return BenchResult(
         run_id=uuid.uuid4().hex,
