@@ -8,8 +8,9 @@ error.
 
 from __future__ import annotations
 
-from catalog.quality import TASKS, load_scores, to_score
+from catalog.quality import load_scores, to_score
 from sizing.evidence import EvidencePrior, HoldOut, hold_out
+from sizing.recommend import TASKS
 
 SEEDS = range(5)
 

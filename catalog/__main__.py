@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from catalog.gguf_command import add_gguf_command
-from catalog.licenses import USES, LicenseAnswer, allows, find_license
+from catalog.licenses import LicenseAnswer, allows, find_license
 from catalog.machine import detect_machine
 from catalog.models import ModelCard
 from catalog.queries import find_model, find_weigh_gap, list_models, list_scores, list_sources, list_weights
@@ -16,6 +16,7 @@ from catalog.store import Catalog, open_catalog
 from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
 from sizing.errors import UnknownNameError
 from sizing.hardware import Device, Machine
+from sizing.recommend import LICENSE_USES
 from sizing.specs import LayerGroup
 from sizing.units import THIN, format_bytes, format_figures, format_params, format_tokens
 
@@ -35,7 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="list|show|sources|detect|gguf")
     listing = commands.add_parser("list", help="all models, or those of a family or a licence use")
     listing.add_argument("--family", help="a family's name, such as Qwen3")
-    listing.add_argument("--license-use", choices=USES, default="any", help="only models whose licence allows this use")
+    listing.add_argument(
+        "--license-use", choices=LICENSE_USES, default="any", help="only models whose licence allows this use"
+    )
     listing.set_defaults(run=run_list)
     show = commands.add_parser("show", help="everything known about one model")
     show.add_argument("model", metavar="MODEL", help="Hugging Face id, its tail, or a display name")

@@ -13,9 +13,9 @@ from typing import Any
 from catalog.models import DATA_DIR
 from catalog.strict_toml import AS_OF, URL, Place, check_choice, check_form, check_keys, check_texts, load_records
 from sizing.errors import BadInputError, DataFileError, UnknownNameError
+from sizing.recommend import LICENSE_USES
 
 COMMERCIAL = ("yes", "conditional", "no")
-USES = ("commercial", "research", "any")
 
 _LICENSE: dict[str, tuple[type, bool]] = {
     "id": (str, True),
@@ -89,8 +89,8 @@ def allows(license: License, use: str) -> LicenseAnswer:
     A conditional licence allows commercial use to whoever meets its conditions: the duties say which. Raises
     BadInputError for another use.
     """
-    if use not in USES:
-        raise BadInputError(f"a licence is asked for one of {', '.join(USES)}, got {use!r}")
+    if use not in LICENSE_USES:
+        raise BadInputError(f"a licence is asked for one of {', '.join(LICENSE_USES)}, got {use!r}")
     note = "" if license.verified else " (not checked against the text)"
     if use == "any":
         return LicenseAnswer(True, license.conditions, f"{license.name}: shown whatever it allows{note}")

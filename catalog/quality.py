@@ -14,9 +14,9 @@ from pathlib import Path
 
 from sizing.errors import DataFileError, UnknownNameError
 from sizing.evidence import EvidencePrior, Score, rate_tasks
+from sizing.recommend import TASKS
 
 DATA_DIR = Path(__file__).parent / "data"
-TASKS = ("chat", "code", "math", "reasoning", "multilingual", "vision", "rag")
 MODES = ("", "thinking", "non-thinking")
 
 

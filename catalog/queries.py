@@ -13,7 +13,7 @@ from catalog.machine import detect_machine, unified_machine
 from catalog.models import ModelCard
 from catalog.quality import QualityEvidence, ScoreRow, rate_models
 from catalog.store import NOT_WEIGHED, Catalog
-from sizing.errors import BadInputError, UnknownNameError
+from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.memory import WeightBytes
 from sizing.quants import QUANTS
@@ -62,6 +62,15 @@ def list_weights(catalog: Catalog, model_id: str) -> tuple[WeightBytes, ...]:
     """Bytes of one model in every quantization the engine weighed, 16 bit first; empty where it was not weighed."""
     rows = catalog.fetch(f"SELECT {_WEIGHT_COLUMNS} FROM weights WHERE model_id = ?", [model_id])
     return _sort_by_quant([_read_weights(row) for row in rows])
+
+
+def find_weights(catalog: Catalog, card: ModelCard, quant: str) -> WeightBytes:
+    """A model's weights in one quantization. Raises UnsupportedError with why the engine did not weigh it."""
+    for weights in list_weights(catalog, card.model_id):
+        if weights.quant == quant:
+            return weights
+    gap = find_weigh_gap(catalog, card.model_id)
+    raise UnsupportedError(f"{card.name} at {quant}: {gap or 'not weighed; run `python -m evals weigh`'}")
 
 
 def all_weights(catalog: Catalog) -> dict[str, tuple[WeightBytes, ...]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from catalog.machine import detect_machine
 from catalog.memory_logs import LogComparison, compare_memory_logs
 from catalog.models import DATA_DIR, ModelCard, load_families
-from catalog.queries import all_weights, find_machine, find_model, find_weigh_gap, list_weights
+from catalog.queries import all_weights, find_machine, find_model, find_weights
 from catalog.store import open_catalog
 from evals.bench_command import add_bench_command, run_bench
 from evals.check import QUANTS as CHECKED_QUANTS
@@ -38,7 +38,7 @@ from evals.measure import ROUNDED_BYTES, find_llama_cpp_version, measure_memory
 from evals.weigh import Weighing, weigh_models, write_weights
 from sizing.arguments import add_estimate_arguments, check_engine, offload_from, workload_from
 from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, run_command
-from sizing.errors import BadInputError, EngineError, UnknownNameError, UnsupportedError
+from sizing.errors import BadInputError, EngineError, UnknownNameError
 from sizing.quants import find_quant
 from sizing.record import estimate_record, format_estimate
 from sizing.units import MIB
@@ -134,11 +134,8 @@ def run_dry_run(arguments: argparse.Namespace) -> int:
     catalog = open_catalog()
     card = find_model(catalog, arguments.model)
     machine = find_machine(catalog, arguments.hardware)
-    weights = {w.quant: w for w in list_weights(catalog, card.model_id)}
-    if quant.name not in weights:
-        gap = find_weigh_gap(catalog, card.model_id)
-        raise UnsupportedError(f"{card.name} at {quant.name}: {gap or 'not weighed; run `python -m evals weigh`'}")
-    answer = measure_memory(card.spec, weights[quant.name], workload, machine, offload)
+    weights = find_weights(catalog, card, quant.name)
+    answer = measure_memory(card.spec, weights, workload, machine, offload)
     if isinstance(answer, DryRunFailure):
         raise EngineError(f"{card.model_id}: {answer.message}")
     if arguments.json:

@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import bench, cached, charts, frame, inputs, words
+from sizing.launch import format_command
 from sizing.recommend import Needs, Option, Recommendation, RuledOut
 
 RULED_OUT_WORDS = {
@@ -69,7 +70,7 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     )
     changes = st.empty()
     changes.html('<p class="wb-quiet">What would change this: working it out.</p>')
-    command = words.format_command(best.name, best.quant, best.estimate, needs.workload, question.machine)
+    command = format_command(best.name, best.quant, best.estimate, needs.workload, question.machine)
     st.code(command, language="bash", wrap_lines=True)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")

@@ -14,6 +14,7 @@ from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.explain import PartFormula
 from sizing.hardware import Machine
+from sizing.launch import format_command
 from sizing.quants import KV_TYPES, QUANTS
 from sizing.units import GIB, format_bytes, format_range, format_tokens
 from sizing.workload import Workload
@@ -53,7 +54,7 @@ def show(question: frame.Question) -> None:
         show_quants(card, quant, workload, question)
     if told.fit.runs:
         st.subheader("Start it like this", anchor=False)
-        command = words.format_command(card.spec.name, quant, told, workload, question.machine)
+        command = format_command(card.spec.name, quant, told, workload, question.machine)
         st.code(command, language="bash", wrap_lines=True)
 
 

@@ -7,17 +7,17 @@ import sys
 from collections.abc import Sequence
 
 from catalog.candidates import list_candidates
-from catalog.queries import find_machine, find_model, find_weigh_gap, list_weights
+from catalog.queries import find_machine, find_model, find_weights
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from sizing.arguments import add_estimate_arguments, check_engine, offload_from, workload_from
 from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
-from sizing.errors import BadInputError, UnsupportedError
+from sizing.errors import BadInputError
 from sizing.estimate import check_workload, estimate
 from sizing.hardware import Machine
-from sizing.launch import format_llama_server_command
+from sizing.launch import format_command
 from sizing.quants import find_quant
-from sizing.recommend import LICENSE_USES, TASKS, Needs, Option, Ranker
+from sizing.recommend import LICENSE_USES, TASKS, Needs, Ranker
 from sizing.record import estimate_record, format_estimate, recommendation_record
 from sizing.units import format_bytes
 from sizing.workload import Workload
@@ -33,12 +33,9 @@ def run_estimate(args: argparse.Namespace) -> int:
     catalog = open_catalog()
     card = find_model(catalog, args.model)
     check_workload(card.spec, workload)
-    weights = {w.quant: w for w in list_weights(catalog, card.spec.model_id)}
-    if quant.name not in weights:
-        gap = find_weigh_gap(catalog, card.spec.model_id)
-        raise UnsupportedError(f"{card.spec.name} at {quant.name}: {gap or 'not weighed; run `python -m evals weigh`'}")
+    weights = find_weights(catalog, card, quant.name)
     machine = find_asked_machine(catalog, args.hardware)
-    answer = estimate(card.spec, weights[quant.name], workload, machine, offload)
+    answer = estimate(card.spec, weights, workload, machine, offload)
     if args.json:
         print_json(estimate_record(answer, workload))
     else:
@@ -52,17 +49,6 @@ def find_asked_machine(catalog: Catalog, text: str) -> Machine:
     return calibrate_machine(machine) if text.strip().casefold() == "this" else machine
 
 
-def command_for(option: Option, workload: Workload, has_accelerator: bool) -> str:
-    """The launch command of one option."""
-    return format_llama_server_command(
-        option.name,
-        option.quant,
-        workload,
-        n_gpu_layers=option.estimate.n_gpu_layers if has_accelerator else None,
-        n_cpu_moe=option.estimate.n_cpu_moe,
-    )
-
-
 def run_recommend(args: argparse.Namespace) -> int:
     """Answer which model and quantization."""
     if args.limit < 1:
@@ -72,7 +58,7 @@ def run_recommend(args: argparse.Namespace) -> int:
     catalog = open_catalog()
     machine = find_asked_machine(catalog, args.hardware)
     answer = Ranker(list_candidates(catalog, needs.task, needs.license_use)).recommend(machine, needs)
-    commands = [command_for(o, workload, bool(machine.accelerators)) for o in answer.options[: args.limit]]
+    commands = [format_command(o.name, o.quant, o.estimate, workload, machine) for o in answer.options[: args.limit]]
     if args.json:
         print_json(recommendation_record(answer, commands, args.limit))
         return EXIT_DONE

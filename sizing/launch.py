@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import shlex
 
+from sizing.estimate import Estimate
+from sizing.hardware import Machine
 from sizing.placement import Offload
 from sizing.workload import Workload
+
+
+def format_command(name: str, quant: str, estimate: Estimate, workload: Workload, machine: Machine) -> str:
+    """The command that starts a configuration just as it was sized on `machine`."""
+    return format_llama_server_command(
+        name,
+        quant,
+        workload,
+        n_gpu_layers=estimate.n_gpu_layers if machine.accelerators else None,
+        n_cpu_moe=estimate.n_cpu_moe,
+    )
 
 
 def format_llama_server_command(

@@ -16,12 +16,11 @@ from pages.ui.questions import CatalogFilter, HandMachine, SizeChoice, Wishes
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.hardware import Device, DeviceKind
 from sizing.quants import find_kv_type, find_quant
+from sizing.recommend import LICENSE_USES, TASKS
 from sizing.units import format_tokens
 from sizing.workload import MAX_PARALLEL
 
-TASKS = ("chat", "code", "math", "reasoning", "multilingual", "vision", "rag")
 TASK_WORDS = {t: t.upper() if t == "rag" else t.capitalize() for t in TASKS}
-LICENSE_USES = ("commercial", "research", "any")
 LICENSE_WORDS = {"commercial": "Commercial use", "research": "Research use", "any": "Any licence"}
 COMMON_CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)
 MAX_CONTEXT_TOKENS = 2**27

@@ -12,12 +12,10 @@ from pandas.io.formats.style import Styler
 from sizing.estimate import Estimate
 from sizing.fit import Verdict
 from sizing.hardware import DeviceKind, Machine
-from sizing.launch import format_llama_server_command
 from sizing.memory import DeviceUse
 from sizing.recommend import Option
 from sizing.throughput import Interval
 from sizing.units import GIB, THIN, format_bytes, format_figures, format_gib, format_range
-from sizing.workload import Workload
 
 UNKNOWN = "unknown"
 SHORT_LICENSES = {
@@ -78,17 +76,6 @@ def list_figures(estimate: Estimate, machine: Machine, license_name: str | None 
     if license_name:
         parts.append(shorten_license(license_name))
     return parts
-
-
-def format_command(name: str, quant: str, estimate: Estimate, workload: Workload, machine: Machine) -> str:
-    """The command that starts a configuration just as it was sized."""
-    return format_llama_server_command(
-        name,
-        quant,
-        workload,
-        n_gpu_layers=estimate.n_gpu_layers if machine.accelerators else None,
-        n_cpu_moe=estimate.n_cpu_moe,
-    )
 
 
 def options_table(options: Sequence[Option], marks: Callable[[str], str], task: str) -> Styler:

@@ -10,7 +10,6 @@ import pytest
 
 from catalog.quality import (
     BENCHMARKS,
-    TASKS,
     QualityEvidence,
     ScoreRow,
     list_benchmarks,
@@ -20,6 +19,7 @@ from catalog.quality import (
 )
 from sizing.errors import BadInputError, DataFileError, UnknownNameError
 from sizing.evidence import Score, hold_out, rate_tasks
+from sizing.recommend import TASKS
 
 
 @pytest.fixture(scope="module")
