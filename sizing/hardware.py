@@ -21,9 +21,12 @@ class Device:
     """One place weights can live.
 
     `memory_bytes` is what is built in, `usable_bytes` what a model may take (free RAM less a reserve, a driver's
-    working-set limit). Bandwidth in bytes/s and `fp16_flops` in dense operations/s are None where unknown.
-    `backend` is 'cpu', 'cuda', 'rocm', 'vulkan', 'metal' or 'sycl'. `n_cores` are physical cores of a CPU and
-    `instruction_sets` its vector extensions. `notes` says what could not be read.
+    working-set limit). Bandwidth in bytes/s and `fp16_flops`, `bf16_flops`, `fp8_flops` in dense operations/s are None
+    where unknown or not supported. `backend` is 'cpu', 'cuda', 'rocm', 'vulkan', 'metal', 'sycl' or 'hpu'.
+    `architecture` is the maker's generation in lower case ('ampere', 'ada', 'rdna3', 'm2', 'zen4'), `memory_type` one
+    of 'hbm', 'gddr', 'lpddr', 'ddr'; both are empty where unknown. `link_bytes_per_s` is the one-way bandwidth to the
+    host. `power_watts` is the board's or package's limit, `price_usd` a dated street or launch price. `n_cores` are
+    physical cores of a CPU and `instruction_sets` its vector extensions. `notes` says what could not be read.
     """
 
     name: str
@@ -36,6 +39,13 @@ class Device:
     n_cores: int | None = None
     instruction_sets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    bf16_flops: float | None = None
+    fp8_flops: float | None = None
+    architecture: str = ""
+    memory_type: str = ""
+    link_bytes_per_s: float | None = None
+    power_watts: int | None = None
+    price_usd: int | None = None
 
     def __post_init__(self) -> None:
         if self.memory_bytes < 1 or not 0 <= self.usable_bytes <= self.memory_bytes:
