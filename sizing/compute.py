@@ -9,7 +9,8 @@ after a few.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from sizing.graphs.gemma import N_SPARSE
 from sizing.kv_cache import WINDOWED, Cells, count_stream_cells
 from sizing.layers import FLAG_COLUMNS, KIND_COLUMNS, SHAPING_EXTRAS, Bools, Ints, LayerTable
 from sizing.replay import Graph, replay_bytes
+from sizing.scheduler import PIPELINE_COPIES, replay_split_bytes
 from sizing.workload import Workload
 
 FLOAT_BYTES = 4
@@ -40,23 +42,84 @@ MULTI_AXIS = frozenset({"qwen2vl", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe
 """Architectures with four position values per token (llama-hparams.cpp, `n_pos_per_embd`)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How the layers of each model lie on a host and its accelerators. Columns over models.
+
+    `bounds[:, d]:bounds[:, d + 1]` are the layers of accelerator d, the output being layer `n_layers`; layers before
+    `bounds[:, 0]` are the host's. The routed experts of the first `n_cpu_moe` layers stay on the host.
+    """
+
+    bounds: Ints
+    n_cpu_moe: Ints
+
+    @property
+    def n_accelerators(self) -> int:
+        """How many accelerators there are, used or not."""
+        return int(self.bounds.shape[1]) - 1
+
+    def take(self, models: Ints) -> Division:
+        """The division of some models, by row; rows may repeat."""
+        return Division(self.bounds[models], self.n_cpu_moe[models])
+
+    def homes(self, model: int, n_layers: int) -> tuple[tuple[int, int], ...]:
+        """Device of the weights and of the routed experts of each layer, the output last; the host is the last device.
+
+        Experts of a layer that is the host's anyway are the host's.
+        """
+        bounds, host = self.bounds[model].tolist(), self.n_accelerators
+        found = []
+        for i in range(n_layers + 1):
+            home = next((d for d in range(host) if bounds[d] <= i < bounds[d + 1]), host)
+            found.append((home, host if i < self.n_cpu_moe[model] else home))
+        return tuple(found)
+
+    def is_full(self, model: int) -> bool:
+        """Whether every layer and the output are on accelerators."""
+        return int(self.bounds[model, 0]) == 0
+
+    def n_copies(self, model: int) -> int:
+        """Copies of inputs: several where llama.cpp pipelines batches over devices (llama-context.cpp,
+        `pipeline_parallel`), which tensors kept on the host by name prevent."""
+        piped = self.n_accelerators > 1 and self.is_full(model) and not self.n_cpu_moe[model]
+        return PIPELINE_COPIES if piped else 1
+
+
 def estimate_compute_bytes(table: LayerTable, workload: Workload) -> Ints:
     """Compute buffer of every model of the table under one workload, in bytes, everything on the CPU.
 
     Raises UnsupportedError for an architecture whose graph is not described; see `can_estimate_compute`.
     """
-    sizes = np.zeros(table.n_models, dtype=np.int64)
+    return _estimate_buffers(table, workload, None)[:, 0]
+
+
+def estimate_divided_compute_bytes(table: LayerTable, workload: Workload, division: Division) -> Ints:
+    """Compute buffers of every model, shape (models, 1 + accelerators), in bytes; the host's first.
+
+    Accelerators lay tensors out as llama.cpp's CPU does. Raises UnsupportedError as `estimate_compute_bytes` does.
+    """
+    found = _estimate_buffers(table, workload, division)
+    return np.concatenate((found[:, -1:], found[:, :-1]), axis=1)
+
+
+def _estimate_buffers(table: LayerTable, workload: Workload, division: Division | None) -> Ints:
+    """Buffers per model and device, the host's last."""
+    n_devices = 1 if division is None else 1 + division.n_accelerators
+    sizes = np.zeros((table.n_models, n_devices), dtype=np.int64)
     cells = count_stream_cells(table, workload)
     windowed = find_windowed(table)
     rotations = find_rotations(table, workload, windowed)
-    batches: dict[tuple[object, ...], list[Ints]] = defaultdict(list)
-    for members in _group_equal(np.stack([table.models["graph"], *rotations.values()], axis=1)):
+    alike = [table.models["graph"], *rotations.values()]
+    if division is not None:
+        alike += [*division.bounds.T, division.n_cpu_moe]
+    batches: dict[BatchKey, list[Ints]] = defaultdict(list)
+    for members in _group_equal(np.stack(alike, axis=1)):
         model = int(members[0])
         widths = {name: int(column[model]) for name, column in rotations.items()}
-        batches[_batch_key(table, model, widths)].append(members)
+        batches[_batch_key(table, model, widths, division)].append(members)
     for key, parts in batches.items():
         members = np.concatenate(parts)
-        sizes[members] = _batch_bytes(table, workload, cells, windowed, members, key)
+        sizes[members] = _batch_bytes(table, workload, cells, windowed, members, key, n_devices)
     return sizes
 
 
@@ -84,7 +147,7 @@ def estimate_output_bytes(table: LayerTable, workload: Workload) -> Ints:
     return FLOAT_BYTES * workload.n_parallel * table.models["vocab_size"]
 
 
-def cut_runs(rows: Sequence[int]) -> list[int]:
+def cut_runs(rows: Sequence[Hashable]) -> list[int]:
     """Positions of the layers that stay when repeats of a pattern are cut to a few; the last one always stays."""
     kept: list[int] = []
     i = 0
@@ -102,7 +165,7 @@ def cut_runs(rows: Sequence[int]) -> list[int]:
     return kept
 
 
-def _find_run(rows: Sequence[int], start: int) -> tuple[int, int]:
+def _find_run(rows: Sequence[Hashable], start: int) -> tuple[int, int]:
     """The shortest pattern that repeats from `start` often enough to be cut, and how often."""
     for period in range(1, LONGEST_PERIOD + 1):
         pattern = rows[start : start + period]
@@ -114,8 +177,24 @@ def _find_run(rows: Sequence[int], start: int) -> tuple[int, int]:
     return 1, 1
 
 
-def _batch_key(table: LayerTable, model: int, rotation: dict[str, int]) -> tuple[object, ...]:
-    """What models must share to be played together: architecture, order and kinds of layers, rotations."""
+@dataclass(frozen=True, slots=True)
+class BatchKey:
+    """What models must share to be played together.
+
+    `layers` holds, for each layer that is played, its index, its row and its homes; `output_home` is the output's.
+    """
+
+    architecture: str
+    layers: tuple[tuple[int, int, tuple[int, int]], ...]
+    rotations: tuple[tuple[str, int], ...]
+    kinds: tuple[tuple[int | bool, ...], ...]
+    shaping: tuple[int, ...]
+    output_home: int = 0
+    n_copies: int = 1
+
+
+def _batch_key(table: LayerTable, model: int, rotation: dict[str, int], division: Division | None) -> BatchKey:
+    """The key of one model: architecture, order, kinds and homes of layers, rotations."""
     architecture = table.architectures[model]
     if architecture not in PROGRAMS:
         raise UnsupportedError(
@@ -125,19 +204,23 @@ def _batch_key(table: LayerTable, model: int, rotation: dict[str, int]) -> tuple
     order = (table.layer_rows[table.first_layer[model] : table.first_layer[model + 1]] - first).tolist()
     program = PROGRAMS[architecture]
     marked = _mark_roles(architecture, order, table, model)
-    kept = list(range(len(order))) if program.every_layer else cut_runs(marked)
+    homes = ((0, 0),) * (len(order) + 1) if division is None else division.homes(model, len(order))
+    placed = list(zip(marked, homes[:-1], strict=True))
+    kept = list(range(len(order))) if program.every_layer else cut_runs(placed)
     has_roles = program.every_layer or marked != order
     kinds = tuple(
         tuple(int(table.rows[c][first + r]) for c in KIND_COLUMNS)
         + tuple(bool(table.rows[c][first + r]) for c in FLAG_COLUMNS)
         for r in sorted(set(order))
     )
-    return (
-        architecture,
-        tuple((i if has_roles else min(i, ROLE_LAYERS), order[i]) for i in kept),
-        tuple(rotation.items()),
-        kinds,
-        tuple(int(table.models[name][model]) for name in SHAPING_EXTRAS),
+    return BatchKey(
+        architecture=architecture,
+        layers=tuple((i if has_roles else min(i, ROLE_LAYERS), order[i], homes[i]) for i in kept),
+        rotations=tuple(rotation.items()),
+        kinds=kinds,
+        shaping=tuple(int(table.models[name][model]) for name in SHAPING_EXTRAS),
+        output_home=homes[-1][0],
+        n_copies=1 if division is None else division.n_copies(model),
     )
 
 
@@ -181,24 +264,23 @@ def _batch_bytes(
     cells: Ints,
     windowed: Bools,
     members: Ints,
-    key: tuple[object, ...],
+    key: BatchKey,
+    n_devices: int,
 ) -> Ints:
-    """Compute buffers of models that share a graph."""
-    architecture = table.architectures[int(members[0])]
-    program = PROGRAMS[architecture]
+    """Compute buffers of models that share a graph, by device, the host's last."""
+    program = PROGRAMS[key.architecture]
     reserve = find_reserve(workload, program.is_causal)
     graph = Graph(len(members))
     firsts = table.first_row[members]
-    kept: tuple[tuple[int, int], ...] = key[1]  # type: ignore[assignment]
     layers = tuple(
         Layer(
             columns={name: column[firsts + row] for name, column in table.rows.items()},
             index=index,
-            is_last=place == len(kept) - 1,
+            is_last=place == len(key.layers) - 1,
             n_kv_tokens=cells[firsts + row],
             is_windowed=bool(windowed[firsts[0] + row]),
         )
-        for place, (index, row) in enumerate(kept)
+        for place, (index, row, _) in enumerate(key.layers)
     )
     frame = Frame(
         graph=graph,
@@ -207,16 +289,23 @@ def _batch_bytes(
         vocab=table.models["vocab_size"][members],
         widest_v=table.max_rows(table.rows["v_width"])[members],
         models={name: column[members] for name, column in table.models.items()},
-        rotation=dict(key[2]),  # type: ignore[call-overload]
+        rotation=dict(key.rotations),
         separate_windows=any(layer.is_windowed for layer in layers),
-        n_positions=4 if architecture in MULTI_AXIS else 1,
+        n_positions=4 if key.architecture in MULTI_AXIS else 1,
         layers=layers,
+        output_home=key.output_home,
+        first_home=key.layers[0][2][0],
     )
+    graph.weight_home = graph.expert_home = n_devices - 1  # embeddings are the host's
     x = program.start(frame)
-    for layer in layers:
+    for layer, (_, _, homes) in zip(layers, key.layers, strict=True):
+        graph.weight_home, graph.expert_home = homes
         x = program.step(frame, layer, x)
+    graph.weight_home = key.output_home
     program.head(frame, x)
-    return replay_bytes(graph)
+    if n_devices == 1:
+        return replay_bytes(graph)[:, None]
+    return np.stack(replay_split_bytes(graph, n_devices, key.n_copies), axis=1)
 
 
 def find_reserve(workload: Workload, is_causal: bool = True) -> Reserve:

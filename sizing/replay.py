@@ -10,6 +10,7 @@ operations with their sizes as numpy columns (one value per model), `replay_byte
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +21,9 @@ Ints = NDArray[np.int64]
 ALIGNMENT = 32
 """Bytes every tensor of the CPU buffer starts on (ggml/src/ggml-impl.h, TENSOR_ALIGNMENT)."""
 
+ANYWHERE = -1
+"""No device of its own: an operation without weights runs where its neighbours do."""
+
 _FAR = np.int64(2**62)
 _NO_GAP = np.iinfo(np.int64).max
 
@@ -29,6 +33,8 @@ class Tensor:
     """A recorded result. `n_bytes` has one value per model; a view shows them without holding them.
 
     `reuse` are the operands this operation may write over. `is_kept` marks results handed back to the caller.
+    `is_look` marks a view that computes nothing, `span` what a copy of it takes. `home` is the device whose weights or cache the operation uses,
+    `device` the one it runs on (see `sizing.scheduler`).
     """
 
     n_bytes: Ints
@@ -37,40 +43,59 @@ class Tensor:
     root: Tensor | None = None
     is_view: bool = False
     is_leaf: bool = False
+    is_scratch: bool = False
     is_kept: bool = False
     seen: bool = False
     n_uses: int = 0
     n_views: int = 0
     slot: int = -1
+    is_look: bool = False
+    span: Ints | None = None
+    home: int = ANYWHERE
+    device: int = 0
 
 
 @dataclass(slots=True)
 class Graph:
     """Operations in the order llama.cpp runs them: operands first, left to right, when a result is asked for.
 
-    `n_models` is the length of every size column. Model weights and caches are outside the graph and not recorded.
+    `n_models` is the length of every size column. Model weights and caches are outside the graph and not recorded;
+    `weight_home` and `expert_home` say on which device those of the present layer are.
     """
 
     n_models: int
+    weight_home: int = ANYWHERE
+    expert_home: int = ANYWHERE
     nodes: list[Tensor] = field(default_factory=list)
     leaves: list[Tensor] = field(default_factory=list)
 
     def input(self, n_bytes: Ints | int) -> Tensor:
-        """A tensor that is filled before the graph runs."""
+        """A tensor that the host fills before the graph runs."""
         return Tensor(self._sized(n_bytes), is_leaf=True)
 
-    def op(self, n_bytes: Ints | int, *operands: Tensor) -> Tensor:
+    def scratch(self, n_bytes: Ints | int) -> Tensor:
+        """A tensor that the graph itself fills, there from the start on the device that fills it."""
+        return Tensor(self._sized(n_bytes), is_leaf=True, is_scratch=True)
+
+    def op(self, n_bytes: Ints | int, *operands: Tensor, home: int = ANYWHERE) -> Tensor:
         """A result in a place of its own."""
-        return Tensor(self._sized(n_bytes), operands)
+        return Tensor(self._sized(n_bytes), operands, home=home)
 
-    def like(self, first: Tensor, *more: Tensor, also_over: Tensor | None = None) -> Tensor:
+    def like(
+        self, first: Tensor, *more: Tensor, also_over: Tensor | None = None, home: int = ANYWHERE
+    ) -> Tensor:
         """A result as large as its first operand, written over it where that dies here; else over `also_over`."""
-        return Tensor(first.n_bytes, (first, *more), (first,) if also_over is None else (first, also_over))
+        reuse = (first,) if also_over is None else (first, also_over)
+        return Tensor(first.n_bytes, (first, *more), reuse, home=home)
 
-    def view(self, of: Tensor, n_bytes: Ints | int | None = None) -> Tensor:
-        """Another look at a tensor, or at the part of it that holds `n_bytes`."""
+    def view(self, of: Tensor, n_bytes: Ints | int | None = None, *, is_strided: bool = False) -> Tensor:
+        """Another look at a tensor, or at the part of it that holds `n_bytes`.
+
+        `is_strided`: the part is the same few columns of every row, so that a copy of it spans the whole.
+        """
         shown = of.n_bytes if n_bytes is None else self._sized(n_bytes)
-        return Tensor(shown, (of,), root=of.root or of, is_view=True)
+        span = of.n_bytes if is_strided else shown
+        return Tensor(shown, (of,), root=of.root or of, is_view=True, is_look=True, span=span)
 
     def write(self, into: Tensor, *values: Tensor) -> Tensor:
         """Values written into a tensor of the graph: a view of it."""
@@ -82,7 +107,7 @@ class Graph:
 
     def store(self, *values: Tensor) -> Tensor:
         """Values written to memory outside the graph (a cache, a recurrent state)."""
-        return Tensor(np.zeros(self.n_models, dtype=np.int64), values, is_view=True)
+        return Tensor(np.zeros(self.n_models, dtype=np.int64), values, is_view=True, home=self.weight_home)
 
     def ask(self, *results: Tensor) -> None:
         """Append the operations that `results` need and that are not there yet."""
@@ -109,8 +134,8 @@ FEW_MODELS = 24
 
 
 @dataclass(slots=True)
-class _Schedule:
-    """What is placed and freed, in order: the same for all models of a graph.
+class Schedule:
+    """What is placed and freed in one buffer, in order: the same for all models of a graph.
 
     `events` holds a slot to give back as `-1 - slot`, and a place to take as the row of `sizes` it needs; `slots` is
     the slot each row of `sizes` goes to.
@@ -141,16 +166,22 @@ class _Schedule:
 
 def replay_bytes(graph: Graph) -> Ints:
     """Bytes of the buffer that holds the graph's intermediate results, one value per model."""
-    schedule = _plan(graph)
+    return play(_plan(graph), graph.n_models)
+
+
+def play(schedule: Schedule, n_models: int) -> Ints:
+    """The end of one buffer after all that happens in it, in bytes, one value per model."""
+    if not schedule.sizes:
+        return np.zeros(n_models, dtype=np.int64)
     has_empty = any(not size.any() for size in schedule.sizes)
-    if graph.n_models > FEW_MODELS and not has_empty:
-        return _play_columns(schedule, graph.n_models)
-    play = _play_blocks if has_empty else _play_one
+    if n_models > FEW_MODELS and not has_empty:
+        return _play_columns(schedule, n_models)
+    play_model = _play_blocks if has_empty else _play_one
     sizes = np.stack(schedule.sizes).T.tolist()
-    return np.array([play(schedule, column) for column in sizes], dtype=np.int64)
+    return np.array([play_model(schedule, column) for column in sizes], dtype=np.int64)
 
 
-def _play_one(schedule: _Schedule, sizes: list[int]) -> int:
+def _play_one(schedule: Schedule, sizes: list[int]) -> int:
     """The end of the buffer for one model: each tensor in the smallest gap that fits, the last among equals."""
     starts: list[int] = []  # live places in order of their start
     ends: list[int] = []
@@ -177,7 +208,7 @@ def _play_one(schedule: _Schedule, sizes: list[int]) -> int:
     return top
 
 
-def _play_blocks(schedule: _Schedule, sizes: list[int]) -> int:
+def _play_blocks(schedule: Schedule, sizes: list[int]) -> int:
     """The same with the allocator's own list of free blocks, which a tensor of no size may leave split in two.
 
     A block joins the one it touches first and that one's neighbour, no more; so where an empty block stands between
@@ -220,7 +251,7 @@ def _free_block(blocks: list[tuple[int, int]], start: int, size: int) -> None:
     blocks.insert(sum(begin < start for begin, _ in blocks), (start, size))
 
 
-def _play_columns(schedule: _Schedule, n_models: int) -> Ints:
+def _play_columns(schedule: Schedule, n_models: int) -> Ints:
     """The same for all models at once, one column of places per slot."""
     starts = np.full((n_models, schedule.n_slots + 1), _FAR, dtype=np.int64)  # one slot stays free: the end
     ends = starts.copy()
@@ -243,24 +274,29 @@ def _play_columns(schedule: _Schedule, n_models: int) -> Ints:
     return top
 
 
-def _plan(graph: Graph) -> _Schedule:
-    """When each result needs a place and when it gives it back."""
-    schedule = _Schedule()
+def _plan(graph: Graph) -> Schedule:
+    """When each result needs a place and when it gives it back, all in one buffer."""
+    schedule = Schedule()
     for leaf in graph.leaves:
         leaf.slot = schedule.take(leaf.n_bytes)
-    for node in graph.nodes:
+    run((schedule,), graph.nodes)
+    return schedule
+
+
+def run(schedules: Sequence[Schedule], nodes: Sequence[Tensor]) -> None:
+    """Place and free the results of `nodes`, each in the buffer of the device it runs on; inputs are placed already."""
+    for node in nodes:
         if node.root is not None:
             node.root.n_views += 1
         for operand in node.operands:
             operand.n_uses += 1
-    for node in graph.nodes:
-        if not node.is_view:
+    for node in nodes:
+        if not node.is_view and node.slot < 0:
             node.slot = _inherit(node)
             if node.slot < 0:
-                node.slot = schedule.take(node.n_bytes)
+                node.slot = schedules[node.device].take(node.n_bytes)
         for operand in node.operands:
-            _release(operand, schedule)
-    return schedule
+            _release(operand, schedules)
 
 
 def _inherit(node: Tensor) -> int:
@@ -272,7 +308,7 @@ def _inherit(node: Tensor) -> int:
     return -1
 
 
-def _release(operand: Tensor, schedule: _Schedule) -> None:
+def _release(operand: Tensor, schedules: Sequence[Schedule]) -> None:
     """Count one use less, and free what nobody will look at again."""
     operand.n_uses -= 1
     if operand.n_uses or operand.n_views:
@@ -285,5 +321,5 @@ def _release(operand: Tensor, schedule: _Schedule) -> None:
         if operand.n_uses or operand.n_views:
             return
     if operand.slot >= 0 and not operand.is_kept:
-        schedule.give_back(operand.slot)
+        schedules[operand.device].give_back(operand.slot)
         operand.slot = -1

@@ -107,7 +107,7 @@ def fill_caches(f: Frame, layer: Layer, x: Tensor) -> None:
         source = f.input(f"{c.name}_kept_rows", I32 * n_kept)
         target = f.input(f"{c.name}_kept_places", I32 * n_kept)
         for fresh in (keys, scores):
-            g.ask(g.store(f.wide(c.in_width, fresh, source, n=n_kept), target))
+            g.ask(g.store(f.free(c.in_width, fresh, source, n=n_kept), target))
 
 
 def choose_blocks(f: Frame, layer: Layer, x: Tensor, low: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def choose_blocks(f: Frame, layer: Layer, x: Tensor, low: Tensor) -> Tensor:
     indexer = list_compressions(f, layer)[1]
     q = rotate_keys(f, indexer, f.rope(g.view(f.wide(layer.indexer_dim * layer.indexer_heads, low))))
     weights = g.view(g.like(f.wide(layer.indexer_heads, x)))
-    scores = f.wide(cells, g.view(q), weights, f.input("lid_mask", F16 * cells * n))
+    scores = f.free(cells, g.view(q), weights, f.input("lid_mask", F16 * cells * n))
     best = g.op(I32 * np.minimum(cells, layer.indexer_top_k) * n, scores)
     return g.op(best.n_bytes, best)
 
@@ -146,11 +146,11 @@ def attend_all(f: Frame, layer: Layer, x: Tensor, low: Tensor, q: Tensor, row: T
     if f.reserve.flash_attention:
         size = layer.head_dim * cells * f.reserve.n_seqs
         seen_keys = [g.op(half.n_bytes, *keys) for half in f.halve_keys(size, size)] or list(keys)
-        cur = g.view(f.wide(width, seen, *seen_keys, mask))
+        cur = g.view(f.free(width, seen, *seen_keys, mask))
     else:
         scores = g.op(F32 * cells * n * layer.n_heads, *keys, seen)
         turned = g.op(f.reserve.k_row_bytes(layer.head_dim) * cells * f.reserve.n_seqs, *keys)
-        weighted = f.wide(width, turned, g.like(scores, mask))
+        weighted = f.free(width, turned, g.like(scores, mask))
         cur = g.op(weighted.n_bytes, g.view(weighted))
     g.ask(cur)
     return f.rotate(cur, "k_window")
@@ -172,7 +172,8 @@ def experts(f: Frame, layer: Layer, x: Tensor) -> Tensor:
     """Routed and shared experts; leading layers choose by token, not by state."""
     chosen = None
     if layer.index < f.extra("hash_layers"):
-        chosen = f.graph.op(I32 * layer.n_active_experts * f.reserve.n_tokens, f.input("tokens", 0))
+        size, home = I32 * layer.n_active_experts * f.reserve.n_tokens, f.graph.weight_home
+        chosen = f.graph.op(size, f.input("tokens", 0), home=home)
     routed = f.moe(layer, x, gating="sqrt_softplus", biased=chosen is None, scaled=True, chosen=chosen)
     return f.add(routed, f.ffn(x, layer.shared_expert_ffn_dim))
 
@@ -181,7 +182,7 @@ def start(f: Frame) -> Tensor:
     """Streams; the window's mask is there from the start."""
     embedded = f.embed()
     f.graph.ask(f.mask(f.attending))
-    return f.wide(f.extra("hyper_connections") * f.hidden, f.graph.view(embedded))
+    return f.free(f.extra("hyper_connections") * f.hidden, f.graph.view(embedded))
 
 
 def deepseek4(f: Frame, layer: Layer, streams: Tensor) -> Tensor:

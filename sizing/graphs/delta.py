@@ -24,10 +24,10 @@ def kimi_delta(f: Frame, layer: Layer, x: Tensor, *, low_rank_gate: bool) -> Ten
     q, k = f.rms_norm(q, weighted=False), f.rms_norm(k, weighted=False)
     attended = g.op(F32 * (inner * n + layer.state_elements * n_seqs), q, k, v, decay, beta, state)
     g.ask(g.store(g.view(attended)))
-    out = f.wide(inner, g.view(attended))
+    out = f.free(inner, g.view(attended))
     gate = f.wide(inner, f.wide(head_dim, x) if low_rank_gate else g.view(g.view(x)))
     gated = g.like(f.rms_norm(g.view(out)), g.like(g.view(gate)))
-    return f.wide(f.hidden, f.wide(inner, gated))
+    return f.wide(f.hidden, f.free(inner, gated))
 
 
 def convolved(f: Frame, layer: Layer, conv_state: Tensor, x: Tensor, inner: Ints) -> Tensor:
@@ -54,9 +54,9 @@ def mix_checkpoints(f: Frame, x: Tensor) -> Tensor:
     n_stacked = int(stack.n_bytes[0] // x.n_bytes[0])
     stack_scores = g.view(f.wide(n_stacked, g.like(g.like(stack))))
     own_score = f.wide(1, g.like(g.like(x)))
-    shares = g.like(f.wide(n_stacked + 1, stack_scores, own_score))
-    of_stack, of_own = f.wide(n_stacked, g.view(shares)), f.wide(1, g.view(shares))
-    mixed = f.wide(f.hidden, stack, of_stack)
+    shares = g.like(f.free(n_stacked + 1, stack_scores, own_score))
+    of_stack, of_own = f.free(n_stacked, g.view(shares)), f.free(1, g.view(shares))
+    mixed = f.free(f.hidden, stack, of_stack)
     return f.add(mixed, g.like(x, of_own))
 
 

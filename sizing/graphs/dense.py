@@ -49,7 +49,7 @@ def qwen3(f: Frame, layer: Layer, x: Tensor) -> Tensor:
 def start_deepstack(f: Frame) -> Tensor:
     """Embeddings with room for the vision tower's deeper layers beside them (qwen3vl)."""
     n, width = f.reserve.n_tokens, f.hidden * (1 + f.extra("n_deepstack"))
-    rows = f.wide(width, f.wide(f.hidden, f.input("tokens", 4 * n)))
+    rows = f.free(width, f.wide(f.hidden, f.input("tokens", 4 * n)))
     f.kept["embedded"] = rows
     f.graph.ask(rows, f.input("embeddings", F32 * n * width))
     return f.graph.view(rows, F32 * n * f.hidden)
@@ -240,15 +240,16 @@ _LLAMA = Program(llama)
 _LAYER_NORM = partial(Program, head=head_layer_norm)
 
 PROGRAMS: dict[str, Program] = {
-    **dict.fromkeys(("llama", "qwen2", "qwen2vl", "ernie4_5", "granite", "mistral3", "seed_oss", "gemma"), _LLAMA),
+    **dict.fromkeys(("llama", "qwen2", "qwen2vl", "ernie4_5", "mistral3", "seed_oss"), _LLAMA),
+    **dict.fromkeys(("granite", "gemma"), Program(llama, start=Frame.embed_scaled)),
     "ernie4_5-moe": Program(partial(llama, biased=True)),
     "mimo2": Program(partial(llama, gating="sigmoid", biased=True)),
     **dict.fromkeys(("qwen3", "qwen3moe"), Program(qwen3)),
     **dict.fromkeys(("qwen3vl", "qwen3vlmoe"), Program(qwen3vl, start=start_deepstack)),
     "glm4moe": Program(glm4moe),
     **dict.fromkeys(("hunyuan-dense", "hunyuan-moe"), Program(hunyuan)),
-    "gemma2": Program(gemma2),
-    "gemma3": Program(partial(gemma2, qk_norm=True)),
+    "gemma2": Program(gemma2, start=Frame.embed_scaled),
+    "gemma3": Program(partial(gemma2, qk_norm=True), start=Frame.embed_scaled),
     "olmo": Program(olmo, head=partial(head_layer_norm, weighted=False)),
     "olmo2": Program(olmo2),
     "olmoe": Program(partial(flat, gating="softmax", biased=False, normed=False)),

@@ -25,11 +25,11 @@ def attend_batch(f: Frame, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Ten
     if f.reserve.flash_attention:
         keys = g.op(F16 * n * layer.n_kv_heads * layer.head_dim, g.view(k))
         values = g.op(F16 * n * layer.n_kv_heads * layer.head_dim_v, g.view(v))
-        cur = g.view(f.wide(width, seen, keys, values, mask))
+        cur = g.view(f.free(width, seen, keys, values, mask))
     else:
         scores = g.op(F32 * n * n * layer.n_heads, g.view(k), seen)
         turned = g.op(v.n_bytes, g.view(g.view(v)))
-        weighted = f.wide(width, turned, g.like(scores, mask))
+        weighted = f.free(width, turned, g.like(scores, mask))
         cur = g.op(weighted.n_bytes, g.view(weighted))
     g.ask(cur)
     return f.wide(f.hidden, cur)

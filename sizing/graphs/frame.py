@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sizing.replay import Graph, Ints, Tensor
+from sizing.replay import ANYWHERE, Graph, Ints, Tensor
 
 F32 = 4
 F16 = 2
@@ -89,6 +89,7 @@ class Frame:
 
     `rotation` says how wide the rotation of keys and values is before a quantized cache, by cache: 'k', 'v',
     'k_window', 'v_window'; 0 where there is none. `separate_windows`: windowed layers have a cache of their own.
+    `output_home` and `first_home` are the devices of the output and of the first layer.
     """
 
     graph: Graph
@@ -101,6 +102,8 @@ class Frame:
     separate_windows: bool
     n_positions: int
     layers: tuple[Layer, ...]
+    output_home: int = 0
+    first_home: int = 0
     inputs: dict[str, Tensor] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
 
@@ -125,9 +128,16 @@ class Frame:
 
     # -- small steps ---------------------------------------------------------------------------------------------
 
-    def wide(self, width: Ints | int, *operands: Tensor, n: int | None = None) -> Tensor:
-        """A new result of `width` values per token."""
-        return self.graph.op(F32 * (n or self.reserve.n_tokens) * np.asarray(width), *operands)
+    def wide(
+        self, width: Ints | int, *operands: Tensor, n: int | None = None, home: int | None = None
+    ) -> Tensor:
+        """A new result of `width` values per token, from a matrix of the layer unless `home` says otherwise."""
+        where = self.graph.weight_home if home is None else home
+        return self.graph.op(F32 * (n or self.reserve.n_tokens) * np.asarray(width), *operands, home=where)
+
+    def free(self, width: Ints | int, *operands: Tensor, n: int | None = None) -> Tensor:
+        """A new result of `width` values per token that takes no weights, so runs where its neighbours do."""
+        return self.wide(width, *operands, n=n, home=ANYWHERE)
 
     def embed(self) -> Tensor:
         """Token embeddings; the second input, embeddings given by the caller, is held for the whole graph."""
@@ -137,15 +147,23 @@ class Frame:
         self.graph.ask(rows, self.input("embeddings", F32 * n * self.hidden))
         return rows
 
+    def embed_scaled(self) -> Tensor:
+        """Token embeddings times a number, on the device of the first layer."""
+        return self.graph.like(self.embed())
+
     def rms_norm(self, x: Tensor, weighted: bool = True) -> Tensor:
         """Root-mean-square norm; it may write over what it reads."""
-        normed = self.graph.like(x)
-        return self.graph.like(normed) if weighted else normed
+        g = self.graph
+        if not weighted:
+            return g.like(x)
+        return g.like(g.like(x), home=g.weight_home)
 
     def layer_norm(self, x: Tensor, weighted: bool = True) -> Tensor:
         """LayerNorm; it never writes over what it reads."""
-        normed = self.graph.op(x.n_bytes, x)
-        return self.graph.like(normed) if weighted else normed
+        g = self.graph
+        if not weighted:
+            return g.op(x.n_bytes, x)
+        return g.like(g.op(x.n_bytes, x), home=g.weight_home)
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         """The sum of two tensors of one shape."""
@@ -260,10 +278,10 @@ class Frame:
         if self.reserve.flash_attention:
             cells = layer.n_kv_tokens * self.reserve.n_streams
             halves = self.halve(cells * layer.n_kv_heads * layer.head_dim, cells * layer.n_kv_heads * layer.head_dim_v)
-            cur = g.view(self.wide(n_heads * v_dim, seen, *halves, mask))
+            cur = g.view(self.free(n_heads * v_dim, seen, *halves, mask))
         else:
             scores = g.op(F32 * layer.n_kv_tokens * n * n_heads, seen)
-            weighted = self.wide(n_heads * v_dim, g.like(scores, mask))
+            weighted = self.free(n_heads * v_dim, g.like(scores, mask))
             cur = g.op(weighted.n_bytes, g.view(weighted))
         g.ask(cur)
         return cur
@@ -276,9 +294,9 @@ class Frame:
         g = self.graph
         if form == "gated":
             gate, up = self.wide(width, x, n=n), self.wide(width, x, n=n)
-            mid = self.wide(width, gate, up, n=n)
+            mid = self.free(width, gate, up, n=n)
         elif form == "fused":
-            mid = self.wide(width, self.wide(2 * width, x, n=n), n=n)
+            mid = self.free(width, self.wide(2 * width, x, n=n), n=n)
         else:
             mid = g.like(self.wide(width, x, n=n))
         return self.wide(self.hidden if out is None else out, mid, n=n)
@@ -321,8 +339,10 @@ class Frame:
             choice = self._mask_groups(layer, choice, n, groups)
         if weight_first:
             choice = logits
-        chosen = chosen or g.view(self.wide(n_experts, choice, n=n), I32 * n * n_active)
-        weights = self.wide(n_active, g.view(probs), chosen, n=n)
+        if chosen is None:
+            order = self.free(n_experts, choice, n=n)
+            chosen = g.view(order, I32 * n * n_active, is_strided=True)
+        weights = self.free(n_active, g.view(probs), chosen, n=n)
         if gating == "after":
             weights = g.view(g.like(g.view(weights)))
         if normed:
@@ -336,15 +356,16 @@ class Frame:
         if weight_first:
             cur = g.like(g.op(F32 * n * n_active * hidden, cur), weights)
         per_expert = n_active * ffn
+        there = g.expert_home
         if form == "merged":
-            both = self.wide(2 * per_expert, cur, chosen, n=n)
-            mid = self.wide(per_expert, g.view(both), g.view(both), n=n)
+            both = self.wide(2 * per_expert, cur, chosen, n=n, home=there)
+            mid = self.free(per_expert, g.view(both), g.view(both), n=n)
         elif form == "gated":
-            gate, up = self.wide(per_expert, cur, chosen, n=n), self.wide(per_expert, cur, chosen, n=n)
-            mid = activate(self, gate, up) if activate else self.wide(per_expert, gate, up, n=n)
+            gate, up = (self.wide(per_expert, cur, chosen, n=n, home=there) for _ in range(2))
+            mid = activate(self, gate, up) if activate else self.free(per_expert, gate, up, n=n)
         else:
-            mid = g.like(self.wide(per_expert, cur, chosen, n=n))
-        experts = self.wide(n_active * hidden, mid, chosen, n=n)
+            mid = g.like(self.wide(per_expert, cur, chosen, n=n, home=there))
+        experts = self.wide(n_active * hidden, mid, chosen, n=n, home=there)
         if not weight_first:
             experts = g.like(experts, weights)
         g.ask(experts)
@@ -364,11 +385,15 @@ class Frame:
         """Experts outside the best groups are masked out of the choice."""
         g = self.graph
         grouped = g.view(choice)
-        best_two = g.view(self.wide(layer.n_experts, grouped, n=n))
-        scores = g.view(self.wide(groups, g.view(self.wide(2 * groups, g.view(grouped), best_two, n=n)), n=n))
-        best = g.view(self.wide(groups, scores, n=n))
+
+        def wide(width: Ints | int, *operands: Tensor) -> Tensor:
+            return self.free(width, *operands, n=n)
+
+        best_two = g.view(wide(layer.n_experts, grouped))
+        scores = g.view(wide(groups, g.view(wide(2 * groups, g.view(grouped), best_two))))
+        best = g.view(wide(groups, scores))
         n_used = self.models["n_groups_used"]
-        kept = self.wide(layer.n_experts // groups * n_used, grouped, best, n=n)
+        kept = self.free(layer.n_experts // groups * n_used, grouped, best, n=n)
         return g.view(g.write(g.like(grouped), kept, best))
 
     # -- head ----------------------------------------------------------------------------------------------------

@@ -16,13 +16,14 @@ N_SPARSE = 10
 def start_per_layer(f: Frame, width: Ints) -> Tensor:
     """Embeddings, and beside them an input for every layer: looked up, projected, summed, laid out by layer."""
     g, n = f.graph, f.reserve.n_tokens
-    x = f.embed()
+    x = f.embed_scaled()
     total = width * f.models["n_layers"]
     looked_up = g.like(g.view(f.wide(total, g.input(I32 * n))))
     g.ask(looked_up)
+    g.weight_home = f.first_home
     projected = f.rms_norm(g.view(f.wide(total, x)))
     summed = f.add(projected, looked_up)
-    f.kept["per_layer"] = f.wide(total, g.view(summed))
+    f.kept["per_layer"] = f.free(total, g.view(summed))
     return x
 
 
@@ -33,7 +34,7 @@ def per_layer_input(f: Frame, width: Ints) -> Tensor:
 
 def start_gemma4(f: Frame) -> Tensor:
     """Embeddings; per-layer inputs where the model has them."""
-    return start_per_layer(f, f.models["per_layer_dim"]) if f.extra("per_layer_dim") else f.embed()
+    return start_per_layer(f, f.models["per_layer_dim"]) if f.extra("per_layer_dim") else f.embed_scaled()
 
 
 def attend_shared(f: Frame, layer: Layer, x: Tensor) -> Tensor:
@@ -74,9 +75,9 @@ def start_gemma3n(f: Frame) -> Tensor:
     n_more = f.extra("n_altup") - 1
     x = start_per_layer(f, f.models["per_layer_dim"])
     target = magnitude(f, x)
-    more = f.wide(n_more * f.hidden, f.wide(n_more * f.hidden, x))
+    more = f.wide(n_more * f.hidden, f.free(n_more * f.hidden, x), home=f.output_home)
     scaled = g.like(g.like(more, target), magnitude(f, more))
-    return f.wide((n_more + 1) * f.hidden, x, scaled)
+    return f.free((n_more + 1) * f.hidden, x, scaled)
 
 
 def magnitude(f: Frame, x: Tensor) -> Tensor:
@@ -140,8 +141,8 @@ def gemma3n(f: Frame, layer: Layer, streams: Tensor) -> Tensor:
 def cut_below(f: Frame, gate: Tensor) -> Tensor:
     """Gates below a cut, taken from their mean and spread, are dropped."""
     g = f.graph
-    mean = f.wide(1, gate)
-    spread = g.like(g.like(f.wide(1, g.like(g.like(gate, mean)))))
+    mean = f.free(1, gate)
+    spread = g.like(g.like(f.free(1, g.like(g.like(gate, mean)))))
     cut = g.like(mean, g.like(spread))
     return g.like(g.like(gate, cut))
 

@@ -23,7 +23,7 @@ def merge(f: Frame, streams: Tensor, n: int | None = None) -> tuple[Tensor, Tens
     before = g.like(g.view(mixes, F32 * f.reserve.n_tokens * n_streams))
     after = g.like(g.view(mixes, F32 * f.reserve.n_tokens * n_streams))
     among = f.wide(n_streams * n_streams, mixes)
-    return f.wide(f.hidden, streams, before), after, among
+    return f.free(f.hidden, streams, before), after, among
 
 
 def spread(f: Frame, result: Tensor, streams: Tensor, after: Tensor, among: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def start_glm5(f: Frame) -> Tensor:
     g.ask(f.input("pool_cells", I32 * n_pools), f.input("pool_rows", I32 * pool * n_pools))
     g.ask(f.input("pool_mask", F16 * n_pools * n), f.input("tail_rows", I32 * (pool - 1) * n))
     g.ask(f.input("chosen_mask", F32 * chosen * n))
-    return f.wide(f.extra("hyper_connections") * f.hidden, g.view(embedded))
+    return f.free(f.extra("hyper_connections") * f.hidden, g.view(embedded))
 
 
 def pooled_keys(f: Frame, layer: Layer, x: Tensor) -> Tensor:
@@ -64,8 +64,8 @@ def pooled_keys(f: Frame, layer: Layer, x: Tensor) -> Tensor:
     g, n, pool, dim = f.graph, f.reserve.n_tokens, f.extra("indexer_pool"), layer.indexer_dim
     n_real, n_pools = count_pools(f, layer)
     key, gate = f.layer_norm(f.wide(dim, x)), f.wide(dim, x)
-    zeros = g.like(g.input(F32 * n * dim))
-    packed = g.view(f.wide(3 * dim, f.wide(2 * dim, key, gate), zeros))
+    zeros = g.like(g.scratch(F32 * n * dim))
+    packed = g.view(f.free(3 * dim, f.free(2 * dim, key, gate), zeros))
     g.ask(g.store(g.view(packed), f.input("indexer_rows", I64 * n)))
     members = g.view(f.input("new_pool_rows", I32 * pool * n_real))
     rows = g.view(g.op(F32 * 2 * dim * pool * n_real, members))
@@ -85,24 +85,24 @@ def choose_pools(f: Frame, layer: Layer, x: Tensor, low: Tensor) -> Tensor:
     q = g.view(f.wide(layer.indexer_dim * layer.indexer_heads, low))
     keys = pooled_keys(f, layer, x)
     weights = g.like(f.wide(layer.indexer_heads, x))
-    scores = f.wide(n_pools, q, keys, weights, f.input("pool_mask", 0))
+    scores = f.free(n_pools, q, keys, weights, f.input("pool_mask", 0))
     n_best = np.minimum(n_pools, layer.indexer_top_k // pool)
-    best = f.wide(n_best, scores)
-    order = f.wide(n_best, g.view(f.wide(n_best, g.view(scores), best)))
-    best = f.wide(n_best, g.view(f.wide(n_best, best)), order)
-    best = f.wide(n_best, f.wide(n_best, g.view(best)))
-    rows = g.view(f.wide(pool * n_best, f.input("pool_rows", 0), g.view(best)))
+    best = f.free(n_best, scores)
+    order = f.free(n_best, g.view(f.free(n_best, g.view(scores), best)))
+    best = f.free(n_best, g.view(f.free(n_best, best)), order)
+    best = f.free(n_best, f.free(n_best, g.view(best)))
+    rows = g.view(f.free(pool * n_best, f.input("pool_rows", 0), g.view(best)))
     n_chosen = pool * n_best + pool - 1
-    rows = f.wide(n_chosen, rows, f.input("tail_rows", 0))
+    rows = f.free(n_chosen, rows, f.input("tail_rows", 0))
     seed = g.op(F32, g.view(rows, F32))
     mask_seed = g.op(F16, seed) if f.reserve.flash_attention else seed
     shut = g.view(g.op(f.reserve.mask_bytes * (layer.n_kv_tokens + n_chosen) * n, g.like(mask_seed)))
-    zeros = g.view(f.wide(n_chosen, g.like(seed)))
+    zeros = g.view(f.free(n_chosen, g.like(seed)))
     live = g.like(g.view(f.input("chosen_mask", 0)))
     dump = g.op(F32 * n_chosen)
-    moved = f.wide(n_chosen, rows)
+    moved = f.free(n_chosen, rows)
     moved = g.like(g.like(g.like(moved, dump), live), dump)
-    target = g.view(f.wide(n_chosen, moved))
+    target = g.view(f.free(n_chosen, moved))
     opened = g.view(g.write(shut, zeros, target), f.reserve.mask_bytes * layer.n_kv_tokens * n)
     return g.like(opened, g.view(f.mask(layer)))
 

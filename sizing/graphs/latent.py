@@ -36,9 +36,9 @@ def latent_qkv(f: Frame, layer: Layer, x: Tensor, q: Tensor, *, ropes: bool = Tr
         k_rope, q_rope = f.rope(k_rope), f.rope(q_rope)
     row = f.rms_norm(g.view(compressed, F32 * n * rank))
     absorbed = g.view(f.wide(rank * n_heads, g.view(g.view(q))))
-    queries = f.wide((rank + rope_dim) * n_heads, absorbed, q_rope)
+    queries = f.free((rank + rope_dim) * n_heads, absorbed, q_rope)
     values = g.view(row)
-    return queries, f.wide(rank + rope_dim, values, k_rope), values
+    return queries, f.free(rank + rope_dim, values, k_rope), values
 
 
 def attend_latent(f: Frame, layer: Layer, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -57,12 +57,12 @@ def attend_stored(f: Frame, layer: Layer, q: Tensor, mask: Tensor | None = None)
     if f.reserve.flash_attention:
         cells = layer.n_kv_tokens * f.reserve.n_streams
         halves = f.halve_keys(cells * layer.k_width, cells * rank)
-        cur = f.wide(rank * n_heads, seen, *halves, mask)
+        cur = f.free(rank * n_heads, seen, *halves, mask)
         cur = f.wide(out_width, g.view(cur))
     else:
         turned = g.op(f.reserve.k_value_bytes * rank * layer.n_kv_tokens * f.reserve.n_streams)
         scores = g.op(F32 * layer.n_kv_tokens * n * n_heads, seen)
-        cur = f.wide(out_width, f.wide(rank * n_heads, turned, g.like(scores, mask)))
+        cur = f.wide(out_width, f.free(rank * n_heads, turned, g.like(scores, mask)))
     cur = g.view(g.op(cur.n_bytes, g.view(cur)))
     g.ask(cur)
     return cur
@@ -115,7 +115,7 @@ def choose_rows(f: Frame, layer: Layer, x: Tensor, low: Tensor) -> Tensor:
 def mask_all_but(f: Frame, mask: Tensor, best: Tensor, value_bytes: int = F32) -> Tensor:
     """The attention mask with everything hidden but the chosen rows."""
     g = f.graph
-    zeros = g.like(g.input(best.n_bytes // I32 * value_bytes))
+    zeros = g.like(g.scratch(best.n_bytes // I32 * value_bytes))
     hidden = g.view(g.like(mask))
     return g.like(g.view(g.write(hidden, zeros, g.view(best))), mask, also_over=mask)
 

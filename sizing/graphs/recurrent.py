@@ -20,7 +20,7 @@ def state_ids(f: Frame) -> Tensor:
 
 def read_state(f: Frame, n_elements: Ints) -> Tensor:
     """A layer's state of every sequence, copied out of the recurrent memory (llama-graph.cpp, `build_rs`)."""
-    state = f.graph.op(F32 * n_elements * f.reserve.n_seqs, state_ids(f))
+    state = f.graph.op(F32 * n_elements * f.reserve.n_seqs, state_ids(f), home=f.graph.weight_home)
     f.graph.ask(state)
     return state
 
@@ -45,7 +45,7 @@ def mamba2(f: Frame, layer: Layer, x: Tensor, *, normed: bool = True) -> Tensor:
     z, to_conv, dt = g.view(shaped, F32 * r.n_tokens * inner), g.view(shaped), g.view(shaped)
     convolved = g.like(convolve(f, conv_state, to_conv, channels, layer.conv_kernel))
     inputs = g.view(convolved, F32 * r.n_tokens * inner)
-    steps = f.wide(n_heads, dt)
+    steps = f.free(n_heads, dt)
     scanned = g.op(
         F32 * (inner * r.n_tokens + layer.state_elements * r.n_seqs),
         inputs,
@@ -53,13 +53,14 @@ def mamba2(f: Frame, layer: Layer, x: Tensor, *, normed: bool = True) -> Tensor:
         g.view(convolved),
         g.view(convolved),
         state_ids(f),
+        home=g.weight_home,
     )
     g.ask(scanned)
     g.ask(g.store(g.view(scanned)))
-    skipped = g.like(inputs)
+    skipped = g.like(inputs, home=g.weight_home)
     y = g.view(scanned, F32 * r.n_tokens * inner)
     y = g.like(y, skipped, also_over=skipped)
-    y = f.wide(inner, f.wide(inner, z), y)
+    y = f.free(inner, f.free(inner, z), y)
     if normed:
         y = f.rms_norm(g.view(y))
     return f.wide(f.hidden, g.view(y))
@@ -159,7 +160,7 @@ def gated_attention(f: Frame, layer: Layer, x: Tensor) -> Tensor:
     q = f.rope(f.rms_norm(g.view(doubled, F32 * f.reserve.n_tokens * q_width)))
     k = f.rope(f.rms_norm(g.view(f.wide(k_width, x))))
     attended = f.attend(layer, q, k, g.view(f.wide(v_width, x)), project=False)
-    gate = g.like(f.wide(q_width, g.view(doubled)))
+    gate = g.like(f.free(q_width, g.view(doubled)))
     return f.wide(f.hidden, g.like(attended, gate, also_over=gate))
 
 
@@ -184,7 +185,7 @@ def delta_net(f: Frame, layer: Layer, x: Tensor, *, repeats: bool) -> Tensor:
     z = f.wide(v_width, x)
     if repeats:
         both = g.view(f.wide(2 * n_heads, x))
-        beta, alpha = g.view(g.like(f.wide(n_heads, g.view(both)))), f.wide(n_heads, g.view(both))
+        beta, alpha = g.view(g.like(f.free(n_heads, g.view(both)))), f.free(n_heads, g.view(both))
     else:
         beta, alpha = g.like(g.view(f.wide(n_heads, x))), g.like(g.view(f.wide(n_heads, x)))
     decay = g.view(alpha)
@@ -195,7 +196,7 @@ def delta_net(f: Frame, layer: Layer, x: Tensor, *, repeats: bool) -> Tensor:
     q, k = (f.rms_norm(g.view(convolved, F32 * r.n_tokens * k_width), weighted=False) for _ in range(2))
     v = g.view(convolved)
     if repeats and bool((layer.n_groups != n_heads).any()):
-        q, k = (g.view(f.wide(n_heads * layer.d_state, g.view(t))) for t in (q, k))
+        q, k = (g.view(f.free(n_heads * layer.d_state, g.view(t))) for t in (q, k))
     attended = g.op(F32 * (v_width * r.n_tokens + layer.state_elements * r.n_seqs), q, k, v, decay, beta, state)
     g.ask(g.store(g.view(attended)))
     out = f.rms_norm(g.view(attended, F32 * r.n_tokens * v_width))
@@ -205,7 +206,7 @@ def delta_net(f: Frame, layer: Layer, x: Tensor, *, repeats: bool) -> Tensor:
 
 PROGRAMS: dict[str, Program] = {
     "falcon-h1": Program(falcon_h1),
-    "granitehybrid": Program(granite_hybrid),
+    "granitehybrid": Program(granite_hybrid, start=Frame.embed_scaled),
     **dict.fromkeys(("nemotron_h", "nemotron_h_moe"), Program(nemotron_h, head=head_after_norm)),
     **dict.fromkeys(("lfm2", "lfm2moe"), Program(lfm2)),
     "qwen3next": Program(partial(qwen_next, repeats=True), head=head_after_norm),
