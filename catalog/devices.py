@@ -20,7 +20,14 @@ DEVICE_COLUMNS = (
     "usable_bytes",
     "bandwidth_bytes_per_s",
     "fp16_flops",
+    "bf16_flops",
+    "fp8_flops",
     "backend",
+    "architecture",
+    "memory_type",
+    "link_bytes_per_s",
+    "power_watts",
+    "price_usd",
     "notes",
     "aliases",
 )
@@ -36,8 +43,13 @@ _FILE_COLUMNS = (
     Column("usable_bytes", "BIGINT", False),
     Column("bandwidth_bytes_per_s", "BIGINT", True),
     Column("fp16_flops", "DOUBLE", True),
+    Column("bf16_flops", "DOUBLE", True),
+    Column("fp8_flops", "DOUBLE", True),
     Column("backend", "VARCHAR", False),
-    Column("tdp_watts", "INTEGER", True),
+    Column("architecture", "VARCHAR", True),
+    Column("memory_type", "VARCHAR", False),
+    Column("link_bytes_per_s", "BIGINT", True),
+    Column("power_watts", "INTEGER", True),
     Column("price_usd", "INTEGER", True),
     Column("price_source_url", "VARCHAR", True),
     Column("release_year", "INTEGER", True),
@@ -59,18 +71,16 @@ class NamedDevice:
 
 def build_device(row: Sequence[Any]) -> NamedDevice:
     """A device from the values of `DEVICE_COLUMNS`; notes and aliases are lists separated by ';'."""
-    name, kind, memory, usable, bandwidth, flops, backend, notes, aliases = row
-    device = Device(
-        name=name,
-        kind=DeviceKind(kind),
-        memory_bytes=memory,
-        usable_bytes=usable,
-        bandwidth_bytes_per_s=None if bandwidth is None else float(bandwidth),
-        fp16_flops=flops,
-        backend=backend,
-        notes=_split(notes),
-    )
-    return NamedDevice(device, _split(aliases))
+    cells = dict(zip(DEVICE_COLUMNS, row, strict=True))
+    aliases = _split(cells.pop("aliases"))
+    for rate in ("bandwidth_bytes_per_s", "link_bytes_per_s"):
+        cells[rate] = None if cells[rate] is None else float(cells[rate])
+    cells |= {
+        "kind": DeviceKind(cells["kind"]),
+        "architecture": cells["architecture"] or "",
+        "notes": _split(cells["notes"]),
+    }
+    return NamedDevice(Device(**cells), aliases)
 
 
 def load_devices(data_dir: Path | None = None) -> tuple[NamedDevice, ...]:

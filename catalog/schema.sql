@@ -88,8 +88,9 @@ CREATE TABLE model_sources (
 );
 
 -- memory_bytes: memory chips as sold, in bytes. usable_bytes: what a model may take (catalog/data/hardware.md has the
--- rules). fp16_flops: dense 16-bit operations per second of the fastest unit that adds up in 32 bit; NULL where no
--- trustworthy figure was found. aliases: other names, separated by ';'.
+-- rules). fp16_flops, bf16_flops, fp8_flops: dense operations per second of the fastest unit that adds up in 32 bit; NULL
+-- where the chip does not have it or no trustworthy figure was found. architecture: the maker's generation.
+-- link_bytes_per_s: to the host, one way. aliases: other names, separated by ';'.
 CREATE TABLE hardware (
     line                   INTEGER NOT NULL,
     name                   VARCHAR PRIMARY KEY,
@@ -100,8 +101,13 @@ CREATE TABLE hardware (
     usable_bytes           BIGINT NOT NULL CHECK (usable_bytes > 0 AND usable_bytes <= memory_bytes),
     bandwidth_bytes_per_s  BIGINT CHECK (bandwidth_bytes_per_s > 0),
     fp16_flops             DOUBLE CHECK (fp16_flops > 0),
-    backend                VARCHAR NOT NULL CHECK (backend IN ('cpu', 'cuda', 'rocm', 'vulkan', 'metal', 'sycl')),
-    tdp_watts              INTEGER CHECK (tdp_watts > 0),
+    bf16_flops             DOUBLE CHECK (bf16_flops > 0),
+    fp8_flops              DOUBLE CHECK (fp8_flops > 0),
+    backend                VARCHAR NOT NULL CHECK (backend IN ('cpu', 'cuda', 'rocm', 'vulkan', 'metal', 'sycl', 'hpu')),
+    architecture           VARCHAR CHECK (regexp_full_match(architecture, '[a-z][a-z0-9.-]*')),
+    memory_type            VARCHAR NOT NULL CHECK (memory_type IN ('hbm', 'gddr', 'lpddr', 'ddr')),
+    link_bytes_per_s       BIGINT CHECK (link_bytes_per_s > 0),
+    power_watts            INTEGER CHECK (power_watts > 0),
     price_usd              INTEGER CHECK (price_usd > 0),
     price_source_url       VARCHAR CHECK (price_source_url LIKE 'http%'),
     release_year           INTEGER CHECK (release_year BETWEEN 2010 AND 2030),
@@ -109,6 +115,8 @@ CREATE TABLE hardware (
     source_url             VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
     as_of                  VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?')),
     CHECK ((kind = 'cpu') = (backend = 'cpu')),
+    CHECK (kind = 'gpu' OR link_bytes_per_s IS NULL),
+    CHECK (kind = 'cpu' OR architecture IS NOT NULL),
     CHECK ((price_usd IS NULL) = (price_source_url IS NULL))
 );
 

@@ -133,7 +133,7 @@ def test_broken_data_is_one_line_and_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data_copy: Path
 ) -> None:
     file = data_copy / "hardware.csv"
-    file.write_text(file.read_text() + "no source,,x,gpu,1,1,1,,cuda,,,,,,,\n")
+    file.write_text(file.read_text() + "no source,,x,gpu,1,1,1,,,,cuda,ada,gddr,,,,,,,,\n")
     monkeypatch.setattr(command_line, "open_catalog", lambda: open_catalog(data_copy))
     code, out, err = run(capsys, "list")
     assert (code, out) == (1, "")

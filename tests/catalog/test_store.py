@@ -112,18 +112,18 @@ def test_schema_refuses(catalog: Catalog, sql: str, rule: str) -> None:
         catalog.fetch(sql)
 
 
-HARDWARE_HEADER_CELLS = 16
-GOOD_ROW = "Card X,,Maker,gpu,1073741824,1000000000,1000000000,,cuda,,,,,,https://example.org/x,2026-11"
+HARDWARE_HEADER_CELLS = 21
+GOOD_ROW = "Card X,,Maker,gpu,1073741824,1000000000,1000000000,,,,cuda,ada,gddr,,,,,,,https://example.org/x,2026-11"
 
 
 @pytest.mark.parametrize(
     ("cell", "value", "said"),
     [
-        (14, "", "source_url is empty; every row must say where it comes from"),
-        (14, "a friend", "source_url wants an http"),
-        (15, "", "as_of is empty"),
-        (15, "yesterday", "as_of wants YYYY"),
-        (15, "2026-13", "as_of wants YYYY"),
+        (19, "", "source_url is empty; every row must say where it comes from"),
+        (19, "a friend", "source_url wants an http"),
+        (20, "", "as_of is empty"),
+        (20, "yesterday", "as_of wants YYYY"),
+        (20, "2026-13", "as_of wants YYYY"),
         (4, "24 GB", "memory_bytes wants a whole number, got '24 GB'"),
         (4, "", "memory_bytes is empty"),
         (4, "1_000", "memory_bytes wants a whole number"),
