@@ -279,8 +279,9 @@ def _batch_bytes(
             is_last=place == len(key.layers) - 1,
             n_kv_tokens=cells[firsts + row],
             is_windowed=bool(windowed[firsts[0] + row]),
+            home=homes[0],
         )
-        for place, (index, row, _) in enumerate(key.layers)
+        for place, (index, row, homes) in enumerate(key.layers)
     )
     frame = Frame(
         graph=graph,

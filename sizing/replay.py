@@ -97,6 +97,11 @@ class Graph:
         span = of.n_bytes if is_strided else shown
         return Tensor(shown, (of,), root=of.root or of, is_view=True, is_look=True, span=span)
 
+    def cached(self, n_bytes: Ints | int, home: int) -> Tensor:
+        """A look at `n_bytes` of a cache, which lies outside the graph on the device `home`."""
+        nothing = np.zeros(self.n_models, dtype=np.int64)
+        return Tensor(nothing, is_view=True, is_look=True, span=self._sized(n_bytes), home=home)
+
     def write(self, into: Tensor, *values: Tensor) -> Tensor:
         """Values written into a tensor of the graph: a view of it."""
         return Tensor(into.n_bytes, (*values, into), root=into.root or into, is_view=True)
@@ -214,7 +219,7 @@ def _play_blocks(schedule: Schedule, sizes: list[int]) -> int:
     A block joins the one it touches first and that one's neighbour, no more; so where an empty block stands between
     two others they stay apart, and the end of the buffer begins later than what is free.
     """
-    blocks = [(0, int(_NO_GAP))]  # start, size; the last is the end of the buffer
+    blocks = [[0, int(_NO_GAP)]]  # start, size; the last is the end of the buffer
     starts = [0] * schedule.n_slots
     held = [0] * schedule.n_slots
     top = 0
@@ -223,32 +228,35 @@ def _play_blocks(schedule: Schedule, sizes: list[int]) -> int:
             _free_block(blocks, starts[-1 - event], held[-1 - event])
             continue
         size, slot = sizes[event], schedule.slots[event]
-        fitting = [(block[1], -i) for i, block in enumerate(blocks[:-1]) if block[1] >= size]
-        chosen = -min(fitting)[1] if fitting else len(blocks) - 1
-        start, free = blocks[chosen]
-        starts[slot], held[slot] = start, size
-        top = max(top, start + size)
-        if free == size:
+        chosen, best = len(blocks) - 1, int(_NO_GAP)
+        for i in range(len(blocks) - 1):
+            if size <= blocks[i][1] <= best:
+                chosen, best = i, blocks[i][1]
+        block = blocks[chosen]
+        starts[slot], held[slot] = block[0], size
+        top = max(top, block[0] + size)
+        block[0] += size
+        block[1] -= size
+        if not block[1]:
             del blocks[chosen]
-        else:
-            blocks[chosen] = (start + size, free - size)
     return top
 
 
-def _free_block(blocks: list[tuple[int, int]], start: int, size: int) -> None:
+def _free_block(blocks: list[list[int]], start: int, size: int) -> None:
     """Give a place back: to the first block that ends or begins there, else as a block of its own."""
-    for i, (begin, free) in enumerate(blocks):
-        if begin + free == start:
-            after = blocks[i + 1] if i + 1 < len(blocks) else (-1, 0)
-            joins = start + size == after[0]
-            blocks[i : i + 1 + joins] = [(begin, free + size + (after[1] if joins else 0))]
+    for i, block in enumerate(blocks):
+        if block[0] + block[1] == start:
+            block[1] += size
+            if i + 1 < len(blocks) and block[0] + block[1] == blocks[i + 1][0]:
+                block[1] += blocks.pop(i + 1)[1]
             return
-        if start + size == begin:
-            before = blocks[i - 1] if i else (-1, 0)
-            joins = bool(i) and before[0] + before[1] == start
-            blocks[i - joins : i + 1] = [(before[0], before[1] + size + free) if joins else (start, size + free)]
+        if start + size == block[0]:
+            block[0] = start
+            block[1] += size
+            if i and blocks[i - 1][0] + blocks[i - 1][1] == start:
+                blocks[i - 1][1] += blocks.pop(i)[1]
             return
-    blocks.insert(sum(begin < start for begin, _ in blocks), (start, size))
+    blocks.insert(sum(begin < start for begin, _ in blocks), [start, size])
 
 
 def _play_columns(schedule: Schedule, n_models: int) -> Ints:

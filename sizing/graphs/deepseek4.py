@@ -144,8 +144,9 @@ def attend_all(f: Frame, layer: Layer, x: Tensor, low: Tensor, q: Tensor, row: T
     width = layer.n_heads * layer.head_dim
     seen = g.view(g.view(q))
     if f.reserve.flash_attention:
-        size = layer.head_dim * cells * f.reserve.n_seqs
-        seen_keys = [g.op(half.n_bytes, *keys) for half in f.halve_keys(size, size)] or list(keys)
+        size = F16 * layer.head_dim * cells * f.reserve.n_seqs
+        is_whole = f.reserve.k_block == (1, F32)
+        seen_keys = [g.op(size, *keys) for _ in range(2)] if is_whole else list(keys)
         cur = g.view(f.free(width, seen, *seen_keys, mask))
     else:
         scores = g.op(F32 * cells * n * layer.n_heads, *keys, seen)

@@ -240,8 +240,8 @@ _LLAMA = Program(llama)
 _LAYER_NORM = partial(Program, head=head_layer_norm)
 
 PROGRAMS: dict[str, Program] = {
-    **dict.fromkeys(("llama", "qwen2", "qwen2vl", "ernie4_5", "mistral3", "seed_oss"), _LLAMA),
-    **dict.fromkeys(("granite", "gemma"), Program(llama, start=Frame.embed_scaled)),
+    **dict.fromkeys(("llama", "qwen2", "qwen2vl", "ernie4_5", "granite", "mistral3", "seed_oss"), _LLAMA),
+    "gemma": Program(llama, start=Frame.embed_scaled),
     "ernie4_5-moe": Program(partial(llama, biased=True)),
     "mimo2": Program(partial(llama, gating="sigmoid", biased=True)),
     **dict.fromkeys(("qwen3", "qwen3moe"), Program(qwen3)),

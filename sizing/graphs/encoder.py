@@ -12,7 +12,9 @@ from sizing.replay import Tensor
 
 def start_normed(f: Frame) -> Tensor:
     """Embeddings behind a LayerNorm."""
-    return f.layer_norm(f.embed())
+    embedded = f.graph.like(f.embed())
+    f.graph.weight_home = f.first_home
+    return f.layer_norm(embedded)
 
 
 def attend_batch(f: Frame, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -44,6 +44,11 @@ class Reserve:
         elements, n_bytes = self.k_block
         return -(-width // elements) * n_bytes
 
+    def v_row_bytes(self, width: Ints) -> Ints:
+        """Bytes of a row of values in the cache's own type."""
+        elements, n_bytes = self.v_block
+        return -(-width // elements) * n_bytes
+
     @property
     def mask_bytes(self) -> int:
         """Bytes of one mask value: flash attention wants f16."""
@@ -52,13 +57,14 @@ class Reserve:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer of the batch: its columns (see `sizing.layers`), its place, and whether it is the last."""
+    """One layer of the batch: its columns (see `sizing.layers`), its place, whether it is the last, its device."""
 
     columns: dict[str, Ints]
     index: int
     is_last: bool
     n_kv_tokens: Ints
     is_windowed: bool
+    home: int = 0
 
     def __getattr__(self, name: str) -> Ints:
         return self.columns[name]
@@ -261,27 +267,43 @@ class Frame:
         cur = self.rotate(cur, "v" + cache)
         return self.wide(self.hidden, cur) if project else cur
 
-    def halve(self, n_keys: Ints, n_values: Ints) -> list[Tensor]:
-        """Copies in f16 of whole caches kept in f32, which flash attention cannot read."""
-        sides = ((self.reserve.k_block, n_keys), (self.reserve.v_block, n_values))
-        return [self.graph.op(F16 * n) for block, n in sides if block == (1, F32)]
+    def cache_home(self, layer: Layer) -> int:
+        """The device of the cache a layer reads: its own, or that of the last layer like it that has one."""
+        if not layer.has("shares_kv"):
+            return layer.home
+        own = [x.home for x in self.layers if x.is_windowed == layer.is_windowed and not x.has("shares_kv")]
+        return own[-1] if own else layer.home
 
-    def halve_keys(self, *sizes: Ints) -> list[Tensor]:
-        """Copies in f16 of values that are read from a K cache kept in f32."""
-        return [self.graph.op(F16 * n) for n in sizes if self.reserve.k_block == (1, F32)]
+    def cached_k(self, layer: Layer, width: Ints) -> Tensor:
+        """A look at `width` values of each row of a layer's K cache, over all streams."""
+        cells = layer.n_kv_tokens * self.reserve.n_streams
+        return self.graph.cached(cells * self.reserve.k_row_bytes(width), self.cache_home(layer))
+
+    def cached_v(self, layer: Layer, width: Ints) -> Tensor:
+        """A look at `width` values of each row of a layer's V cache, over all streams."""
+        cells = layer.n_kv_tokens * self.reserve.n_streams
+        return self.graph.cached(cells * self.reserve.v_row_bytes(width), self.cache_home(layer))
+
+    def halve(self, seen: Tensor, block: tuple[int, int]) -> Tensor:
+        """What is read of a cache with blocks of this kind: itself, or its copy in f16 where it is kept in f32, which
+        flash attention cannot read."""
+        if block != (1, F32) or seen.span is None:
+            return seen
+        return self.graph.op(seen.span // 2, seen)
 
     def attend_cached(self, layer: Layer, q: Tensor, n_heads: Ints, v_dim: Ints, mask: Tensor | None = None) -> Tensor:
         """Attention over the cache: with flash attention its result alone, without it all scores of all heads."""
         g, n = self.graph, self.reserve.n_tokens
         seen = g.view(g.view(q))
         mask = mask or self.mask(layer)
+        keys = self.cached_k(layer, layer.n_kv_heads * layer.head_dim)
+        values = self.cached_v(layer, layer.n_kv_heads * layer.head_dim_v)
         if self.reserve.flash_attention:
-            cells = layer.n_kv_tokens * self.reserve.n_streams
-            halves = self.halve(cells * layer.n_kv_heads * layer.head_dim, cells * layer.n_kv_heads * layer.head_dim_v)
-            cur = g.view(self.free(n_heads * v_dim, seen, *halves, mask))
+            keys, values = self.halve(keys, self.reserve.k_block), self.halve(values, self.reserve.v_block)
+            cur = g.view(self.free(n_heads * v_dim, seen, keys, values, mask))
         else:
-            scores = g.op(F32 * layer.n_kv_tokens * n * n_heads, seen)
-            weighted = self.free(n_heads * v_dim, g.like(scores, mask))
+            scores = g.op(F32 * layer.n_kv_tokens * n * n_heads, keys, seen)
+            weighted = self.free(n_heads * v_dim, values, g.like(scores, mask))
             cur = g.op(weighted.n_bytes, g.view(weighted))
         g.ask(cur)
         return cur

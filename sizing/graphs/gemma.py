@@ -66,7 +66,7 @@ def gemma4(f: Frame, layer: Layer, x: Tensor) -> Tensor:
         gated = g.like(g.like(f.wide(width, cur)), per_layer_input(f, width))
         projected = f.rms_norm(f.wide(f.hidden, gated))
         cur = f.add(cur, projected)
-    return g.like(cur)
+    return g.like(cur, home=g.weight_home)
 
 
 def start_gemma3n(f: Frame) -> Tensor:

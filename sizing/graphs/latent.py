@@ -54,14 +54,14 @@ def attend_stored(f: Frame, layer: Layer, q: Tensor, mask: Tensor | None = None)
     rank, n_heads, out_width = layer.kv_lora_rank, layer.n_heads, layer.n_heads * layer.latent_v_head_dim
     seen = g.view(g.view(q))
     mask = mask or f.mask(layer)
+    rows, compressed = f.cached_k(layer, layer.k_width), f.cached_k(layer, rank)
     if f.reserve.flash_attention:
-        cells = layer.n_kv_tokens * f.reserve.n_streams
-        halves = f.halve_keys(cells * layer.k_width, cells * rank)
-        cur = f.free(rank * n_heads, seen, *halves, mask)
+        block = f.reserve.k_block
+        cur = f.free(rank * n_heads, seen, f.halve(rows, block), f.halve(compressed, block), mask)
         cur = f.wide(out_width, g.view(cur))
     else:
-        turned = g.op(f.reserve.k_value_bytes * rank * layer.n_kv_tokens * f.reserve.n_streams)
-        scores = g.op(F32 * layer.n_kv_tokens * n * n_heads, seen)
+        turned = g.op(f.reserve.k_value_bytes * rank * layer.n_kv_tokens * f.reserve.n_streams, compressed)
+        scores = g.op(F32 * layer.n_kv_tokens * n * n_heads, rows, seen)
         cur = f.wide(out_width, f.free(rank * n_heads, turned, g.like(scores, mask)))
     cur = g.view(g.op(cur.n_bytes, g.view(cur)))
     g.ask(cur)

@@ -55,10 +55,10 @@ def attend_stream(f: Frame, layer: Layer, choose: Tensor, q: Tensor, mask: Tenso
     n = r.n_tokens // r.n_streams
     n_blocks = RESERVED_POSITIONS // BLOCK_TOKENS
     heads, dim, cells = layer.indexer_heads, layer.indexer_dim, layer.n_kv_tokens
-    cell_of = g.view(f.input("cell_of_position", I32 * RESERVED_POSITIONS * r.n_streams))
+    cell_of = g.view(f.input("cell_of_position", I32 * RESERVED_POSITIONS * r.n_streams), I32 * RESERVED_POSITIONS)
     keys = g.op(F32 * dim * RESERVED_POSITIONS, cell_of)
     scores = g.op(F32 * RESERVED_POSITIONS * heads * n, keys, g.view(g.view(choose)))
-    hidden = g.view(f.input("position_mask", F32 * RESERVED_POSITIONS * r.n_tokens))
+    hidden = g.view(f.input("position_mask", F32 * RESERVED_POSITIONS * r.n_tokens), F32 * RESERVED_POSITIONS * n)
     scores = g.overwrite(g.view(scores), hidden)
     bias = g.view(f.input("block_bias", F32 * n_blocks * r.n_tokens), F32 * n_blocks * n)
     by_block = g.like(g.op(F32 * n_blocks * heads * n, scores), bias)
@@ -70,14 +70,14 @@ def attend_stream(f: Frame, layer: Layer, choose: Tensor, q: Tensor, mask: Tenso
     opened = g.view(g.write(g.view(shut), g.view(zeros), g.view(best)))
     opened = g.op(opened.n_bytes, g.view(opened))
     turned = g.op(opened.n_bytes, g.view(g.view(opened)))
-    block_of = g.view(f.input("block_of_cell", I32 * cells * r.n_streams))
+    block_of = g.view(f.input("block_of_cell", I32 * cells * r.n_streams), I32 * cells)
     by_cell = g.op(F32 * n * heads * cells, turned, block_of)
     by_cell = g.view(g.op(by_cell.n_bytes, g.view(by_cell)))
-    combined = g.overwrite(by_cell, g.view(mask))
+    combined = g.overwrite(by_cell, g.view(mask, F32 * cells * n))
     final = g.op(F16 * cells * n * heads, g.view(combined))
     width = layer.n_heads * layer.head_dim_v
     out = g.op(F32 * n * width, g.view(g.view(g.view(q))), final)
     return g.view(g.op(out.n_bytes, g.view(out)))
 
 
-PROGRAMS: dict[str, Program] = {"minimax-m3": Program(minimax_m3)}
+PROGRAMS: dict[str, Program] = {"minimax-m3": Program(minimax_m3, every_layer=True)}

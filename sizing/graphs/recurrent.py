@@ -14,15 +14,25 @@ from sizing.replay import Ints, Tensor
 
 
 def state_ids(f: Frame) -> Tensor:
-    """Which state belongs to which sequence."""
-    return f.graph.view(f.input("states", I32 * f.reserve.n_seqs))
+    """Which state belongs to which sequence: one look that all layers share."""
+    if "states" not in f.kept:
+        f.kept["states"] = f.graph.view(f.input("states", I32 * f.reserve.n_seqs))
+    return f.kept["states"]
 
 
 def read_state(f: Frame, n_elements: Ints) -> Tensor:
     """A layer's state of every sequence, copied out of the recurrent memory (llama-graph.cpp, `build_rs`)."""
     state = f.graph.op(F32 * n_elements * f.reserve.n_seqs, state_ids(f), home=f.graph.weight_home)
     f.graph.ask(state)
+    keep_other_states(f)
     return state
+
+
+def keep_other_states(f: Frame) -> None:
+    """The states of sequences outside the batch, which are none: an empty tensor that may split free memory."""
+    if "other_states" not in f.kept:
+        f.kept["other_states"] = f.graph.view(f.input("states", 0), 0)
+    f.graph.ask(f.graph.store(f.graph.op(0, f.kept["other_states"])))
 
 
 def convolve(f: Frame, state: Tensor, x: Tensor, channels: Ints, kernel: Ints) -> Tensor:
@@ -42,7 +52,7 @@ def mamba2(f: Frame, layer: Layer, x: Tensor, *, normed: bool = True) -> Tensor:
     conv_state = read_state(f, layer.conv_elements)
     mixed = f.wide(2 * inner + 2 * layer.n_groups * layer.d_state + n_heads, x)
     shaped = g.view(mixed)
-    z, to_conv, dt = g.view(shaped, F32 * r.n_tokens * inner), g.view(shaped), g.view(shaped)
+    z, to_conv, dt = g.view(shaped, F32 * r.n_tokens * inner, is_strided=True), g.view(shaped), g.view(shaped)
     convolved = g.like(convolve(f, conv_state, to_conv, channels, layer.conv_kernel))
     inputs = g.view(convolved, F32 * r.n_tokens * inner)
     steps = f.free(n_heads, dt)
@@ -56,6 +66,7 @@ def mamba2(f: Frame, layer: Layer, x: Tensor, *, normed: bool = True) -> Tensor:
         home=g.weight_home,
     )
     g.ask(scanned)
+    keep_other_states(f)
     g.ask(g.store(g.view(scanned)))
     skipped = g.like(inputs, home=g.weight_home)
     y = g.view(scanned, F32 * r.n_tokens * inner)
@@ -135,8 +146,6 @@ def short_conv(f: Frame, layer: Layer, x: Tensor) -> Tensor:
     b, c, signal = (g.view(chunks, F32 * f.reserve.n_tokens * f.hidden) for _ in range(3))
     gated = g.like(b, signal)
     conv_state = read_state(f, layer.conv_elements)
-    # the states of sequences outside the batch, which are none: an empty tensor that splits free memory here
-    g.ask(g.store(g.op(0, state_ids(f))))
     out = convolve(f, conv_state, g.view(gated), f.hidden, layer.conv_kernel)
     return g.view(f.wide(f.hidden, g.like(c, out, also_over=out)))
 
@@ -206,7 +215,7 @@ def delta_net(f: Frame, layer: Layer, x: Tensor, *, repeats: bool) -> Tensor:
 
 PROGRAMS: dict[str, Program] = {
     "falcon-h1": Program(falcon_h1),
-    "granitehybrid": Program(granite_hybrid, start=Frame.embed_scaled),
+    "granitehybrid": Program(granite_hybrid),
     **dict.fromkeys(("nemotron_h", "nemotron_h_moe"), Program(nemotron_h, head=head_after_norm)),
     **dict.fromkeys(("lfm2", "lfm2moe"), Program(lfm2)),
     "qwen3next": Program(partial(qwen_next, repeats=True), head=head_after_norm),
