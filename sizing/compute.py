@@ -296,6 +296,7 @@ def _batch_bytes(
         layers=layers,
         output_home=key.output_home,
         first_home=key.layers[0][2][0],
+        is_parted=len({homes[0] == n_devices - 1 for _, _, homes in key.layers}) == 2,
     )
     graph.weight_home = graph.expert_home = n_devices - 1  # embeddings are the host's
     x = program.start(frame)

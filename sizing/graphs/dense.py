@@ -125,7 +125,7 @@ def cohere(f: Frame, layer: Layer, x: Tensor, *, ropes_all: bool, late: bool = F
     attended = f.attend(layer, q, k, v)
     if not late:
         attended, x, normed = f.keep_outputs(layer, attended, x, normed)
-    out = feed_forward(f, layer, normed, gating="sigmoid")
+    out = feed_forward(f, layer, normed, gating="sigmoid", normed=f.extra("experts_normed") > 0)
     return f.graph.like(f.add(out, x), attended, also_over=attended)
 
 

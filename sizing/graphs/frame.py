@@ -95,7 +95,8 @@ class Frame:
 
     `rotation` says how wide the rotation of keys and values is before a quantized cache, by cache: 'k', 'v',
     'k_window', 'v_window'; 0 where there is none. `separate_windows`: windowed layers have a cache of their own.
-    `output_home` and `first_home` are the devices of the output and of the first layer.
+    `output_home` and `first_home` are the devices of the output and of the first layer; `is_parted`: some layers are the
+    host's and some an accelerator's.
     """
 
     graph: Graph
@@ -110,6 +111,7 @@ class Frame:
     layers: tuple[Layer, ...]
     output_home: int = 0
     first_home: int = 0
+    is_parted: bool = False
     inputs: dict[str, Tensor] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
 

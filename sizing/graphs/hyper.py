@@ -31,6 +31,25 @@ def spread(f: Frame, result: Tensor, streams: Tensor, after: Tensor, among: Tens
     return f.graph.op(streams.n_bytes, result, streams, after, among)
 
 
+def spread_stepwise(f: Frame, result: Tensor, streams: Tensor, after: Tensor, among: Tensor) -> Tensor:
+    """The same in small steps, stream by stream.
+
+    llama.cpp falls back to it for the whole model when the fused operation of one layer would run on another's device
+    (src/llama-context.cpp, `resolve_fused_ops`), as it would where host and accelerator meet.
+    """
+    g, n, n_streams = f.graph, f.reserve.n_tokens, f.extra("hyper_connections")
+    one = F32 * n * f.hidden
+    out: Tensor | None = None
+    for _ in range(n_streams):
+        cur = g.op(one, result, g.view(after, F32 * n, is_strided=True))
+        for _ in range(n_streams):
+            part = g.view(streams, one, is_strided=True)
+            cur = f.add(cur, g.op(one, part, g.view(among, F32 * n, is_strided=True)))
+        shaped = g.view(cur)
+        out = shaped if out is None else g.op(out.n_bytes + one, out, shaped)
+    return out or result
+
+
 def glm5_experts(f: Frame, layer: Layer, x: Tensor) -> Tensor:
     """Dense feed-forward in leading layers, then routed and shared experts."""
     if not layer.is_moe:
@@ -123,6 +142,7 @@ def sparse_latent(f: Frame, layer: Layer, x: Tensor) -> Tensor:
 
 def glm5_next(f: Frame, layer: Layer, streams: Tensor) -> Tensor:
     """Delta layers with a sparse latent one now and then, each half between a merge and a spread."""
+    join_streams = spread_stepwise if f.is_parted else spread
     merged, after, among = merge(f, streams)
     normed = f.rms_norm(merged)
     f.graph.ask(normed)
@@ -130,9 +150,9 @@ def glm5_next(f: Frame, layer: Layer, streams: Tensor) -> Tensor:
         mixed = kimi_delta(f, layer, normed, low_rank_gate=True)
     else:
         mixed = sparse_latent(f, layer, normed)
-    streams = spread(f, mixed, streams, after, among)
+    streams = join_streams(f, mixed, streams, after, among)
     merged, after, among = merge(f, streams)
-    return spread(f, glm5_experts(f, layer, f.rms_norm(merged)), streams, after, among)
+    return join_streams(f, glm5_experts(f, layer, f.rms_norm(merged)), streams, after, among)
 
 
 def head_mean(f: Frame, streams: Tensor) -> None:
