@@ -143,6 +143,7 @@ class EngineChild:
         self.command = tuple(command)
         self.folder = tempfile.TemporaryDirectory(prefix="weightless-")
         self.engine_s = 0.0  # seconds llama.cpp worked on all answers so far
+        self.endpoints: tuple[str, ...] = ()  # devices served elsewhere, given to every child that is started
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._errors = b""
@@ -164,8 +165,14 @@ class EngineChild:
 
     def ask(self, question: dict[str, Any], timeout_s: float = DEFAULT_TIMEOUT_S) -> dict[str, Any] | DryRunFailure:
         """One question and its answer, or why there is none. The child is started when it is not running."""
-        process = self._process or self._start()
-        assert process.stdin is not None
+        if self._process is None:
+            self._start()
+            if self.endpoints and question["kind"] != "devices":
+                given = self.ask({"kind": "devices", "endpoints": list(self.endpoints)}, timeout_s)
+                if isinstance(given, DryRunFailure):
+                    return given
+        process = self._process
+        assert process is not None and process.stdin is not None
         try:
             process.stdin.write(json.dumps(question).encode() + b"\n")
             process.stdin.flush()
@@ -318,9 +325,7 @@ def ask_tensor_types(
         return reply
     native = dict(list_native_types(spec))
     kept = {t.name: "f32" for t in list_tensors(spec) if is_kept_f32(t)}
-    return {
-        q.name: {**reply["types"][str(q.ftype)], **(kept if q.family == "float" else {}), **native} for q in quants
-    }
+    return {q.name: {**reply["types"][str(q.ftype)], **(kept if q.family == "float" else {}), **native} for q in quants}
 
 
 def ask_dry_runs(
@@ -372,7 +377,7 @@ def _ask_contexts(
         "contexts": [list_context_params(w) for w in workloads],
         "n_gpu_layers": spec.n_layers + 1 if offload.gpu_layers is None else offload.gpu_layers,
         "tensor_split": list(offload.tensor_split or ()),
-        "cpu_moe": min(offload.cpu_moe or 0, spec.n_layers),
+        "expert_layers": sorted({*range(min(offload.cpu_moe or 0, spec.n_layers)), *offload.expert_layers}),
     }
     reply = engine.ask(question, timeout_s)
     if isinstance(reply, DryRunFailure):

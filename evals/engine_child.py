@@ -6,7 +6,7 @@ abort at any time; the parent reads the child's death as an answer. Questions:
 - `{"kind": "version"}`
 - `{"kind": "types", "path": ..., "ftypes": [...]}`: the type llama.cpp gives every tensor, per file type
 - `{"kind": "load", "path": ..., "contexts": [{...}, ...]}`: sizes of the model and of one context after another, with
-  optional `n_gpu_layers`, `tensor_split` and `cpu_moe` (the first N layers' routed experts stay on the host)
+  optional `n_gpu_layers`, `tensor_split` and `expert_layers` (layers whose routed experts stay on the host)
 - `{"kind": "devices", "endpoints": [...]}`: take devices served elsewhere (`--serve HOST:PORT`) as this machine's own
 
 Answers are `{"ok": {...}}`, `{"refused": "..."}` or `{"missing": "..."}`, with `engine_s`, the seconds they took. Each
@@ -182,7 +182,7 @@ class Engine:
         split = (ctypes.c_float * api.llama_max_devices())(*shares)
         if shares:
             params.tensor_split = split
-        kept = self._keep_experts(question.get("cpu_moe", 0))
+        kept = self._keep_experts(question.get("expert_layers", []))
         if kept is not None:
             params.tensor_buft_overrides = ctypes.cast(kept, ctypes.c_void_p)
         self.take_log()
@@ -200,12 +200,12 @@ class Engine:
         finally:
             api.llama_model_free(model)
 
-    def _keep_experts(self, n_layers: int) -> Any:
-        """The rule that keeps the routed experts of the first `n_layers` on the host; None for no layers.
+    def _keep_experts(self, layers: list[int]) -> Any:
+        """The rule that keeps the routed experts of these layers on the host; None for no layers.
 
         The tensors are those of llama.cpp's `--n-cpu-moe` (common/common.h, LLM_FFN_EXPS_REGEX).
         """
-        if not n_layers:
+        if not layers:
             return None
         libraries = load_ggml()
         if libraries is None:
@@ -216,9 +216,9 @@ class Engine:
         class Override(ctypes.Structure):
             _fields_ = (("pattern", ctypes.c_char_p), ("buft", ctypes.c_void_p))
 
-        rules = (Override * (n_layers + 1))()
-        for i in range(n_layers):
-            rules[i].pattern = rf"blk\.{i}\.ffn_(up|down|gate|gate_up)_(ch|)exps".encode()
+        rules = (Override * (len(layers) + 1))()
+        for i, layer in enumerate(layers):
+            rules[i].pattern = rf"blk\.{layer}\.ffn_(up|down|gate|gate_up)_(ch|)exps".encode()
             rules[i].buft = host()
         return rules
 

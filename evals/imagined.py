@@ -80,6 +80,7 @@ def open_imagined_machine(n_devices: int) -> Iterator[ImaginedMachine]:
         for endpoint, process in servers:
             _wait_for(endpoint, process)
         endpoints = [endpoint for endpoint, _ in servers]
+        engine.endpoints = tuple(endpoints)
         reply = engine.ask({"kind": "devices", "endpoints": endpoints}, START_TIMEOUT_S)
         if isinstance(reply, DryRunFailure):
             raise EngineError(f"no imagined devices: {reply.message}")

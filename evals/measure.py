@@ -110,11 +110,12 @@ def _estimate_row(
 ) -> TableEstimate:
     return estimate_table(
         WeightTable.from_models([(spec, [weights])]),
-        estimate_model_bytes(LayerTable.from_specs([spec]), workload, on_cards=bool(machine.accelerators)),
+        estimate_model_bytes(LayerTable.from_specs([spec]), workload),
         np.array([spec.n_active_params], dtype=np.int64),
         workload,
         machine,
         offload,
+        exact=True,
     )
 
 
@@ -127,6 +128,7 @@ def _choose_offload(formula: Estimate, machine: Machine, wished: Offload | None)
         formula.n_gpu_layers,
         shares or tuple(float(max(d.usable_bytes, 1)) for d in machine.accelerators),
         formula.n_cpu_moe,
+        wished.expert_layers if wished is not None else (),
     )
 
 

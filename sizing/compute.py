@@ -47,20 +47,18 @@ class Division:
     """How the layers of each model lie on a host and its accelerators. Columns over models.
 
     `bounds[:, d]:bounds[:, d + 1]` are the layers of accelerator d, the output being layer `n_layers`; layers before
-    `bounds[:, 0]` are the host's. The routed experts of the first `n_cpu_moe` layers stay on the host.
+    `bounds[:, 0]` are the host's. The routed experts of the first `n_cpu_moe` layers and of `expert_layers` stay on the
+    host.
     """
 
     bounds: Ints
     n_cpu_moe: Ints
+    expert_layers: tuple[int, ...] = ()
 
     @property
     def n_accelerators(self) -> int:
         """How many accelerators there are, used or not."""
         return int(self.bounds.shape[1]) - 1
-
-    def take(self, models: Ints) -> Division:
-        """The division of some models, by row; rows may repeat."""
-        return Division(self.bounds[models], self.n_cpu_moe[models])
 
     def homes(self, model: int, n_layers: int) -> tuple[tuple[int, int], ...]:
         """Device of the weights and of the routed experts of each layer, the output last; the host is the last device.
@@ -71,7 +69,8 @@ class Division:
         found = []
         for i in range(n_layers + 1):
             home = next((d for d in range(host) if bounds[d] <= i < bounds[d + 1]), host)
-            found.append((home, host if i < self.n_cpu_moe[model] else home))
+            stays = i < self.n_cpu_moe[model] or i in self.expert_layers
+            found.append((home, host if stays and i < n_layers else home))
         return tuple(found)
 
     def is_full(self, model: int) -> bool:
@@ -81,7 +80,8 @@ class Division:
     def n_copies(self, model: int) -> int:
         """Copies of inputs: several where llama.cpp pipelines batches over devices (llama-context.cpp,
         `pipeline_parallel`), which tensors kept on the host by name prevent."""
-        piped = self.n_accelerators > 1 and self.is_full(model) and not self.n_cpu_moe[model]
+        is_whole = not self.n_cpu_moe[model] and not self.expert_layers
+        piped = self.n_accelerators > 1 and self.is_full(model) and is_whole
         return PIPELINE_COPIES if piped else 1
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sizing.compute import estimate_compute_bytes, estimate_output_bytes, find_reserve
+from sizing.buffers import ComputeBuffers
+from sizing.compute import estimate_output_bytes
 from sizing.errors import BadInputError
 from sizing.fit import Fit, Verdict, explain_fit
 from sizing.hardware import DeviceKind, Machine
-from sizing.kv_cache import count_stream_cells, estimate_kv_cache_bytes, find_cache_refusal
+from sizing.kv_cache import estimate_kv_cache_bytes, find_cache_refusal
 from sizing.layers import LayerTable
 from sizing.memory import DeviceUse, MemoryEstimate, Parts, WeightBytes
 from sizing.placement import (
@@ -73,49 +74,19 @@ def check_workload(spec: ModelSpec, workload: Workload) -> None:
         raise BadInputError(f"llama.cpp refuses these cache types for {spec.name}: {refusal}")
 
 
-def estimate_model_bytes(
-    layers: LayerTable, workload: Workload, projector_bytes: Ints | None = None, *, on_cards: bool = True
-) -> ModelBytes:
+def estimate_model_bytes(layers: LayerTable, workload: Workload, projector_bytes: Ints | None = None) -> ModelBytes:
     """Everything a workload costs each model of `layers` besides its weights, in bytes.
 
-    `projector_bytes` is a column over models, None for none. Without `on_cards` what a card would reserve that holds
-    layers only is not asked for, which saves half the work.
+    `projector_bytes` is a column over models, None for none. Compute buffers are worked out when they are asked for.
     """
     cache = estimate_kv_cache_bytes(layers, workload)
-    if on_cards:
-        both = estimate_compute_bytes(layers.followed_by(_without_vocabulary(layers)), workload)
-        compute, inner = both[: layers.n_models], both[layers.n_models :]
-    else:
-        compute = inner = estimate_compute_bytes(layers, workload)
-    n_tokens = min(workload.n_ubatch, workload.n_ctx_tokens)
     return ModelBytes(
         kv=_spans(layers, cache.row_kv_cache_bytes),
         recurrent=_spans(layers, cache.row_recurrent_state_bytes),
-        compute=compute,
-        compute_inner=inner,
-        inputs=n_tokens * layers.models["hidden_dim"] * 4,
-        masks=estimate_mask_bytes(layers, workload),
+        buffers=ComputeBuffers(layers, workload),
         output=estimate_output_bytes(layers, workload),
-        extra=projector_bytes if projector_bytes is not None else np.zeros_like(compute),
+        extra=projector_bytes if projector_bytes is not None else np.zeros(layers.n_models, dtype=np.int64),
     )
-
-
-def _without_vocabulary(layers: LayerTable) -> LayerTable:
-    """The same models with next to no logits to compute: what a device without the output head reserves."""
-    return replace(layers, models={**layers.models, "vocab_size": np.ones_like(layers.models["vocab_size"])})
-
-
-def estimate_mask_bytes(layers: LayerTable, workload: Workload) -> Ints:
-    """Attention masks of one physical batch per model, in bytes: one over the whole cache, one over the windows.
-
-    A mask holds a value for each token of the batch and each cell of its stream (llama-graph.cpp,
-    `build_attn_inp_kv`), f16 with flash attention and f32 without.
-    """
-    reserve = find_reserve(workload)
-    cells = count_stream_cells(layers, workload) * (layers.rows["k_width"] > 0)
-    longest = layers.max_rows(cells)
-    short = layers.max_rows(np.where(cells < longest[layers.rows["model"]], cells, 0))
-    return reserve.n_tokens * (longest + short) * reserve.mask_bytes
 
 
 def _spans(layers: LayerTable, row_bytes: Ints) -> Spans:
@@ -129,11 +100,13 @@ def estimate_table(
     workload: Workload,
     machine: Machine,
     offload: Offload | None = None,
+    *,
+    exact: bool = False,
 ) -> TableEstimate:
-    """Place and time every row; `models` and `n_active_params` are columns over models."""
+    """Place and time every row; `models` and `n_active_params` are columns over models, `exact` is `place`'s."""
     share = 1.0 - (1.0 - table.active_expert_share) ** workload.n_parallel
     busy = replace(table, active_expert_share=share)
-    placement = place(busy, models, machine, offload)
+    placement = place(busy, models, machine, offload, exact=exact)
     n_active = n_active_params[table.model_row].astype(float)
     return TableEstimate(placement, estimate_speed(busy, placement, n_active, machine.calibrations))
 
@@ -152,11 +125,12 @@ def estimate(
     check_workload(spec, workload)
     result = estimate_table(
         WeightTable.from_models([(spec, [weights])]),
-        estimate_model_bytes(LayerTable.from_specs([spec]), workload, on_cards=bool(machine.accelerators)),
+        estimate_model_bytes(LayerTable.from_specs([spec]), workload),
         np.array([spec.n_active_params], dtype=np.int64),
         workload,
         machine,
         offload,
+        exact=True,
     )
     return describe(result, 0, spec, weights.quant, workload, machine)
 

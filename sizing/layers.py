@@ -133,19 +133,21 @@ class LayerTable:
             first_layer=first_layer,
         )
 
-    def followed_by(self, other: LayerTable) -> LayerTable:
-        """One table with the models of this one, then those of `other`."""
-        n_models, n_rows, n_layers = self.n_models, int(self.first_row[-1]), int(self.first_layer[-1])
-        rows = {k: np.concatenate((self.rows[k], other.rows[k])) for k in self.rows}
-        rows["model"] = np.concatenate((self.rows["model"], other.rows["model"] + n_models))
+    def take(self, models: Ints) -> LayerTable:
+        """A table of the models at these indices, in this order; they may repeat."""
+        rows, first_row = _gather(self.first_row, models)
+        layers, first_layer = _gather(self.first_layer, models)
+        shift = first_row[:-1] - self.first_row[:-1][models]
+        taken = {k: column[rows] for k, column in self.rows.items()}
+        taken["model"] = np.repeat(np.arange(len(models), dtype=np.int64), np.diff(first_row))
         return LayerTable(
-            model_ids=self.model_ids + other.model_ids,
-            architectures=self.architectures + other.architectures,
-            rows=rows,
-            models={k: np.concatenate((self.models[k], other.models[k])) for k in self.models},
-            first_row=np.concatenate((self.first_row, other.first_row[1:] + n_rows)),
-            layer_rows=np.concatenate((self.layer_rows, other.layer_rows + n_rows)),
-            first_layer=np.concatenate((self.first_layer, other.first_layer[1:] + n_layers)),
+            model_ids=tuple(self.model_ids[m] for m in models),
+            architectures=tuple(self.architectures[m] for m in models),
+            rows=taken,
+            models={k: column[models] for k, column in self.models.items()},
+            first_row=first_row,
+            layer_rows=self.layer_rows[layers] + np.repeat(shift, np.diff(first_layer)),
+            first_layer=first_layer,
         )
 
     @property
@@ -169,6 +171,13 @@ class LayerTable:
         """A column's value for each layer of one model, in layer order."""
         rows = self.layer_rows[self.first_layer[model] : self.first_layer[model + 1]]
         return tuple(int(v) for v in values[rows])
+
+
+def _gather(starts: Ints, models: Ints) -> tuple[Ints, Ints]:
+    """Indices of all items of the given models, laid end to end, and where each model's begin."""
+    counts = np.diff(starts)[models]
+    first = _starts(counts.tolist())
+    return np.repeat(starts[:-1][models] - first[:-1], counts) + np.arange(first[-1], dtype=np.int64), first
 
 
 def _starts(counts: Sequence[int]) -> Ints:

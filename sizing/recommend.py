@@ -188,7 +188,7 @@ class Ranker:
         self.layers = LayerTable.from_specs([c.spec for c in weighed])
         self.table = WeightTable.from_models([(c.spec, c.weights) for c in weighed])
         self.n_active_params: Ints = np.array([c.spec.n_active_params for c in weighed], dtype=np.int64)
-        self._kept: dict[tuple[Workload, bool, bool], ModelBytes] = {}
+        self._kept: dict[tuple[Workload, bool], ModelBytes] = {}
 
     @cached_property
     def loss_points(self) -> Floats:
@@ -203,17 +203,17 @@ class Ranker:
 
     def size(self, workload: Workload, machine: Machine, *, with_projector: bool = False) -> TableEstimate:
         """Memory, placement and speed of every model in every quantization: one pass."""
-        models = self._cost(workload, with_projector, bool(machine.accelerators))
+        models = self._cost(workload, with_projector)
         return estimate_table(self.table, models, self.n_active_params, workload, machine)
 
-    def _cost(self, workload: Workload, with_projector: bool, on_cards: bool) -> ModelBytes:
+    def _cost(self, workload: Workload, with_projector: bool) -> ModelBytes:
         """What a workload costs each model besides weights; it does not depend on the machine and is kept."""
-        key = (workload, with_projector, on_cards)
+        key = (workload, with_projector)
         if key not in self._kept:
             projector = np.array([c.projector_bytes if with_projector else 0 for c in self.weighed], dtype=np.int64)
             while len(self._kept) >= KEPT_WORKLOADS:
                 self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = estimate_model_bytes(self.layers, workload, projector, on_cards=on_cards)
+            self._kept[key] = estimate_model_bytes(self.layers, workload, projector)
         return self._kept[key]
 
     def score(self, result: TableEstimate, needs: Needs) -> tuple[Floats, Ints, Floats]:

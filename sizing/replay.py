@@ -32,9 +32,9 @@ _NO_GAP = np.iinfo(np.int64).max
 class Tensor:
     """A recorded result. `n_bytes` has one value per model; a view shows them without holding them.
 
-    `reuse` are the operands this operation may write over. `is_kept` marks results handed back to the caller.
-    `is_look` marks a view that computes nothing, `span` what a copy of it takes. `home` is the device whose weights or cache the operation uses,
-    `device` the one it runs on (see `sizing.scheduler`).
+    `reuse` are the operands this operation may write over. `is_kept` marks results handed back to the caller, `is_look`
+    a view that computes nothing, `is_scratch` a leaf the graph fills itself; `span` is what a copy of a view takes.
+    `home` is the device whose weights or cache the operation uses, `device` the one it runs on (`sizing.scheduler`).
     """
 
     n_bytes: Ints
@@ -81,9 +81,7 @@ class Graph:
         """A result in a place of its own."""
         return Tensor(self._sized(n_bytes), operands, home=home)
 
-    def like(
-        self, first: Tensor, *more: Tensor, also_over: Tensor | None = None, home: int = ANYWHERE
-    ) -> Tensor:
+    def like(self, first: Tensor, *more: Tensor, also_over: Tensor | None = None, home: int = ANYWHERE) -> Tensor:
         """A result as large as its first operand, written over it where that dies here; else over `also_over`."""
         reuse = (first,) if also_over is None else (first, also_over)
         return Tensor(first.n_bytes, (first, *more), reuse, home=home)

@@ -53,7 +53,8 @@ class Spans:
 class WeightTable:
     """Columns over rows (model, quantization); all in bytes but the two shares.
 
-    `model_row` points into the list of models the table was built for. `active_expert_share` is the part of the
+    `model_row` points into the list of models the table was built for. `largest_layer_bytes` and
+    `largest_expert_bytes` are those of the heaviest layer. `active_expert_share` is the part of the
     routed experts that one token reads. `tied` marks rows whose output head is the token embedding.
     """
 
@@ -65,6 +66,8 @@ class WeightTable:
     output_bytes: Ints
     layers: Spans
     experts: Spans
+    largest_layer_bytes: Ints
+    largest_expert_bytes: Ints
     active_expert_share: Floats
     tied: NDArray[np.bool_]
     is_moe: NDArray[np.bool_]
@@ -82,6 +85,8 @@ class WeightTable:
             output_bytes=np.array([w.output_bytes for _, _, w in flat], dtype=np.int64),
             layers=Spans.from_rows([w.layer_bytes for _, _, w in flat]),
             experts=Spans.from_rows([w.layer_expert_bytes for _, _, w in flat]),
+            largest_layer_bytes=np.array([max(w.layer_bytes) for _, _, w in flat], dtype=np.int64),
+            largest_expert_bytes=np.array([max(w.layer_expert_bytes) for _, _, w in flat], dtype=np.int64),
             active_expert_share=np.array([active_expert_share(spec) for _, spec, _ in flat], dtype=np.float64),
             tied=np.array([spec.tied_embeddings for _, spec, _ in flat], dtype=np.bool_),
             is_moe=np.array([spec.is_moe for _, spec, _ in flat], dtype=np.bool_),

@@ -95,8 +95,8 @@ class Frame:
 
     `rotation` says how wide the rotation of keys and values is before a quantized cache, by cache: 'k', 'v',
     'k_window', 'v_window'; 0 where there is none. `separate_windows`: windowed layers have a cache of their own.
-    `output_home` and `first_home` are the devices of the output and of the first layer; `is_parted`: some layers are the
-    host's and some an accelerator's.
+    `output_home` and `first_home` are the devices of the output and of the first layer; `is_parted`: some layers are
+    the host's and some an accelerator's.
     """
 
     graph: Graph
@@ -136,9 +136,7 @@ class Frame:
 
     # -- small steps ---------------------------------------------------------------------------------------------
 
-    def wide(
-        self, width: Ints | int, *operands: Tensor, n: int | None = None, home: int | None = None
-    ) -> Tensor:
+    def wide(self, width: Ints | int, *operands: Tensor, n: int | None = None, home: int | None = None) -> Tensor:
         """A new result of `width` values per token, from a matrix of the layer unless `home` says otherwise."""
         where = self.graph.weight_home if home is None else home
         return self.graph.op(F32 * (n or self.reserve.n_tokens) * np.asarray(width), *operands, home=where)

@@ -7,15 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sizing.buffers import ComputeBuffers
 from sizing.errors import BadInputError
 from sizing.fit import Verdict, explain_fit, judge
 from sizing.hardware import Calibration, Device, DeviceKind, Machine
+from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
 from sizing.placement import ModelBytes, Offload, Placement, place, split_bounds
 from sizing.specs import Attention, AttentionKind, FeedForward, LayerGroup, ModelSpec
 from sizing.throughput import estimate_speed
 from sizing.units import GIB, MIB
 from sizing.weights import Spans, WeightTable
+from sizing.workload import Workload
 
 
 def host(gib: float = 64) -> Device:
@@ -44,18 +47,14 @@ def weights(n_layers: int = 32, layer_mib: int = 130, *, expert_mib: int = 0) ->
     )
 
 
-def costs(n_layers: int = 32, kv_layer_mib: float = 32.0, mask_mib: float = 8.0) -> ModelBytes:
-    # Llama-3.1-8B, n_ubatch 512: 266.5 MiB on the host alone, 124 without logits at a mask of 8 MiB (engine's log)
-    column = lambda mib: np.array([int(mib * MIB)], dtype=np.int64)  # noqa: E731
+def costs(n_layers: int = 32, kv_layer_mib: float = 32.0, context_tokens: int = 8192) -> ModelBytes:
+    layers = LayerTable.from_specs([model(n_layers)])
     return ModelBytes(
         kv=Spans.from_rows([[int(kv_layer_mib * MIB)] * n_layers]),
         recurrent=Spans.from_rows([[0] * n_layers]),
-        compute=column(266.5),
-        compute_inner=column(116 + mask_mib),
-        inputs=column(8),
-        masks=column(mask_mib),
-        output=column(0.49),
-        extra=column(0),
+        buffers=ComputeBuffers(layers, Workload(context_tokens)),
+        output=np.array([int(0.49 * MIB)], dtype=np.int64),
+        extra=np.zeros(1, dtype=np.int64),
     )
 
 
@@ -66,24 +65,25 @@ def table(spec: ModelSpec | None = None, bytes_: WeightBytes | None = None) -> W
 # llama.cpp's own log, llama-cpp-python 0.3.36 built with RPC, Llama-3.1-8B, 8,192 and 32,768 tokens, n_ubatch 512,
 # flash attention on: MiB of compute on host, first and second imagined device.
 ENGINE_SPLITS = [
-    (1, 99, 8.0, (24.01, 258.50)),
-    (1, 99, 32.0, (48.01, 258.50)),
-    (1, 20, 8.0, (124.01, 258.50)),
-    (1, 20, 32.0, (148.01, 258.50)),
-    (2, 99, 8.0, (72.05, 172.04, 354.55)),
-    (2, 99, 32.0, (168.05, 268.04, 450.55)),
-    (2, 20, 8.0, (124.01, 108.01, 258.50)),
-    (2, 20, 32.0, (148.01, 132.01, 258.50)),
+    (1, 99, 8192, (24.01, 258.50)),
+    (1, 99, 32768, (48.01, 258.50)),
+    (1, 20, 8192, (124.01, 258.50)),
+    (1, 20, 32768, (148.01, 258.50)),
+    (2, 99, 8192, (72.05, 172.04, 354.55)),
+    (2, 99, 32768, (168.05, 268.04, 450.55)),
+    (2, 20, 8192, (124.01, 108.01, 258.50)),
+    (2, 20, 32768, (148.01, 132.01, 258.50)),
 ]
 
 
-@pytest.mark.parametrize(("n_cards", "gpu_layers", "mask_mib", "expected"), ENGINE_SPLITS)
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(("n_cards", "gpu_layers", "context", "expected"), ENGINE_SPLITS)
 def test_compute_buffers_per_device_are_the_engines(
-    n_cards: int, gpu_layers: int, mask_mib: float, expected: tuple[float, ...]
+    n_cards: int, gpu_layers: int, context: int, expected: tuple[float, ...], exact: bool
 ) -> None:
     machine = Machine("m", host(), (card(24),) * n_cards)
-    placed = place(table(), costs(mask_mib=mask_mib), machine, Offload(gpu_layers))
-    assert placed.compute[0] / MIB == pytest.approx(expected, abs=0.1)
+    placed = place(table(), costs(context_tokens=context), machine, Offload(gpu_layers), exact=exact)
+    assert placed.compute[0] / MIB == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,12 @@ def test_a_tied_head_costs_its_embedding_again_on_the_card() -> None:
 
 def test_what_does_not_fit_the_card_is_offloaded_and_one_layer_more_would_overrun() -> None:
     machine = Machine("m", host(), (card(4),))
-    placed = place(table(), costs(), machine)
+    placed = place(table(), costs(), machine, exact=True)
     fitting = int(placed.n_gpu_layers[0])
     assert 0 < fitting < 33
     assert explain_fit(placed, 0).verdict is Verdict.OFFLOAD
-    more = place(table(), costs(), machine, Offload(fitting + 1))
+    assert (placed.headroom[0] >= 0).all()
+    more = place(table(), costs(), machine, Offload(fitting + 1), exact=True)
     assert more.headroom[0, 1] < 0
     assert explain_fit(more, 0).verdict is Verdict.DOES_NOT_FIT
 
