@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sizing.buffers import ComputeBuffers
 from sizing.errors import BadInputError
 from sizing.hardware import Device, DeviceKind, Machine
+from sizing.tensor_groups import ALIGNMENT
 from sizing.units import MIB
 from sizing.weights import Floats, Ints, Spans, WeightTable
 
@@ -171,6 +172,11 @@ def _pool_compute(models: ModelBytes, m: Ints, n_layers: Ints) -> Ints:
     return together
 
 
+def pad(n_bytes: Ints) -> Ints:
+    """What padding adds to a tensor of this size in a buffer of its device."""
+    return -n_bytes % ALIGNMENT
+
+
 def split_bounds(shares: Floats, gpu_layers: Ints) -> Ints:
     """First offloaded index of each device and the end, shape (rows, devices + 1).
 
@@ -216,13 +222,19 @@ def _place_over_cards(
 
         kept = np.minimum(first, n)  # layers that stay on the host
         moved = host_expert_bytes(kept, n, cpu_moe)
+        out_padding = table.output_padding + pad(table.output_bytes + table.output_padding)
         host_experts = table.experts.between(zero, kept) + moved
         output_on_host = gpu_layers == 0
         head = np.where(table.tied, table.token_embedding_bytes, 0)
         host_layers = table.layers.between(zero, kept) + moved
         host_out = np.where(output_on_host, table.output_bytes, 0)
         add(
-            weights=table.input_bytes + host_layers + host_out,
+            weights=table.input_bytes
+            + host_layers
+            + host_out
+            + pad(table.token_embedding_bytes)
+            + table.padding.between(zero, kept)
+            + np.where(output_on_host, out_padding, 0),
             active=active_bytes(
                 host_layers + host_out + np.where(output_on_host, head, 0), host_experts, table.active_expert_share
             ),
@@ -244,7 +256,11 @@ def _place_over_cards(
             out = np.where(has_output, table.output_bytes + head, 0)
             extra = copied + (gpu_layers > 0) * models.extra[m] if d == 0 else 0
             add(
-                weights=layer_bytes + out,
+                weights=layer_bytes
+                + out
+                + table.padding.between(a, b)
+                + np.where(has_output, out_padding + pad(head), 0)
+                + np.where((b > a) & (a > 0), table.shared_bytes, 0),
                 active=active_bytes(
                     layer_bytes + out, table.experts.between(a, b) - moved_here, table.active_expert_share
                 ),

@@ -254,7 +254,8 @@ def _free_block(blocks: list[list[int]], start: int, size: int) -> None:
             if i and blocks[i - 1][0] + blocks[i - 1][1] == start:
                 blocks[i - 1][1] += blocks.pop(i)[1]
             return
-    blocks.insert(sum(begin < start for begin, _ in blocks), [start, size])
+    place = next((i for i, block in enumerate(blocks) if block[0] >= start), len(blocks))
+    blocks.insert(place, [start, size])
 
 
 def _play_columns(schedule: Schedule, n_models: int) -> Ints:

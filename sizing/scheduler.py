@@ -68,6 +68,11 @@ def _spread(order: Iterable[Tensor], host: int, spreads_host: bool) -> None:
             present = node.device if spreads_host or node.device != host else ANYWHERE
 
 
+def _is_strided(tensor: Tensor) -> bool:
+    """Whether a copy keeps gaps between its rows, so that no result has the same layout."""
+    return tensor.span is not None and tensor.span is not tensor.n_bytes
+
+
 def _cut(graph: Graph, host: int) -> tuple[list[Tensor], list[Tensor]]:
     """The graph with the copies that cross devices at the start of each part, and these copies.
 
@@ -104,7 +109,7 @@ def _cut(graph: Graph, host: int) -> tuple[list[Tensor], list[Tensor]]:
                     fetched[operand] = known[operand, present]
             if fetched:
                 node.operands = tuple(fetched.get(o, o) for o in node.operands)
-                node.reuse = tuple(fetched.get(o, o) for o in node.reuse)
+                node.reuse = tuple(fetched.get(o, o) for o in node.reuse if not _is_strided(o))
         part.append(node)
     close()
     return nodes, copies

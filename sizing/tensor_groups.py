@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+from sizing.architectures import TensorInfo
 from sizing.errors import UnsupportedError
 from sizing.memory import WeightBytes
 
@@ -17,6 +20,9 @@ OUTPUT_TENSORS = ("output", "output_norm", "output_res_score", "altup_proj", "al
 LFM2_OUTPUT_NORM = "token_embd_norm.weight"
 """LFM2's final norm goes by another norm's name (llama-arch.cpp, LLM_TENSOR_OUTPUT_NORM_LFM2)."""
 
+ALIGNMENT = 32
+"""Bytes a tensor's place is padded to in a buffer (ggml/src/ggml-impl.h, TENSOR_ALIGNMENT); cards pad by a bit more."""
+
 _LAYER = re.compile(r"blk\.([0-9]+)\.")
 
 
@@ -25,6 +31,37 @@ def is_output_tensor(name: str, architecture: str) -> bool:
     if name == LFM2_OUTPUT_NORM:
         return architecture.startswith("lfm2")
     return name.split(".", 1)[0] in OUTPUT_TENSORS or name.startswith("output_hc_")
+
+
+@dataclass(frozen=True, slots=True)
+class Crumbs:
+    """Bytes a model takes beside its tensors once it lies in the buffers of several devices.
+
+    `shared_bytes` are tensors that every device with layers keeps a copy of (rope factors). `layer_padding` and
+    `output_padding` are what padding adds to small tensors.
+    """
+
+    shared_bytes: int
+    layer_padding: tuple[int, ...]
+    output_padding: int
+
+
+def count_crumbs(tensors: Iterable[TensorInfo], n_layers: int, architecture: str) -> Crumbs:
+    """The crumbs of a model whose tensor table this is. Only vectors are counted, which stay f32 in every quantization;
+    matrices fill whole places."""
+    shared, output, layers = 0, 0, [0] * n_layers
+    for tensor in tensors:
+        n_bytes = 4 * math.prod(tensor.shape)
+        padding = -n_bytes % ALIGNMENT if len(tensor.shape) == 1 else 0
+        layer = _LAYER.match(tensor.name)
+        if layer is not None:
+            layers[int(layer[1])] += padding
+        elif tensor.name.startswith("rope_f"):
+            shared += n_bytes + padding
+            layers[0] += padding
+        elif is_output_tensor(tensor.name, architecture):
+            output += padding
+    return Crumbs(shared, tuple(layers), output)
 
 
 def group_tensor_bytes(quant: str, tensors: Iterable[tuple[str, int]], n_layers: int, architecture: str) -> WeightBytes:

@@ -12,11 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sizing.errors import UnsupportedError
 from sizing.memory import WeightBytes
 from sizing.specs import ModelSpec
+from sizing.tensor_groups import Crumbs, count_crumbs
+from sizing.tensors import list_tensors
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+
+ENCODERS = frozenset({"nomic-bert"})
+"""Architectures that hand back states instead of logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,8 @@ class WeightTable:
     """Columns over rows (model, quantization); all in bytes but the two shares.
 
     `model_row` points into the list of models the table was built for. `largest_layer_bytes` and
-    `largest_expert_bytes` are those of the heaviest layer. `active_expert_share` is the part of the
+    `largest_expert_bytes` are those of the heaviest layer. `padding`, `output_padding` and `shared_bytes` are the
+    crumbs of `sizing.tensor_groups`. `active_expert_share` is the part of the
     routed experts that one token reads. `tied` marks rows whose output head is the token embedding.
     """
 
@@ -71,13 +79,18 @@ class WeightTable:
     active_expert_share: Floats
     tied: NDArray[np.bool_]
     is_moe: NDArray[np.bool_]
+    padding: Spans
+    output_padding: Ints
+    shared_bytes: Ints
 
     @classmethod
     def from_models(cls, models: Sequence[tuple[ModelSpec, Sequence[WeightBytes]]]) -> WeightTable:
         """The table of all quantizations of all models, in the order given."""
         flat = [(m, spec, w) for m, (spec, weights) in enumerate(models) for w in weights]
+        crumbs = [_find_crumbs(spec) for spec, _ in models]
+        model_row = np.array([m for m, _, _ in flat], dtype=np.int64)
         return cls(
-            model_row=np.array([m for m, _, _ in flat], dtype=np.int64),
+            model_row=model_row,
             quant=tuple(w.quant for _, _, w in flat),
             n_layers=np.array([len(w.layer_bytes) for _, _, w in flat], dtype=np.int64),
             input_bytes=np.array([w.input_bytes for _, _, w in flat], dtype=np.int64),
@@ -88,8 +101,11 @@ class WeightTable:
             largest_layer_bytes=np.array([max(w.layer_bytes) for _, _, w in flat], dtype=np.int64),
             largest_expert_bytes=np.array([max(w.layer_expert_bytes) for _, _, w in flat], dtype=np.int64),
             active_expert_share=np.array([active_expert_share(spec) for _, spec, _ in flat], dtype=np.float64),
-            tied=np.array([spec.tied_embeddings for _, spec, _ in flat], dtype=np.bool_),
+            tied=np.array([spec.tied_embeddings and has_head(spec) for _, spec, _ in flat], dtype=np.bool_),
             is_moe=np.array([spec.is_moe for _, spec, _ in flat], dtype=np.bool_),
+            padding=Spans.from_rows([c.layer_padding for c in crumbs]).take(model_row),
+            output_padding=np.array([crumbs[m].output_padding for m in model_row], dtype=np.int64),
+            shared_bytes=np.array([crumbs[m].shared_bytes for m in model_row], dtype=np.int64),
         )
 
     @property
@@ -97,6 +113,19 @@ class WeightTable:
         """Bytes of all tensors of each row."""
         zero = np.zeros_like(self.n_layers)
         return self.input_bytes + self.output_bytes + self.layers.between(zero, self.n_layers)
+
+
+def has_head(spec: ModelSpec) -> bool:
+    """Whether a model computes logits; an encoder hands back states."""
+    return spec.architecture not in ENCODERS
+
+
+def _find_crumbs(spec: ModelSpec) -> Crumbs:
+    """The crumbs of a model; none where its tensor table is unknown or is not that of these layers."""
+    try:
+        return count_crumbs(list_tensors(spec), spec.n_layers, spec.architecture)
+    except UnsupportedError:
+        return Crumbs(0, (0,) * spec.n_layers, 0)
 
 
 def active_expert_share(spec: ModelSpec) -> float:

@@ -202,9 +202,9 @@ def head(f: Frame, streams: Tensor) -> None:
     n_streams = f.extra("hyper_connections")
     shares = g.like(f.wide(n_streams, f.rms_norm(g.view(rows), weighted=False), n=n))
     one = F32 * n * f.hidden
-    merged = g.like(g.view(rows, one), g.view(shares))
+    merged = g.like(g.view(rows, one, is_strided=True), g.view(shares))
     for _ in range(n_streams - 1):
-        merged = f.add(merged, g.like(g.view(rows, one), g.view(shares)))
+        merged = f.add(merged, g.like(g.view(rows, one, is_strided=True), g.view(shares)))
     f.logits(f.rms_norm(merged))
 
 

@@ -160,9 +160,9 @@ def head_mean(f: Frame, streams: Tensor) -> None:
     g = f.graph
     one = F32 * f.reserve.n_outputs * f.hidden
     rows = g.view(f.output_rows(g.view(streams)))
-    mean = g.view(rows, one)
+    mean = g.view(rows, one, is_strided=True)
     for _ in range(f.extra("hyper_connections") - 1):
-        mean = g.like(mean, g.view(rows, one))
+        mean = g.like(mean, g.view(rows, one, is_strided=True))
     f.logits(f.rms_norm(mean))
 
 
