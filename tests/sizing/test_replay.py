@@ -66,11 +66,12 @@ def test_columns_and_single_models_agree(data: st.DataObject, n_models: int, n_n
     assert one_by_one.tolist() == together.tolist()
 
 
-def test_tables_are_joined_without_losing_a_layer() -> None:
+def test_models_are_taken_from_a_table_without_losing_a_layer() -> None:
     from tests.sizing.test_placement import model
 
-    first, second = LayerTable.from_specs([model(3), model(5)]), LayerTable.from_specs([model(7)])
-    joined, at_once = first.followed_by(second), LayerTable.from_specs([model(3), model(5), model(7)])
+    all_models = LayerTable.from_specs([model(3), model(5), model(7)])
+    joined = all_models.take(np.array([2, 0, 2], dtype=np.int64))
+    at_once = LayerTable.from_specs([model(7), model(3), model(7)])
     for name in ("first_row", "layer_rows", "first_layer"):
         assert getattr(joined, name).tolist() == getattr(at_once, name).tolist()
     assert {k: v.tolist() for k, v in joined.rows.items()} == {k: v.tolist() for k, v in at_once.rows.items()}
