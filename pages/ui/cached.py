@@ -15,8 +15,8 @@ from catalog.queries import Source
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from pages.ui.charts import ContextPoint
-from pages.ui.inputs import BY_HAND, THIS
-from pages.ui.questions import Wishes, build_hand_machine
+from pages.ui.inputs import THIS
+from pages.ui.questions import Wishes
 from sizing.estimate import (
     Estimate,
     check_workload,
@@ -64,17 +64,15 @@ def list_scores(model_id: str) -> tuple[ScoreRow, ...]:
 
 
 def find_machine(wishes: Wishes) -> Machine:
-    """The machine a question names. Raises UnknownNameError with near names."""
-    if wishes.machine == BY_HAND:
-        return build_hand_machine(wishes.hand)
+    """The machine a question names. Raises UnknownNameError with near names, BadInputError for a contradiction."""
     if wishes.machine == THIS:
         return detected_machine()
-    return _listed_machine(wishes.machine)
+    return _built_machine(wishes.machine)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _listed_machine(text: str) -> Machine:
-    return queries.find_machine(catalog(), text)
+@st.cache_resource(show_spinner=False, max_entries=64, ttl=300)
+def _built_machine(text: str) -> Machine:
+    return queries.find_machine(catalog(), text, here=detected_machine)
 
 
 @st.cache_resource(show_spinner=False)

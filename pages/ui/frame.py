@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from catalog.queries import ASSUMED_HOST
 from pages.ui import cached, charts, inputs
 from pages.ui.questions import Wishes
 from sizing.errors import WeighbridgeError
@@ -73,7 +74,8 @@ def kind_errors() -> Iterator[None]:
 def open_page() -> Question:
     """Draw the frame and the context bar; returns the question it holds.
 
-    What the address got wrong is said under the bar and a default is used. An unknown machine falls back to this one.
+    What the address got wrong is said under the bar and a default is used. An unknown machine falls back to the last
+    one that was understood, at first this one.
     """
     _leave_folder_navigation()
     st.html(_STYLE)
@@ -82,10 +84,11 @@ def open_page() -> Question:
     try:
         machine = cached.find_machine(wishes)
     except WeighbridgeError as error:
-        problems.append(f"{error}. Using this machine instead.")
-        inputs.set_field("machine", inputs.THIS)
+        last = inputs.return_to_machine()
+        problems.append(f"{error}. Using {'this machine' if last == inputs.THIS else last} instead.")
         wishes = inputs.read_wishes()
         machine = cached.find_machine(wishes)
+    inputs.keep_machine(wishes.machine)
     _draw_context_bar(wishes, machine)
     for problem in problems:
         st.warning(to_sentence(problem), icon=":material/edit_location_alt:")
@@ -217,7 +220,8 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
 
 def format_machine(machine: Machine) -> str:
     """A machine's name as people write it: '2 × RTX 4090'."""
-    return " + ".join(re.sub(r"^(.+)\*(\d+)$", r"\2 × \1", part) for part in machine.name.split(" + "))
+    parts = machine.name.split(" + ")
+    return " + ".join(re.sub(r"^(.+)\*(\d+)( \(.+\))?$", r"\2 × \1\3", part) for part in parts)
 
 
 def main_bytes(machine: Machine) -> int:
@@ -226,23 +230,8 @@ def main_bytes(machine: Machine) -> int:
 
 
 def _machine_panel(wishes: Wishes, machine: Machine) -> None:
-    inputs.machine_picker(cached.list_devices())
-    if wishes.machine == inputs.BY_HAND:
-        inputs.segments("kind", "Kind", inputs.HAND_KINDS, inputs.HAND_WORDS)
-        hand = wishes.hand
-        if hand.kind == "gpu":
-            left, right = st.columns(2)
-            with left:
-                inputs.whole("cards", "Cards", 1, 16)
-                inputs.number("ram", "RAM, GiB", 0.5, 65_536)
-            with right:
-                inputs.number("card", "Memory of each, GiB", 0.5, 1_024)
-                inputs.number(
-                    "card_bandwidth", "Card bandwidth, GB/s", 0, 100_000, 50, "0 means unknown: no speed is shown"
-                )
-        else:
-            inputs.number("ram", "Memory, GiB", 0.5, 65_536)
-        inputs.number("ram_bandwidth", "Memory bandwidth, GB/s", 0, 100_000, 10, "0 means unknown: no speed is shown")
+    present = inputs.THIS if wishes.machine == inputs.THIS else machine.name
+    inputs.machine_builder(cached.list_devices(), present, ASSUMED_HOST)
     lines: dict[str, int] = {}
     notes: list[str] = []
     for device in (machine.host, *machine.accelerators):

@@ -13,9 +13,8 @@ import pytest
 
 from catalog import probes
 from catalog.bandwidth import best_rate, measure_host_bandwidth
-from catalog.machine import HandCard, custom_machine, detect_machine, reserve_bytes
+from catalog.machine import detect_machine, reserve_bytes
 from catalog.system import Nvml, System, run_command
-from sizing.errors import BadInputError
 from sizing.hardware import DeviceKind, Machine
 from sizing.units import GIB, KIB, MIB
 
@@ -574,28 +573,3 @@ def test_bandwidth_is_measured_quickly_and_plausibly() -> None:
 
 
 # by hand
-
-
-def test_machine_by_hand() -> None:
-    machine = custom_machine(32 * GIB, [HandCard("my card", 24 * GIB, 936e9, 71e12)] * 2, 60e9)
-    assert [d.memory_bytes for d in machine.accelerators] == [24 * GIB] * 2
-    assert machine.host.usable_bytes == 32 * GIB - reserve_bytes(32 * GIB)
-    assert all(d.usable_bytes == int(24 * GIB * 0.98) for d in machine.accelerators)
-    assert custom_machine(8 * GIB).accelerators == ()
-
-
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda: custom_machine(0),
-        lambda: custom_machine(-1),
-        lambda: custom_machine(GIB, ram_bandwidth_bytes_per_s=0),
-        lambda: custom_machine(GIB, ram_bandwidth_bytes_per_s=float("nan")),
-        lambda: custom_machine(GIB, [HandCard("x", 0)]),
-        lambda: custom_machine(GIB, [HandCard("x", GIB, -1.0)]),
-        lambda: custom_machine(GIB, [HandCard("x", GIB, float("inf"))]),
-    ],
-)
-def test_impossible_machines_are_refused(build: Callable[[], Machine]) -> None:
-    with pytest.raises(BadInputError):
-        build()
