@@ -294,6 +294,8 @@ def test_nvidia_card_with_all_answers(tmp_path: Path) -> None:
     assert (card.memory_bytes, card.usable_bytes) == (24564 * MIB, 23900 * MIB)
     assert card.bandwidth_bytes_per_s == pytest.approx(1008e9, rel=0.001)
     assert card.fp16_flops == pytest.approx(165.2e12, rel=0.01)
+    assert (card.architecture, card.memory_type, card.power_watts, card.price_usd) == ("ada", "gddr", 450, None)
+    assert card.fp8_flops == pytest.approx(330.3e12, rel=0.01)
     assert "driver 580.95.05" in card.notes
     assert machine.name.endswith("with NVIDIA GeForce RTX 4090")
     assert nvml.closed == [True]
@@ -316,6 +318,19 @@ def test_nvidia_card_that_keeps_its_clock_secret_is_looked_up(tmp_path: Path) ->
     (card,) = detect_machine(system=with_nvml(tmp_path, nvml)).accelerators
     assert card.bandwidth_bytes_per_s == 936.2e9
     assert {"driver 470.1", "bandwidth from the hardware table"} <= set(card.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_mib", "bandwidth"),
+    [("NVIDIA GeForce RTX 3060", 12288, 360e9), ("NVIDIA GeForce RTX 3060", 8192, 240e9), ("Tesla T4", 15360, 320e9)],
+)
+def test_nvidia_card_is_looked_up_in_its_memory_size(
+    tmp_path: Path, name: str, memory_mib: int, bandwidth: float
+) -> None:
+    """The RTX 3060 was sold with 192 and with 128 bit; the T4 shows 15 of its 16 GiB."""
+    nvml = FakeNvml([FakeCard(name, memory_mib * MIB, memory_mib * MIB)])
+    (card,) = detect_machine(system=with_nvml(tmp_path, nvml)).accelerators
+    assert card.bandwidth_bytes_per_s == bandwidth
 
 
 def test_unlisted_nvidia_card_has_unknown_speed(tmp_path: Path) -> None:
