@@ -97,8 +97,8 @@ class PriceSource:
 class MachineAnswer:
     """One machine that does it, in the largest quantization it does it with.
 
-    `price_usd` and `power_watts` add up the devices that carry the model; None where one of them is unknown.
-    `headroom_bytes` is the memory they keep free.
+    `price_usd` and `power_watts` add up the accelerators, or are the host's where there are none; None where one is
+    unknown. Bytes used, usable and left are those of the devices that carry the model.
     """
 
     machine: Machine
@@ -129,7 +129,8 @@ class MachineAnswer:
 
     @property
     def _first_carrier(self) -> int:
-        return 1 if len(self.estimate.memory.devices) > 1 else 0
+        on_cards = len(self.estimate.memory.devices) > 1 and self.estimate.fit.verdict is not Verdict.OFFLOAD
+        return 1 if on_cards else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +265,19 @@ class _Sizer:
         needs = self.needs
         if int(self.tensor_bytes.min()) > machine.usable_bytes:
             return "memory"
-        whole = None if needs.allow_offload else Offload(gpu_layers=needs.spec.n_layers + 1)
-        result = estimate_table(self.table, self.models, self.n_active_params, needs.workload, machine, whole)
+        answer = self._place(machine, Offload(gpu_layers=needs.spec.n_layers + 1))
+        settled = not needs.allow_offload or not machine.accelerators or machine.is_unified
+        if settled or (isinstance(answer, MachineAnswer) and answer.quant == self._largest_quant):
+            return answer  # nothing larger to gain from the host
+        return self._place(machine, None)
+
+    @property
+    def _largest_quant(self) -> str:
+        return self.table.quant[int(np.argmax(self.tensor_bytes))]
+
+    def _place(self, machine: Machine, offload: Offload | None) -> MachineAnswer | str:
+        needs = self.needs
+        result = estimate_table(self.table, self.models, self.n_active_params, needs.workload, machine, offload)
         verdict, _ = judge(result.placement)
         runs = np.isin(verdict, [VERDICTS.index(v) for v in needs.accept])
         if not runs.any():

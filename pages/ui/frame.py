@@ -33,6 +33,7 @@ _STYLE = """<style>
 .wb-key i { width: 0.75rem; height: 0.75rem; background: var(--mark); display: inline-block; flex: none; }
 .wb-key i.wb-outline { background: none; border: 1px solid var(--mark); }
 .wb-key i.wb-dot { border-radius: 50%; }
+.wb-key i.wb-ring { border-radius: 50%; background: none; border: 2px solid var(--mark); }
 .wb-key i.wb-dash { height: 0; background: none; border-top: 2px dashed var(--mark); width: 1.2rem; }
 .wb-key i.wb-diamond { transform: rotate(45deg) scale(0.8); outline: 2px solid #D55E00; }
 .wb-list { margin: 0; padding-left: 1.1rem; }
@@ -50,8 +51,7 @@ _STYLE = """<style>
 
 RECALLED = "recalled from memory, not read at a source"
 
-MARKS = {"fits": "●", "tight": "◐", "offload": "◒", "does not fit": "○"}
-"""One mark per verdict; the word always stands beside it."""
+MARKS = charts.MARKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +141,22 @@ def describe_workload(workload: Workload) -> str:
     return f"{format_tokens(workload.context_tokens)} tokens of context for {users}"
 
 
-def link_to_size(model_id: str, quant: str, label: str) -> None:
-    """A quiet link to the Size page that takes the whole question along."""
+def link_to_size(model_id: str, quant: str, label: str, **changes: object) -> None:
+    """A quiet link to the Size page that takes the whole question along, with `changes` to it."""
     st.page_link(
         "pages/size.py",
         label=label,
         icon=":material/straighten:",
+        query_params=inputs.address_of(model=model_id, quant=quant, **changes),
+    )
+
+
+def link_to_hardware(model_id: str, quant: str, label: str) -> None:
+    """A quiet link to the Hardware page that takes the whole question along."""
+    st.page_link(
+        "pages/hardware.py",
+        label=label,
+        icon=":material/developer_board:",
         query_params=inputs.address_of(model=model_id, quant=quant),
     )
 
@@ -167,6 +177,9 @@ def right_aligned(*as_text: str) -> dict[str, Any]:
         "Usable, GiB",
         "Bandwidth, GB/s",
         "16-bit, TFLOPS",
+        "Price, US$",
+        "Left, GiB",
+        "Power, W",
     )
     return {
         "Model": st.column_config.TextColumn(width="medium"),
@@ -220,7 +233,12 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
 
 def format_machine(machine: Machine) -> str:
     """A machine's name as people write it: '2 × RTX 4090'."""
-    parts = machine.name.split(" + ")
+    return format_name(machine.name)
+
+
+def format_name(name: str) -> str:
+    """The text of a machine as people write it."""
+    parts = name.split(" + ")
     return " + ".join(re.sub(r"^(.+)\*(\d+)( \(.+\))?$", r"\2 × \1\3", part) for part in parts)
 
 
