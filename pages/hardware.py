@@ -320,7 +320,10 @@ def show_grid(card: ModelCard, quant: str, workload: Workload, question: frame.Q
     known = any(c.decode_tokens_per_s for r in grid for c in r.cells)
     unit = "tokens/s each user sees" if known else "speed unknown: no bandwidth is known here"
     beside = any(c.verdict is Verdict.OFFLOAD for r in grid for c in r.cells)
-    most = "the most with the model whole in the accelerators' memory" if beside else "the most for each user"
+    mark = charts.MARKS["offload"]
+    most = "the most for each user"
+    if beside:
+        most += f" with the model whole in the accelerators' memory, or {mark} with part of it on the host"
     st.caption(f"{card.spec.name} at {quant}. In a cell: {unit}. Last column: {most}.")
     alt = f"Contexts and users of {card.spec.name} at {quant} on {name}: {say_grid(grid)}"
     frame.show_chart(charts.context_grid_chart(grid), "context_grid", alt)

@@ -266,7 +266,7 @@ class _Sizer:
         if int(self.tensor_bytes.min()) > machine.usable_bytes:
             return "memory"
         answer = self._place(machine, Offload(gpu_layers=needs.spec.n_layers + 1))
-        settled = not needs.allow_offload or not machine.accelerators or machine.is_unified
+        settled = not needs.allow_offload or not has_cards(machine)
         if settled or (isinstance(answer, MachineAnswer) and answer.quant == self._largest_quant):
             return answer  # nothing larger to gain from the host
         return self._place(machine, None)
@@ -385,12 +385,20 @@ def list_unlocks(needs: HardwareNeeds, machine: Machine, extra_gib: Sequence[int
         if is_new:
             best, longest = here, 0
         if best >= 0:
-            most = find_largest_context(needs.spec, order[best], needs.workload, larger, accept=needs.accept) or 0
+            most = _find_most(needs.spec, order[best], needs.workload, larger, needs.accept) or 0
             is_new = is_new or most > longest
             longest = max(longest, most)
         quant = order[best].quant if best >= 0 else None
         steps.append(Unlock(extra, quant, longest or None, is_new))
     return tuple(steps)
+
+
+def _find_most(
+    spec: ModelSpec, weights: WeightBytes, workload: Workload, machine: Machine, accept: tuple[Verdict, ...]
+) -> int | None:
+    """The largest context whose verdict is in `accept`; where it must be whole, no other placement is tried."""
+    offload = Offload(gpu_layers=spec.n_layers + 1) if accept == WHOLE else None
+    return find_largest_context(spec, weights, workload, machine, offload, accept=accept)
 
 
 def add_memory(machine: Machine, extra_bytes: int) -> Machine:
@@ -434,6 +442,19 @@ class GridRow:
     cells: tuple[GridCell, ...] = field(default=())
 
 
+def has_cards(machine: Machine) -> bool:
+    """Whether a model can be spread over cards and a host."""
+    return bool(machine.accelerators) and not machine.is_unified
+
+
+def _estimate_cell(spec: ModelSpec, weights: WeightBytes, workload: Workload, machine: Machine) -> Estimate:
+    """The estimate of one cell; another placement is tried only where the model is not whole on the cards."""
+    whole = estimate(spec, weights, workload, machine, Offload(gpu_layers=spec.n_layers + 1))
+    if whole.fit.verdict in WHOLE or not has_cards(machine):
+        return whole
+    return estimate(spec, weights, workload, machine)
+
+
 def list_context_grid(
     spec: ModelSpec,
     weights: WeightBytes,
@@ -449,10 +470,12 @@ def list_context_grid(
         shared = replace(workload, n_parallel=n_parallel)
         cells = []
         for tokens in asked:
-            told = estimate(spec, weights, replace(shared, context_tokens=tokens), machine)
+            told = _estimate_cell(spec, weights, replace(shared, context_tokens=tokens), machine)
             decode = told.speed.decode_tokens_per_s if told.speed else None
             cells.append(GridCell(tokens, told.fit.verdict, decode))
-        anyhow = find_largest_context(spec, weights, shared, machine)
-        whole = find_largest_context(spec, weights, shared, machine, accept=WHOLE) if anyhow else None
+        whole = _find_most(spec, weights, shared, machine, WHOLE)
+        anyhow = whole
+        if whole != spec.context_tokens and has_cards(machine):
+            anyhow = find_largest_context(spec, weights, shared, machine)
         rows.append(GridRow(n_parallel, whole, anyhow, tuple(cells)))
     return tuple(rows)

@@ -590,8 +590,10 @@ def _cell_text(cell: GridCell) -> str:
 
 
 def _say_most(row: GridRow) -> str:
-    most = row.largest_context_tokens or row.largest_anyhow_tokens
-    return _short_tokens(most) if most else "none"
+    """The largest context, with the mark of offload where part of the model must be on the host for it."""
+    if row.largest_context_tokens:
+        return _short_tokens(row.largest_context_tokens)
+    return f"{MARKS['offload']} {_short_tokens(row.largest_anyhow_tokens)}" if row.largest_anyhow_tokens else "none"
 
 
 def _describe_cell(row: GridRow, index: int) -> str:
@@ -612,9 +614,11 @@ def _describe_cell(row: GridRow, index: int) -> str:
 
 
 def _short_tokens(n_tokens: int) -> str:
-    """Tokens in multiples of 1,024: '40K', '0.5K', '1,020K'."""
+    """Tokens in multiples of 1,024 and of 1,048,576: '0.5K', '40K', '10M'."""
     thousands = n_tokens / 1024
-    return f"{int(thousands):,}K" if thousands >= 100 else f"{thousands:.3g}K"
+    if thousands >= 1000:
+        return f"{thousands / 1024:.3g}M"
+    return f"{int(thousands)}K" if thousands >= 100 else f"{thousands:.3g}K"
 
 
 def find_front(points: Sequence[FrontierPoint]) -> tuple[FrontierPoint, ...]:

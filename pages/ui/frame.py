@@ -85,7 +85,7 @@ def open_page() -> Question:
         machine = cached.find_machine(wishes)
     except WeighbridgeError as error:
         last = inputs.return_to_machine()
-        problems.append(f"{error}. Using {'this machine' if last == inputs.THIS else last} instead.")
+        problems.append(inputs.say_refusal(error, "this machine" if last == inputs.THIS else last))
         wishes = inputs.read_wishes()
         machine = cached.find_machine(wishes)
     inputs.keep_machine(wishes.machine)

@@ -152,7 +152,8 @@ def load_address() -> tuple[str, ...]:
             field.parse(text)
         except (BadInputError, UnknownNameError) as error:
             kept.pop(name, None)
-            problems.append(f"{error}. Using {field.default or 'the default'} instead.")
+            default = "this machine" if name == "machine" else field.default
+            problems.append(say_refusal(error, default or "the default"))
         else:
             kept[name] = text
     _keep(kept)
@@ -173,9 +174,15 @@ def _renew_old_address() -> list[str]:
             values.append(old.parse(given.get(old.name, old.default)))
         except BadInputError as error:
             values.append(old.parse(old.default))
-            problems.append(f"{error}. Using {old.default} instead.")
+            problems.append(say_refusal(error, old.default))
     st.query_params["machine"] = text_of_hand_machine(*values)
     return problems
+
+
+def say_refusal(error: Exception, instead: str) -> str:
+    """What was refused and what is used in its place."""
+    said = str(error)
+    return f"{said}{'' if said.endswith('?') else '.'} Using {instead} instead."
 
 
 def keep_machine(text: str) -> None:

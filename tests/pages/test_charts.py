@@ -161,14 +161,16 @@ def test_the_grid_chart_says_mark_and_speed_in_every_cell_and_the_most_at_the_en
         GridCell(16384, Verdict.TIGHT, None),
         GridCell(32768, Verdict.DOES_NOT_FIT, None),
     )
-    figure = charts.context_grid_chart([GridRow(1, 6144, 20480, cells), GridRow(4, None, None, cells)])
+    figure = charts.context_grid_chart(
+        [GridRow(1, 6144, 20480, cells), GridRow(2, None, 2**21, cells), GridRow(4, None, None, cells)]
+    )
     heat = figure.data[0]
     assert list(heat.x) == ["4K", "8K", "16K", "32K", "most"]
-    assert list(heat.y) == ["1 user", "4 users"]
+    assert list(heat.y) == ["1 user", "2 users", "4 users"]
     assert list(heat.text[0]) == ["● 51", "◒ 1.8", "◐ ?", "○", "<b>6K</b>"]
-    assert heat.text[1][-1] == "<b>none</b>"
+    assert [row[-1] for row in heat.text[1:]] == ["<b>◒ 2M</b>", "<b>none</b>"]
     assert "40.0 to 60.0" in heat.hovertext[0][0]
     assert "20,480" in heat.hovertext[0][-1]
-    assert "not at all" in heat.hovertext[1][-1]
+    assert "not at all" in heat.hovertext[2][-1]
     assert [k.name for k in charts.list_keys(figure)] == ["● Fits", "◐ Tight", "◒ Offload", "○ Does not fit"]
     assert {k.mark for k in charts.list_keys(figure)} == {"block"}
