@@ -24,6 +24,7 @@ from sizing.hardware import Device, DeviceKind
 from sizing.units import GIB, MIB, TIB, format_bytes
 
 THIS = "this"
+THIS_NAMES = (THIS, "this machine")
 MAX_CARDS = 64
 MAX_TEXT_CHARACTERS = 400
 

@@ -12,6 +12,7 @@ from catalog.machine import detect_machine, unified_machine
 from catalog.machine_text import (
     EXAMPLES,
     MAX_CARDS,
+    THIS_NAMES,
     MachinePart,
     hold_used,
     looks_described,
@@ -30,7 +31,6 @@ from sizing.quants import QUANTS
 ASSUMED_HOST = "PC DDR5-5600 32GB"
 """The host a named card is put into when none is named: a common desktop of today."""
 
-THIS_NAMES = ("this", "this machine")
 MAX_NAME_CHARACTERS = 400
 
 

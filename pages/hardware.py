@@ -15,6 +15,7 @@ from sizing.hardware import Device, DeviceKind, Machine
 from sizing.inverse import (
     GOOD_QUANTS,
     PRICE_BASIS,
+    GridRow,
     HardwareAnswer,
     MachineAnswer,
     MemoryStep,
@@ -329,7 +330,7 @@ def show_grid(card: ModelCard, quant: str, workload: Workload, question: frame.Q
     frame.show_chart(charts.context_grid_chart(grid), "context_grid", alt)
 
 
-def say_grid(grid: tuple[cached.GridRow, ...]) -> str:
+def say_grid(grid: tuple[GridRow, ...]) -> str:
     """The largest context for each number of users, in words."""
     told = ((r.n_parallel, r.largest_context_tokens or r.largest_anyhow_tokens) for r in grid)
     return "; ".join(f"{n} users: {format_tokens(most) if most else 'none'}" for n, most in told)

@@ -12,7 +12,15 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from catalog.machine_text import MAX_TEXT_CHARACTERS, THIS, MachinePart, read_described, read_parts, write_parts
+from catalog.machine_text import (
+    MAX_TEXT_CHARACTERS,
+    THIS,
+    THIS_NAMES,
+    MachinePart,
+    read_described,
+    read_parts,
+    write_parts,
+)
 from pages.ui.questions import CatalogFilter, MachineDraft, SizeChoice, Wishes, read_draft, text_of_hand_machine
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.hardware import Device, DeviceKind
@@ -210,8 +218,9 @@ def read(name: str) -> Any:
 
 def read_wishes() -> Wishes:
     """The question in the context bar."""
+    machine = read("machine") or THIS
     return Wishes(
-        machine=read("machine") or THIS,
+        machine=THIS if machine.casefold() in THIS_NAMES else machine,
         task=read("task"),
         context_tokens=read("context"),
         n_parallel=read("users"),
@@ -377,6 +386,7 @@ def _first_picker(
         key=key,
         format_func=lambda v: {THIS: "This machine", NO_CARD: "No card, processor alone"}.get(v, v),
         on_change=write,
+        help="Type to search, or describe one that is not listed: 24 GiB card at 936 GB/s, 128 GiB unified at 273 GB/s",
         accept_new_options=True,
     )
 
@@ -444,6 +454,7 @@ def _ram_picker(draft: MachineDraft, options: tuple[str, ...], assumed_host: str
         key=key,
         placeholder=f"{assumed_host} (assumed)",
         on_change=write,
+        help="Type to search, or describe it: 128 GB DDR5-4800 x8ch, 64 GB RAM at 60 GB/s",
         accept_new_options=True,
     )
 

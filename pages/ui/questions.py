@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from catalog.machine_text import THIS, Described, MachinePart, read_described, read_parts, write_parts
+from catalog.machine_text import THIS, THIS_NAMES, Described, MachinePart, read_described, read_parts, write_parts
 from sizing.hardware import DeviceKind
 from sizing.units import GB, GIB
 from sizing.workload import Workload
@@ -108,7 +108,7 @@ class MachineDraft:
 
 def read_draft(text: str, hosts: Collection[str]) -> MachineDraft:
     """A machine's text taken apart; `hosts` are the names of listed hosts in lower case."""
-    parts = [replace(p, name=THIS) if p.name.casefold() == "this machine" else p for p in read_parts(text)]
+    parts = [replace(p, name=THIS) if p.name.casefold() in THIS_NAMES else p for p in read_parts(text)]
 
     def is_host(part: MachinePart) -> bool:
         described = read_described(part.name)

@@ -66,6 +66,21 @@ def test_two_cards_and_ram_in_three_picks_and_the_link_opens_the_same(
     assert running_app.read_tracebacks() == ""
 
 
+def test_a_card_that_is_not_listed_is_described_in_its_box(page: Page, running_app: RunningApp) -> None:
+    page.goto(f"{running_app.url}/hardware?model=Qwen/Qwen3-14B&machine=RTX+3090*2")
+    wait_until_drawn(page)
+    page.locator(".st-key-context_bar button").first.click()
+    for label, text in (("Card or machine", "20 GiB card at 700 GB/s"), ("RAM", "128 GB DDR5-4800 x8ch")):
+        box = page.locator("[data-testid='stPopoverBody']").get_by_role("combobox", name=re.compile(label))
+        box.click()
+        box.fill(text)
+        box.press("Enter")
+        expect(page.locator(".st-key-context_bar")).to_contain_text(text)
+    wait_until_drawn(page)
+    assert machine_of(page) == "20 GiB card at 700 GB/s*2 + 128 GB DDR5-4800 x8ch"
+    assert running_app.read_tracebacks() == ""
+
+
 def test_the_page_answers_and_its_table_and_charts_are_drawn(page: Page, running_app: RunningApp) -> None:
     page.goto(f"{running_app.url}/hardware?model=Qwen/Qwen3-14B&speed=20&machine=RTX+4090")
     wait_until_drawn(page)

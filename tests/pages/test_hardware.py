@@ -152,6 +152,13 @@ def test_a_machine_typed_as_text(open_page: OpenPage) -> None:
     assert app.selectbox(key="machine_ram").value == "128 GB DDR5-4800 x8ch"
 
 
+@pytest.mark.parametrize("text", ["THIS", "this machine", "This "])
+def test_this_machine_by_any_spelling_is_this_machine(open_page: OpenPage, text: str) -> None:
+    app = open_page("choose", machine=text)
+    assert not app.exception and not app.warning
+    assert app.selectbox(key="machine_card_0").value == "this"
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
