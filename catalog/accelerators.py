@@ -57,10 +57,10 @@ def _read_nvidia(
     if handle is None:
         return f"NVIDIA card {index} does not answer"
     name = _ask(lambda: _to_text(nvml.nvmlDeviceGetName(handle))) or f"NVIDIA card {index}"
-    listed = _look_up(known, name)
     memory = _ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
     notes = [f"driver {driver}"] if driver else []
     total, free = (int(memory.total), int(memory.free)) if memory is not None else (0, 0)
+    listed = _look_up(known, name, total)
     if total <= 0:
         if listed is not None and listed.kind is DeviceKind.UNIFIED:
             return _share_host(listed, host, (*notes, "shares the host's RAM, as its driver says"))
@@ -73,11 +73,11 @@ def _read_nvidia(
         notes.append(
             "bandwidth from the hardware table" if bandwidth else "bandwidth unknown: the driver does not tell it"
         )
-    flops = listed.fp16_flops if listed else None
-    notes += [] if flops else ["compute speed unknown: not in the hardware table"]
+    notes += [] if listed and listed.fp16_flops else ["compute speed unknown: not in the hardware table"]
     notes.append(f"usable: {format_bytes(free)} free now of {format_bytes(total)}")
     kind = listed.kind if listed is not None and listed.kind is DeviceKind.UNIFIED else DeviceKind.GPU
-    return Device(name, kind, total, max(min(free, total), 0), bandwidth, flops, "cuda", notes=tuple(notes))
+    card = Device(name, kind, total, max(min(free, total), 0), bandwidth, backend="cuda", notes=tuple(notes))
+    return _add_listed(card, listed)
 
 
 def detect_amd(system: System, host: Device, known: Sequence[NamedDevice]) -> tuple[list[Device], list[str]]:
@@ -92,9 +92,10 @@ def detect_amd(system: System, host: Device, known: Sequence[NamedDevice]) -> tu
         if card.vendor != AMD:
             continue
         name = card.name or probes.find_amd_name(ids, card.device_id, card.revision)
-        listed = _look_up(known, name or "") or _look_up_unified(known, f"{name or ''} {host.name}", host)
-        name = name or f"AMD GPU {card.device_id}"
         total, used = card.vram_total_bytes, card.vram_used_bytes or 0
+        listed = _look_up(known, name or "", total or 0)
+        listed = listed or _look_up_unified(known, f"{name or ''} {host.name}", host)
+        name = name or f"AMD GPU {card.device_id}"
         if listed is not None and listed.kind is DeviceKind.UNIFIED:
             shared = card.shared_total_bytes or 0
             pool = (total or 0) - used + min(shared, host.usable_bytes)
@@ -109,18 +110,16 @@ def detect_amd(system: System, host: Device, known: Sequence[NamedDevice]) -> tu
         else:
             said = [f"usable: {format_bytes(total - used)} free now of {format_bytes(total)}"]
             said += [] if listed else ["bandwidth and compute speed unknown: not in the hardware table"]
-            devices.append(
-                Device(
-                    name=name,
-                    kind=DeviceKind.GPU,
-                    memory_bytes=total,
-                    usable_bytes=max(total - used, 0),
-                    bandwidth_bytes_per_s=listed.bandwidth_bytes_per_s if listed else None,
-                    fp16_flops=listed.fp16_flops if listed else None,
-                    backend=listed.backend if listed else "rocm",
-                    notes=tuple(said),
-                )
+            found = Device(
+                name=name,
+                kind=DeviceKind.GPU,
+                memory_bytes=total,
+                usable_bytes=max(total - used, 0),
+                bandwidth_bytes_per_s=listed.bandwidth_bytes_per_s if listed else None,
+                backend=listed.backend if listed else "rocm",
+                notes=tuple(said),
             )
+            devices.append(_add_listed(found, listed))
     return devices, notes
 
 
@@ -155,18 +154,16 @@ def detect_intel(system: System, host: Device, known: Sequence[NamedDevice]) -> 
         rate = listed.bandwidth_bytes_per_s if listed and total == listed.memory_bytes else None
         if rate is None:
             said.append("bandwidth unknown: a card of this size is not in the hardware table")
-        devices.append(
-            Device(
-                name=f"Intel {name}",
-                kind=DeviceKind.GPU,
-                memory_bytes=total,
-                usable_bytes=int(total * share),
-                bandwidth_bytes_per_s=rate,
-                fp16_flops=listed.fp16_flops if listed else None,
-                backend="sycl",
-                notes=tuple(said),
-            )
+        found = Device(
+            name=f"Intel {name}",
+            kind=DeviceKind.GPU,
+            memory_bytes=total,
+            usable_bytes=int(total * share),
+            bandwidth_bytes_per_s=rate,
+            backend="sycl",
+            notes=tuple(said),
         )
+        devices.append(_add_listed(found, listed))
     return devices, notes
 
 
@@ -193,24 +190,48 @@ def detect_apple(system: System, host: Device, known: Sequence[NamedDevice]) -> 
     notes = ["usable: what Metal lets a program take; other programs' memory is not subtracted"]
     if listed is None:
         notes.append("bandwidth and compute speed unknown: not in the hardware table")
-    return Device(
+    found = Device(
         name=chip or "Apple",
         kind=DeviceKind.UNIFIED,
         memory_bytes=memory,
         usable_bytes=probes.apple_working_set_bytes(memory, int(wired) if wired.isdigit() else None),
         bandwidth_bytes_per_s=listed.bandwidth_bytes_per_s if listed else host.bandwidth_bytes_per_s,
-        fp16_flops=listed.fp16_flops if listed else None,
         backend="metal",
         notes=tuple(notes),
     )
+    return _add_listed(found, listed)
 
 
-def _look_up(known: Sequence[NamedDevice], name: str) -> Device | None:
-    """The listed device of this name, None where there is none."""
-    try:
-        return find_device(known, name) if name.strip() else None
-    except UnknownNameError:
+def _add_listed(found: Device, listed: Device | None) -> Device:
+    """`found` with what no driver tells: rates, generation, memory type, link and power. Not the price of a new one."""
+    if listed is None:
+        return found
+    return replace(
+        found,
+        fp16_flops=listed.fp16_flops,
+        bf16_flops=listed.bf16_flops,
+        fp8_flops=listed.fp8_flops,
+        architecture=listed.architecture,
+        memory_type=listed.memory_type,
+        link_bytes_per_s=listed.link_bytes_per_s,
+        power_watts=listed.power_watts,
+    )
+
+
+def _look_up(known: Sequence[NamedDevice], name: str, memory_bytes: int = 0) -> Device | None:
+    """The listed device of this name, None where there is none; of several sizes, that of `memory_bytes`.
+
+    A driver shows a little less than the chips have, which rounds to their size except where error correction takes
+    a share.
+    """
+    if not name.strip():
         return None
+    for wanted in (f"{name} {round(memory_bytes / GIB)}GB", name) if memory_bytes else (name,):
+        try:
+            return find_device(known, wanted)
+        except UnknownNameError:
+            continue
+    return None
 
 
 def _look_up_unified(known: Sequence[NamedDevice], text: str, host: Device) -> Device | None:
@@ -226,16 +247,16 @@ def _look_up_unified(known: Sequence[NamedDevice], text: str, host: Device) -> D
 
 
 def _share_host(listed: Device, host: Device, notes: Sequence[str]) -> Device:
-    return Device(
+    found = Device(
         name=listed.name,
         kind=DeviceKind.UNIFIED,
         memory_bytes=host.memory_bytes,
         usable_bytes=host.usable_bytes,
         bandwidth_bytes_per_s=listed.bandwidth_bytes_per_s,
-        fp16_flops=listed.fp16_flops,
         backend=listed.backend,
         notes=tuple(notes),
     )
+    return _add_listed(found, listed)
 
 
 def _ask(question: Callable[[], T]) -> T | None:

@@ -1,4 +1,4 @@
-"""This machine: its memory, processor and accelerators, and a machine described by hand.
+"""This machine: its memory, processor and accelerators.
 
 Every part is optional. What cannot be read is said in the notes of the device it belongs to, and nothing raises: a
 wrong guess about hardware is worse than none, and a page that fails to open is worse than both.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -17,7 +17,6 @@ from catalog import probes
 from catalog.accelerators import detect_amd, detect_apple, detect_intel, detect_nvidia
 from catalog.devices import NamedDevice, load_devices
 from catalog.system import System
-from sizing.errors import BadInputError
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.units import GIB, MIB, format_bytes
 
@@ -124,59 +123,6 @@ def unified_machine(device: Device, host: Device | None = None) -> Machine:
         notes=(*(host.notes if host else ()), f"shares its memory with {device.name}"),
     )
     return Machine(device.name, shared, (device,))
-
-
-@dataclass(frozen=True, slots=True)
-class HandCard:
-    """A card described by hand: bytes, bytes/s and operations/s; None where unknown."""
-
-    name: str
-    memory_bytes: int
-    bandwidth_bytes_per_s: float | None = None
-    fp16_flops: float | None = None
-    backend: str = "cuda"
-
-
-def custom_machine(
-    ram_bytes: int, cards: Sequence[HandCard] = (), ram_bandwidth_bytes_per_s: float | None = None
-) -> Machine:
-    """A machine described by hand. Usable is all memory less `reserve_bytes` of RAM and 2% of each card.
-
-    Raises BadInputError for memory or rates that are not above zero.
-    """
-    if ram_bytes <= 0:
-        raise BadInputError(f"RAM must be above zero, got {ram_bytes!r} bytes")
-    for label, value in (
-        ("RAM bandwidth", ram_bandwidth_bytes_per_s),
-        *((c.name, c.bandwidth_bytes_per_s) for c in cards),
-    ):
-        if value is not None and not 0 < value < float("inf"):
-            raise BadInputError(f"{label}: bandwidth must be above zero, or left unknown; got {value!r} bytes/s")
-    for card in cards:
-        if card.memory_bytes <= 0:
-            raise BadInputError(f"{card.name}: memory must be above zero, got {card.memory_bytes!r} bytes")
-    host = Device(
-        name="CPU",
-        kind=DeviceKind.CPU,
-        memory_bytes=ram_bytes,
-        usable_bytes=max(ram_bytes - reserve_bytes(ram_bytes), 0),
-        bandwidth_bytes_per_s=ram_bandwidth_bytes_per_s,
-        notes=("described by hand",),
-    )
-    accelerators = tuple(
-        Device(
-            name=card.name,
-            kind=DeviceKind.GPU,
-            memory_bytes=card.memory_bytes,
-            usable_bytes=int(card.memory_bytes * 0.98),
-            bandwidth_bytes_per_s=card.bandwidth_bytes_per_s,
-            fp16_flops=card.fp16_flops,
-            backend=card.backend,
-            notes=("described by hand",),
-        )
-        for card in cards
-    )
-    return Machine("custom machine", host, accelerators)
 
 
 def _add_notes(device: Device, notes: Sequence[str]) -> Device:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from catalog.devices import DEVICE_COLUMNS, NamedDevice, build_device, find_device
 from catalog.machine import detect_machine, unified_machine
+from catalog.machine_text import (
+    EXAMPLES,
+    MAX_CARDS,
+    THIS_NAMES,
+    MachinePart,
+    hold_used,
+    looks_described,
+    read_described,
+    read_parts,
+    write_parts,
+)
 from catalog.models import ModelCard
 from catalog.quality import QualityEvidence, ScoreRow, rate_models
 from catalog.store import NOT_WEIGHED, Catalog
@@ -21,7 +31,6 @@ from sizing.quants import QUANTS
 ASSUMED_HOST = "PC DDR5-5600 32GB"
 """The host a named card is put into when none is named: a common desktop of today."""
 
-MAX_CARDS = 64
 MAX_NAME_CHARACTERS = 400
 
 
@@ -113,31 +122,32 @@ def _sort_by_quant(weights: Iterable[WeightBytes]) -> tuple[WeightBytes, ...]:
 
 def list_devices(catalog: Catalog) -> tuple[Device, ...]:
     """All devices of the catalog: cards, then unified machines, then hosts, as the data file orders them."""
-    return tuple(named.device for named in _list_named(catalog))
+    return tuple(named.device for named in list_named_devices(catalog))
 
 
 @lru_cache(maxsize=4)
-def _list_named(catalog: Catalog) -> tuple[NamedDevice, ...]:
+def list_named_devices(catalog: Catalog) -> tuple[NamedDevice, ...]:
+    """All devices of the catalog with the other names they go by."""
     rows = catalog.fetch(f"SELECT {', '.join(DEVICE_COLUMNS)} FROM hardware ORDER BY line")
     return tuple(build_device(row) for row in rows)
 
 
-def find_machine(catalog: Catalog, text: str) -> Machine:
-    """The machine a text names: "this", a device of the catalog, several ("RTX 3090*2"), or a list with '+'.
+def find_machine(catalog: Catalog, text: str, here: Callable[[], Machine] | None = None) -> Machine:
+    """The machine a text names, in the grammar of `catalog.machine_text`: "RTX 3090*2 + 64 GB DDR5-5600".
 
-    A host may stand in the list ("RTX 4090 + PC DDR5-5600 64GB"); otherwise `ASSUMED_HOST` is taken and its notes say
-    so. Names are compared as `find_device` does. Raises UnknownNameError with near names, BadInputError for a count
-    out of range, an empty name, two hosts, or a unified machine beside other devices.
+    A part is "this" (this machine, read by `here` where given), a device of the catalog by any of its names, or a
+    device described; memory that other programs hold is taken off. Without a host among cards `ASSUMED_HOST` is taken
+    and its notes say so. Raises UnknownNameError with near names; BadInputError for what the grammar refuses, two
+    hosts, a host or a pool of unified memory that is counted, or one that stands beside other devices.
     """
-    if len(text) > MAX_NAME_CHARACTERS:
-        raise BadInputError(f"a machine's name has at most {MAX_NAME_CHARACTERS} characters, got {len(text):,}")
-    if text.strip().casefold() in ("this", "this machine"):
-        return detect_machine(_list_named(catalog))
-    parts = re.split(r"(?<!max)\+", text, flags=re.IGNORECASE)  # "Ryzen AI Max+ 395" is one name
-    devices = [device for part in parts for device in _find_counted(catalog, part, text)]
-    hosts = [d for d in devices if d.kind is DeviceKind.CPU]
-    unified = [d for d in devices if d.kind is DeviceKind.UNIFIED]
-    cards = tuple(d for d in devices if d.kind is DeviceKind.GPU)
+    parts = read_parts(text)
+    named = list_named_devices(catalog)
+    if any(p.name.casefold() in THIS_NAMES for p in parts):
+        return _extend_this(here() if here else detect_machine(named), parts, named, text)
+    devices = [_find_part(named, part, text) for part in parts]
+    hosts = [(p, d) for p, d in devices if d.kind is DeviceKind.CPU]
+    unified = [d for _, d in devices if d.kind is DeviceKind.UNIFIED]
+    cards = [(p, d) for p, d in devices if d.kind is DeviceKind.GPU]
     if len(hosts) > 1:
         raise BadInputError(f"a machine wants one host, got {len(hosts)} in {text!r}")
     if unified:
@@ -145,36 +155,66 @@ def find_machine(catalog: Catalog, text: str) -> Machine:
             raise BadInputError(
                 f"{unified[0].name} shares its memory and stands alone, got {text!r}; name one of the two"
             )
-        return unified_machine(unified[0])
+        return replace(unified_machine(unified[0]), name=_name_parts(devices))
     if not cards:
-        return Machine(hosts[0].name, hosts[0])
-    name = " + ".join(_count_names(cards))
+        return Machine(_name_parts(hosts), hosts[0][1])
+    accelerators = tuple(d for p, d in cards for _ in range(p.count))
+    if len(accelerators) > MAX_CARDS:
+        raise BadInputError(f"a machine wants at most {MAX_CARDS} cards, got {len(accelerators)} in {text!r}")
     if hosts:
-        return Machine(f"{name} + {hosts[0].name}", hosts[0], cards)
-    host = find_device(_list_named(catalog), ASSUMED_HOST)
+        return Machine(_name_parts([*cards, *hosts]), hosts[0][1], accelerators)
+    host = find_device(named, ASSUMED_HOST)
     said = f"assumed host: {host.name}; name yours after a '+'"
-    return Machine(name, replace(host, notes=(said, *host.notes)), cards)
+    return Machine(_name_parts(cards), replace(host, notes=(said, *host.notes)), accelerators)
 
 
-def _find_counted(catalog: Catalog, part: str, text: str) -> list[Device]:
-    name, _, number = part.strip().rpartition("*") if "*" in part else (part.strip(), "", "1")
-    name = name.strip()
-    if not name or not re.fullmatch(r"\s*-?\d{1,9}\s*", number):
-        raise BadInputError(f'hardware wants "this", NAME, NAME*N, or a list with +, got {text!r}')
-    count = int(number)
-    if not 1 <= count <= MAX_CARDS:
-        raise BadInputError(f"a machine wants 1 to {MAX_CARDS} cards of a kind, got {count} in {text!r}")
-    device = find_device(_list_named(catalog), name)
-    if count > 1 and device.kind is not DeviceKind.GPU:
+def _extend_this(here: Machine, parts: Sequence[MachinePart], named: Sequence[NamedDevice], text: str) -> Machine:
+    """This machine, with further cards where the text names some."""
+    this = [p for p in parts if p.name.casefold() in THIS_NAMES]
+    if len(this) > 1 or this[0].count > 1:
+        raise BadInputError(f"this machine is there once, got {text!r}")
+    if this[0].used_bytes:
+        raise BadInputError(f"what is used on this machine is read, not given; got {text!r}")
+    others = [p for p in parts if p is not this[0]]
+    if not others:
+        return here
+    devices = [_find_part(named, part, text) for part in others]
+    for _, device in devices:
+        if device.kind is not DeviceKind.GPU:
+            raise BadInputError(
+                f"only cards can be added to this machine, {device.name} is {device.kind}; got {text!r}"
+            )
+    if here.is_unified:
+        raise BadInputError(f"{here.name} shares its memory and stands alone, got {text!r}")
+    added = tuple(d for p, d in devices for _ in range(p.count))
+    return Machine(f"this machine + {_name_parts(devices)}", here.host, (*here.accelerators, *added))
+
+
+def _find_part(named: Sequence[NamedDevice], part: MachinePart, text: str) -> tuple[MachinePart, Device]:
+    """The device a part means, and the part with the device's full name."""
+    name, device = _find_named_or_described(named, part.name)
+    if part.count > 1 and device.kind is not DeviceKind.GPU:
         raise BadInputError(f"only cards can be counted, {device.name} is {device.kind}; got {text!r}")
-    return [device] * count
+    return replace(part, name=name), hold_used(device, part.used_bytes)
 
 
-def _count_names(cards: Iterable[Device]) -> list[str]:
-    counts: dict[str, int] = {}
-    for card in cards:
-        counts[card.name] = counts.get(card.name, 0) + 1
-    return [name if n == 1 else f"{name}*{n}" for name, n in counts.items()]
+def _find_named_or_described(named: Sequence[NamedDevice], name: str) -> tuple[str, Device]:
+    try:
+        device = find_device(named, name)
+    except UnknownNameError as error:
+        described = read_described(name)
+        if described is not None:
+            return described.text, described.build()
+        if looks_described(name):
+            near = f"; or did you mean {', '.join(error.near)}?" if error.near else ""
+            raise BadInputError(f"a described device reads {EXAMPLES}; got {name!r}{near}") from None
+        raise
+    return device.name, device
+
+
+def _name_parts(devices: Sequence[tuple[MachinePart, Device]]) -> str:
+    """A machine's name: its text with every device by its full name."""
+    return write_parts([part for part, _ in devices])
 
 
 def list_sources(catalog: Catalog) -> tuple[Source, ...]:

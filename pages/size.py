@@ -47,6 +47,7 @@ def show(question: frame.Question) -> None:
         show_context(card, quant, workload, question.machine)
         return
     show_answer(card, quant, told, workload, question)
+    frame.link_to_hardware(card.model_id, quant, "Which machines run it, and how much context for how many users")
     left, right = st.columns(2, gap="large")
     with left:
         show_context(card, quant, workload, question.machine)

@@ -1,4 +1,4 @@
-"""`python -m sizing estimate|recommend`: the exact calculator and the recommendation, from a shell."""
+"""`python -m sizing estimate|recommend|hardware-for`: the calculator, the recommendation, its inverse, from a shell."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import sys
 from collections.abc import Sequence
 
 from catalog.candidates import list_candidates
-from catalog.queries import find_machine, find_model, find_weights
+from catalog.machines import list_machines, list_price_sources
+from catalog.queries import find_machine, find_model, find_weights, list_weights
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
-from sizing.arguments import add_estimate_arguments, check_engine, offload_from, workload_from
+from sizing.arguments import HARDWARE_HELP, add_estimate_arguments, check_engine, offload_from, workload_from
 from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
 from sizing.errors import BadInputError
 from sizing.estimate import check_workload, estimate
 from sizing.hardware import Machine
+from sizing.inverse import GOOD_QUANTS, HardwareNeeds, choose_weights, find_hardware
+from sizing.inverse_record import format_hardware, hardware_record
 from sizing.launch import format_command
 from sizing.quants import find_quant
 from sizing.recommend import LICENSE_USES, TASKS, Needs, Ranker
@@ -81,6 +84,29 @@ def run_recommend(args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def run_hardware_for(args: argparse.Namespace) -> int:
+    """Answer which machine runs a model."""
+    if args.limit < 1:
+        raise BadInputError(f"--limit wants 1 or more, got {args.limit}")
+    workload = Workload(context_tokens=args.context, n_parallel=args.parallel)
+    catalog = open_catalog()
+    card = find_model(catalog, args.model)
+    if args.quant is None:
+        weights = choose_weights(list_weights(catalog, card.model_id))
+        if not weights:
+            find_weights(catalog, card, GOOD_QUANTS[0])  # says why there are none
+    else:
+        weights = (find_weights(catalog, card, find_quant(args.quant).name),)
+    needs = HardwareNeeds(card.spec, weights, workload, args.min_speed, args.allow_offload)
+    answer = find_hardware(needs, list_machines(catalog))
+    sources = list_price_sources(catalog)
+    if args.json:
+        print_json(hardware_record(needs, answer, sources, args.limit, args.quant is not None))
+    else:
+        print(format_hardware(needs, answer, sources, args.limit))
+    return EXIT_DONE
+
+
 def build_parser() -> OneLineParser:
     """The command line of the room."""
     parser = OneLineParser(prog="python -m sizing", description="Size a model exactly, or ask which one to run.")
@@ -89,7 +115,7 @@ def build_parser() -> OneLineParser:
     add_estimate_arguments(one)
     one.set_defaults(run=run_estimate)
     best = commands.add_parser("recommend", help="which model and quantization to run")
-    best.add_argument("--hardware", default="this", help="this, a device name, or NAME*N")
+    best.add_argument("--hardware", default="this", help=HARDWARE_HELP)
     best.add_argument("--task", default="chat", help=f"one of {', '.join(TASKS)}; default chat")
     best.add_argument("--context", type=int, default=DEFAULT_CONTEXT_TOKENS, help="tokens per user; default 8192")
     best.add_argument("--parallel", type=int, default=1, help="users at once; default 1")
@@ -98,6 +124,16 @@ def build_parser() -> OneLineParser:
     best.add_argument("--limit", type=int, default=5, help="how many options to show; default 5")
     best.add_argument("--json", action="store_true", help="print JSON")
     best.set_defaults(run=run_recommend)
+    which = commands.add_parser("hardware-for", help="which machines run a model, the cheapest first")
+    which.add_argument("--model", required=True, help="Hugging Face id, its last part, or the display name")
+    which.add_argument("--quant", help=f"quantization; default the largest that fits of {', '.join(GOOD_QUANTS)}")
+    which.add_argument("--context", type=int, default=DEFAULT_CONTEXT_TOKENS, help="tokens per user; default 8192")
+    which.add_argument("--parallel", type=int, default=1, help="users at once; default 1")
+    which.add_argument("--min-speed", type=float, help="tokens/s each user must see at least")
+    which.add_argument("--allow-offload", action="store_true", help="part of the model may run on the host")
+    which.add_argument("--limit", type=int, default=5, help="how many machines to show; default 5")
+    which.add_argument("--json", action="store_true", help="print JSON")
+    which.set_defaults(run=run_hardware_for)
     return parser
 
 

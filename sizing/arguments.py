@@ -9,6 +9,8 @@ from sizing.estimate import ENGINE
 from sizing.placement import Offload
 from sizing.workload import Workload
 
+HARDWARE_HELP = "this, a device, NAME*N, '24 GiB card at 936 GB/s', '64 GB DDR5-5600', or these with +; default this"
+
 
 def add_estimate_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that name a configuration: the formulas and the engine are asked by the same."""
@@ -22,7 +24,7 @@ def add_estimate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flash-attention", choices=("on", "off"), default="on")
     parser.add_argument("--kv-unified", action="store_true", help="all slots share one pool")
     parser.add_argument("--engine", default=ENGINE, help=f"only {ENGINE} for now")
-    parser.add_argument("--hardware", default="this", help="this, a device name, or NAME*N")
+    parser.add_argument("--hardware", default="this", help=HARDWARE_HELP)
     parser.add_argument("--gpu-layers", default="auto", help="auto, or a number; the output counts as one layer")
     parser.add_argument("--tensor-split", help="share of each accelerator, for instance 3,1")
     parser.add_argument("--cpu-moe", type=int, help="keep the routed experts of the first N layers on the host")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from catalog import licenses, queries
+from catalog import licenses, machines, queries
 from catalog.candidates import list_candidates
 from catalog.licenses import License
 from catalog.models import ModelCard
@@ -15,8 +15,9 @@ from catalog.queries import Source
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from pages.ui.charts import ContextPoint
-from pages.ui.inputs import BY_HAND, THIS
-from pages.ui.questions import Wishes, build_hand_machine
+from pages.ui.inputs import THIS
+from pages.ui.questions import Wishes
+from sizing import inverse
 from sizing.estimate import (
     Estimate,
     check_workload,
@@ -27,6 +28,7 @@ from sizing.estimate import (
 from sizing.explain import PartFormula, explain_parts
 from sizing.fit import Verdict
 from sizing.hardware import Device, DeviceKind, Machine
+from sizing.inverse import GridRow, HardwareAnswer, HardwareNeeds, MemoryStep, PriceSource, Unlock, choose_weights
 from sizing.memory import WeightBytes
 from sizing.recommend import Needs, Ranker, Recommendation
 from sizing.specs import ModelSpec
@@ -64,17 +66,15 @@ def list_scores(model_id: str) -> tuple[ScoreRow, ...]:
 
 
 def find_machine(wishes: Wishes) -> Machine:
-    """The machine a question names. Raises UnknownNameError with near names."""
-    if wishes.machine == BY_HAND:
-        return build_hand_machine(wishes.hand)
+    """The machine a question names. Raises UnknownNameError with near names, BadInputError for a contradiction."""
     if wishes.machine == THIS:
         return detected_machine()
-    return _listed_machine(wishes.machine)
+    return _built_machine(wishes.machine)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _listed_machine(text: str) -> Machine:
-    return queries.find_machine(catalog(), text)
+@st.cache_resource(show_spinner=False, max_entries=64, ttl=300)
+def _built_machine(text: str) -> Machine:
+    return queries.find_machine(catalog(), text, here=detected_machine)
 
 
 @st.cache_resource(show_spinner=False)
@@ -200,6 +200,63 @@ def list_formulas(model_id: str, quant: str, workload: Workload, machine: Machin
     weights = next(w for w in list_weights(model_id) if w.quant == quant)
     told = estimate_one(model_id, quant, workload, machine)
     return explain_parts(find_card(model_id).spec, weights, workload, told)
+
+
+@st.cache_resource(show_spinner=False)
+def list_machines() -> tuple[Machine, ...]:
+    """Every machine one could buy: listed cards in several counts, unified machines, hosts alone."""
+    return machines.list_machines(catalog())
+
+
+@st.cache_resource(show_spinner=False)
+def list_price_sources() -> dict[str, PriceSource]:
+    """Where each device's price was read."""
+    return machines.list_price_sources(catalog())
+
+
+def build_hardware_needs(
+    model_id: str, quant: str | None, workload: Workload, min_tokens_per_s: float, allow_offload: bool
+) -> HardwareNeeds:
+    """What a machine has to do; without a quantization any good one will do. Raises BadInputError."""
+    weights = choose_weights(list_weights(model_id), quant)
+    return HardwareNeeds(find_card(model_id).spec, weights, workload, min_tokens_per_s or None, allow_offload)
+
+
+@st.cache_resource(show_spinner="Asking every listed machine", max_entries=64)
+def find_hardware(
+    model_id: str, quant: str | None, workload: Workload, min_tokens_per_s: float, allow_offload: bool
+) -> HardwareAnswer:
+    """Which listed machines do it."""
+    needs = build_hardware_needs(model_id, quant, workload, min_tokens_per_s, allow_offload)
+    return inverse.find_hardware(needs, list_machines())
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def list_unlocks(
+    model_id: str, quant: str | None, workload: Workload, allow_offload: bool, machine: Machine
+) -> tuple[Unlock, ...]:
+    """What more memory opens on a machine, the present state first."""
+    return inverse.list_unlocks(build_hardware_needs(model_id, quant, workload, 0, allow_offload), machine)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def list_memory_steps(model_id: str, quant: str, quant_is_named: bool, workload: Workload) -> tuple[MemoryStep, ...]:
+    """The memory at which each good quantization starts to run on one card, or the named one at each context."""
+    needs = build_hardware_needs(model_id, quant if quant_is_named else None, workload, 0, False)
+    if quant_is_named:
+        return inverse.list_context_steps(needs, needs.find_weights(quant))
+    return inverse.list_quant_steps(needs)
+
+
+@st.cache_resource(show_spinner="Trying contexts and users", max_entries=64)
+def list_context_grid(model_id: str, quant: str, workload: Workload, machine: Machine) -> tuple[GridRow, ...]:
+    """The largest context for each number of users on a machine."""
+    spec = find_card(model_id).spec
+    weights = next(w for w in list_weights(model_id) if w.quant == quant)
+    contexts = inverse.list_contexts(spec)
+    if len(contexts) > 9:  # wider than a phone's screen
+        contexts = contexts[::-2][::-1]
+    return inverse.list_context_grid(spec, weights, workload, machine, contexts=contexts)
 
 
 def find_license(license_id: str) -> License:

@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from catalog.queries import ASSUMED_HOST
 from pages.ui import cached, charts, inputs
 from pages.ui.questions import Wishes
 from sizing.errors import WeighbridgeError
@@ -32,6 +33,7 @@ _STYLE = """<style>
 .wb-key i { width: 0.75rem; height: 0.75rem; background: var(--mark); display: inline-block; flex: none; }
 .wb-key i.wb-outline { background: none; border: 1px solid var(--mark); }
 .wb-key i.wb-dot { border-radius: 50%; }
+.wb-key i.wb-ring { border-radius: 50%; background: none; border: 2px solid var(--mark); }
 .wb-key i.wb-dash { height: 0; background: none; border-top: 2px dashed var(--mark); width: 1.2rem; }
 .wb-key i.wb-diamond { transform: rotate(45deg) scale(0.8); outline: 2px solid #D55E00; }
 .wb-list { margin: 0; padding-left: 1.1rem; }
@@ -49,8 +51,7 @@ _STYLE = """<style>
 
 RECALLED = "recalled from memory, not read at a source"
 
-MARKS = {"fits": "●", "tight": "◐", "offload": "◒", "does not fit": "○"}
-"""One mark per verdict; the word always stands beside it."""
+MARKS = charts.MARKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def kind_errors() -> Iterator[None]:
 def open_page() -> Question:
     """Draw the frame and the context bar; returns the question it holds.
 
-    What the address got wrong is said under the bar and a default is used. An unknown machine falls back to this one.
+    What the address got wrong is said under the bar and a default is used. An unknown machine falls back to the last
+    one that was understood, at first this one.
     """
     _leave_folder_navigation()
     st.html(_STYLE)
@@ -82,10 +84,11 @@ def open_page() -> Question:
     try:
         machine = cached.find_machine(wishes)
     except WeighbridgeError as error:
-        problems.append(f"{error}. Using this machine instead.")
-        inputs.set_field("machine", inputs.THIS)
+        last = inputs.return_to_machine()
+        problems.append(inputs.say_refusal(error, "this machine" if last == inputs.THIS else last))
         wishes = inputs.read_wishes()
         machine = cached.find_machine(wishes)
+    inputs.keep_machine(wishes.machine)
     _draw_context_bar(wishes, machine)
     for problem in problems:
         st.warning(to_sentence(problem), icon=":material/edit_location_alt:")
@@ -138,12 +141,22 @@ def describe_workload(workload: Workload) -> str:
     return f"{format_tokens(workload.context_tokens)} tokens of context for {users}"
 
 
-def link_to_size(model_id: str, quant: str, label: str) -> None:
-    """A quiet link to the Size page that takes the whole question along."""
+def link_to_size(model_id: str, quant: str, label: str, **changes: object) -> None:
+    """A quiet link to the Size page that takes the whole question along, with `changes` to it."""
     st.page_link(
         "pages/size.py",
         label=label,
         icon=":material/straighten:",
+        query_params=inputs.address_of(model=model_id, quant=quant, **changes),
+    )
+
+
+def link_to_hardware(model_id: str, quant: str, label: str) -> None:
+    """A quiet link to the Hardware page that takes the whole question along."""
+    st.page_link(
+        "pages/hardware.py",
+        label=label,
+        icon=":material/developer_board:",
         query_params=inputs.address_of(model=model_id, quant=quant),
     )
 
@@ -164,6 +177,9 @@ def right_aligned(*as_text: str) -> dict[str, Any]:
         "Usable, GiB",
         "Bandwidth, GB/s",
         "16-bit, TFLOPS",
+        "Price, US$",
+        "Left, GiB",
+        "Power, W",
     )
     return {
         "Model": st.column_config.TextColumn(width="medium"),
@@ -217,7 +233,13 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
 
 def format_machine(machine: Machine) -> str:
     """A machine's name as people write it: '2 × RTX 4090'."""
-    return " + ".join(re.sub(r"^(.+)\*(\d+)$", r"\2 × \1", part) for part in machine.name.split(" + "))
+    return format_name(machine.name)
+
+
+def format_name(name: str) -> str:
+    """The text of a machine as people write it."""
+    parts = name.split(" + ")
+    return " + ".join(re.sub(r"^(.+)\*(\d+)( \(.+\))?$", r"\2 × \1\3", part) for part in parts)
 
 
 def main_bytes(machine: Machine) -> int:
@@ -226,23 +248,8 @@ def main_bytes(machine: Machine) -> int:
 
 
 def _machine_panel(wishes: Wishes, machine: Machine) -> None:
-    inputs.machine_picker(cached.list_devices())
-    if wishes.machine == inputs.BY_HAND:
-        inputs.segments("kind", "Kind", inputs.HAND_KINDS, inputs.HAND_WORDS)
-        hand = wishes.hand
-        if hand.kind == "gpu":
-            left, right = st.columns(2)
-            with left:
-                inputs.whole("cards", "Cards", 1, 16)
-                inputs.number("ram", "RAM, GiB", 0.5, 65_536)
-            with right:
-                inputs.number("card", "Memory of each, GiB", 0.5, 1_024)
-                inputs.number(
-                    "card_bandwidth", "Card bandwidth, GB/s", 0, 100_000, 50, "0 means unknown: no speed is shown"
-                )
-        else:
-            inputs.number("ram", "Memory, GiB", 0.5, 65_536)
-        inputs.number("ram_bandwidth", "Memory bandwidth, GB/s", 0, 100_000, 10, "0 means unknown: no speed is shown")
+    present = inputs.THIS if wishes.machine == inputs.THIS else machine.name
+    inputs.machine_builder(cached.list_devices(), present, ASSUMED_HOST)
     lines: dict[str, int] = {}
     notes: list[str] = []
     for device in (machine.host, *machine.accelerators):

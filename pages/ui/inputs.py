@@ -7,26 +7,38 @@ refuses nonsense with a sentence. Widgets write the address; pages read frozen v
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import streamlit as st
 
-from pages.ui.questions import CatalogFilter, HandMachine, SizeChoice, Wishes
+from catalog.machine_text import (
+    MAX_TEXT_CHARACTERS,
+    THIS,
+    THIS_NAMES,
+    MachinePart,
+    read_described,
+    read_parts,
+    write_parts,
+)
+from pages.ui.questions import CatalogFilter, MachineDraft, SizeChoice, Wishes, read_draft, text_of_hand_machine
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.hardware import Device, DeviceKind
 from sizing.quants import find_kv_type, find_quant
 from sizing.recommend import LICENSE_USES, TASKS
-from sizing.units import format_tokens
+from sizing.units import GIB, format_tokens
 from sizing.workload import MAX_PARALLEL
 
 TASK_WORDS = {t: t.upper() if t == "rag" else t.capitalize() for t in TASKS}
 LICENSE_WORDS = {"commercial": "Commercial use", "research": "Research use", "any": "Any licence"}
 COMMON_CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)
 MAX_CONTEXT_TOKENS = 2**27
-THIS, LISTED, BY_HAND = "this", "listed", "hand"
-HAND_KINDS = ("gpu", "cpu", "unified")
-HAND_WORDS = {"gpu": "With graphics cards", "cpu": "Processor only", "unified": "Unified memory"}
+NO_CARD = "none"
+CARD_COUNTS = (1, 2, 3, 4, 6, 8)
+COMMON_RAM = (
+    *(f"{gib} GB DDR5-5600" for gib in (16, 32, 48, 64, 96, 128, 192, 256)),
+    *(f"{gib} GB DDR4-3200" for gib in (16, 32, 64, 128)),
+)
 OPENNESS = ("open source", "open weight", "restricted weight")
 VERIFIED_WORDS = {"all": "All facts", "read": "Read from the publisher's files", "recalled": "Partly unverified"}
 
@@ -75,10 +87,10 @@ def _one_of(what: str, known: tuple[str, ...]) -> Callable[[str], str]:
     return parse
 
 
-def _text(what: str) -> Callable[[str], str]:
+def _text(what: str, most: int = 200) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        if len(text) > 200 or not text.isprintable():
-            raise BadInputError(f"{what} wants a name of at most 200 plain characters")
+        if len(text) > most or not text.isprintable():
+            raise BadInputError(f"{what} wants a name of at most {most} plain characters")
         return text.strip()
 
     return parse
@@ -95,13 +107,7 @@ def _several(what: str) -> Callable[[str], tuple[str, ...]]:
 
 
 _FIELDS = (
-    Field("machine", THIS, _text("machine")),
-    Field("kind", "gpu", _one_of("kind", HAND_KINDS)),
-    Field("ram", "32", _number("ram (GiB)", 0.5, 65_536)),
-    Field("cards", "1", _whole("cards", 1, 16)),
-    Field("card", "24", _number("card (GiB)", 0.5, 1_024)),
-    Field("card_bandwidth", "0", _number("card_bandwidth (GB/s)", 0, 100_000)),
-    Field("ram_bandwidth", "0", _number("ram_bandwidth (GB/s)", 0, 100_000)),
+    Field("machine", THIS, _text("machine", MAX_TEXT_CHARACTERS)),
     Field("task", "chat", _one_of("task", TASKS)),
     Field("context", "8192", _whole("context", 1, MAX_CONTEXT_TOKENS)),
     Field("users", "1", _whole("users", 1, MAX_PARALLEL)),
@@ -113,6 +119,7 @@ _FIELDS = (
     Field("kv_k", "f16", lambda text: find_kv_type(text).name),
     Field("kv_v", "f16", lambda text: find_kv_type(text).name),
     Field("flash", "on", _one_of("flash", ("on", "off"))),
+    Field("offload", "off", _one_of("offload", ("on", "off"))),
     Field("find", "", _text("find")),
     Field("family", "", _several("family")),
     Field("licence_id", "", _several("licence_id")),
@@ -124,6 +131,17 @@ _FIELDS = (
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _STORE = "address"
+_LAST_MACHINE = "last_machine"
+_OLD_BY_HAND = "hand"
+_OLD_FIELDS = (
+    Field("kind", "gpu", _one_of("kind", ("gpu", "cpu", "unified"))),
+    Field("ram", "32", _number("ram (GiB)", 0.5, 65_536)),
+    Field("cards", "1", _whole("cards", 1, 16)),
+    Field("card", "24", _number("card (GiB)", 0.5, 1_024)),
+    Field("card_bandwidth", "0", _number("card_bandwidth (GB/s)", 0, 100_000)),
+    Field("ram_bandwidth", "0", _number("ram_bandwidth (GB/s)", 0, 100_000)),
+)
+"""What described a machine before it had a text: understood in the order `text_of_hand_machine` takes them."""
 
 
 def load_address() -> tuple[str, ...]:
@@ -132,7 +150,7 @@ def load_address() -> tuple[str, ...]:
     A value in the address wins over one kept from another page. A refused value falls back to its default.
     """
     kept: dict[str, str] = dict(st.session_state.get(_STORE, {}))
-    problems = []
+    problems = _renew_old_address()
     for name in st.query_params:
         field = FIELDS.get(name)
         if field is None:
@@ -142,11 +160,49 @@ def load_address() -> tuple[str, ...]:
             field.parse(text)
         except (BadInputError, UnknownNameError) as error:
             kept.pop(name, None)
-            problems.append(f"{error}. Using {field.default or 'the default'} instead.")
+            default = "this machine" if name == "machine" else field.default
+            problems.append(say_refusal(error, default or "the default"))
         else:
             kept[name] = text
     _keep(kept)
     return tuple(problems)
+
+
+def _renew_old_address() -> list[str]:
+    """Turn the numbers of a machine by hand, as older addresses hold them, into its text; returns what was refused."""
+    given = {f.name: st.query_params[f.name] for f in _OLD_FIELDS if f.name in st.query_params}
+    by_hand = st.query_params.get("machine", "").lower() == _OLD_BY_HAND
+    for name in given:
+        del st.query_params[name]
+    if not by_hand:
+        return []
+    values, problems = [], []
+    for old in _OLD_FIELDS:
+        try:
+            values.append(old.parse(given.get(old.name, old.default)))
+        except BadInputError as error:
+            values.append(old.parse(old.default))
+            problems.append(say_refusal(error, old.default))
+    st.query_params["machine"] = text_of_hand_machine(*values)
+    return problems
+
+
+def say_refusal(error: Exception, instead: str) -> str:
+    """What was refused and what is used in its place."""
+    said = str(error)
+    return f"{said}{'' if said.endswith('?') else '.'} Using {instead} instead."
+
+
+def keep_machine(text: str) -> None:
+    """Remember a machine that was understood, to go back to when the next one is not."""
+    st.session_state[_LAST_MACHINE] = text
+
+
+def return_to_machine() -> str:
+    """Go back to the last machine that was understood, this one if there was none; returns its text."""
+    last = str(st.session_state.get(_LAST_MACHINE, THIS))
+    set_field("machine", last)
+    return last
 
 
 def set_field(name: str, text: str) -> None:
@@ -162,12 +218,9 @@ def read(name: str) -> Any:
 
 def read_wishes() -> Wishes:
     """The question in the context bar."""
-    hand = HandMachine(
-        read("kind"), read("ram"), read("cards"), read("card"), read("card_bandwidth"), read("ram_bandwidth")
-    )
+    machine = read("machine") or THIS
     return Wishes(
-        machine=read("machine") or THIS,
-        hand=hand,
+        machine=THIS if machine.casefold() in THIS_NAMES else machine,
         task=read("task"),
         context_tokens=read("context"),
         n_parallel=read("users"),
@@ -272,66 +325,182 @@ def number(name: str, label: str, low: float, high: float, step: float = 1.0, he
     )
 
 
-def machine_picker(devices: tuple[Device, ...]) -> None:
-    """This machine, a listed one (any number of one card, in a listed host), or one typed in by hand."""
-    present = read("machine") or THIS
-    name, count, host = split_machine(present)
-    way = present if present in (THIS, BY_HAND) else LISTED
-    names = tuple(d.name for d in devices if d.kind is not DeviceKind.CPU)
-    hosts = tuple(d.name for d in devices if d.kind is DeviceKind.CPU)
-    st.session_state["machine_way"] = way
+def machine_builder(devices: tuple[Device, ...], present: str, assumed_host: str) -> None:
+    """Build a machine: a card, how many, the RAM; further cards, memory in use and the text itself under 'More'.
 
-    def write_way() -> None:
-        new = st.session_state["machine_way"]
-        set_field("machine", (names or (THIS,))[0] if new == LISTED else new or THIS)
+    `present` is the text of the machine shown, with every device by its full name. Each pick writes the address.
+    """
+    cards = tuple(d.name for d in devices if d.kind is DeviceKind.GPU)
+    pools = tuple(d.name for d in devices if d.kind is DeviceKind.UNIFIED)
+    hosts = tuple(d.name for d in devices if d.kind is DeviceKind.CPU)
+    draft = read_draft(present, {h.casefold() for h in hosts})
+    first = draft.cards[0].name if draft.cards else NO_CARD
+    alone = first == THIS or _is_pool(first, pools)
+
+    _first_picker(draft, first, (THIS, *cards, *pools, NO_CARD), pools, assumed_host)
+    for index, card in enumerate(draft.cards):
+        if index:
+            _card_picker(draft, index, cards)
+        if card.name != THIS and not _is_pool(card.name, pools):
+            _count_picker(draft, index)
+    if not alone:
+        _ram_picker(draft, (*COMMON_RAM, *hosts), assumed_host)
+    with st.expander("More: another card, memory in use, as text", key="machine_more"):
+        if draft.cards and not _is_pool(first, pools):
+            _card_picker(draft, len(draft.cards), cards)
+        for index, part in enumerate(draft.cards):
+            if part.name != THIS:
+                _used_picker(part, f"machine_used_{index}", lambda new, i=index: draft.with_card(i, new))
+        if draft.host is not None:
+            _used_picker(draft.host, "machine_used_ram", lambda new: replace(draft, host=new))
+        _machine_text(present)
+
+
+def _first_picker(
+    draft: MachineDraft, first: str, options: tuple[str, ...], pools: tuple[str, ...], assumed_host: str
+) -> None:
+    """The first card, this machine, a unified one, or no card at all."""
+    key = "machine_card_0"
+    st.session_state[key] = first
+
+    def write() -> None:
+        new = st.session_state[key] or THIS
+        if new == NO_CARD:
+            set_field("machine", (draft.host or MachinePart(assumed_host)).text)
+            return
+        parts = _typed_parts(new)
+        if parts is None:
+            return
+        if len(parts) > 1:  # a whole machine was typed into the box
+            set_field("machine", write_parts(parts))
+        elif new == THIS or _is_pool(new, pools):
+            set_field("machine", new)
+        else:
+            kept = draft.cards[0] if draft.cards and draft.cards[0].name not in (THIS, *pools) else None
+            count = kept.count if kept and parts[0].count == 1 else parts[0].count
+            set_field("machine", draft.with_card(0, replace(parts[0], count=count)).text)
+
+    st.selectbox(
+        "Card or machine",
+        options if first in options else (first, *options),
+        key=key,
+        format_func=lambda v: {THIS: "This machine", NO_CARD: "No card, processor alone"}.get(v, v),
+        on_change=write,
+        help="Type to search, or describe one that is not listed: 24 GiB card at 936 GB/s, 128 GiB unified at 273 GB/s",
+        accept_new_options=True,
+    )
+
+
+def _card_picker(draft: MachineDraft, index: int, cards: tuple[str, ...]) -> None:
+    """A further card: picked, replaced, or cleared away."""
+    key = f"machine_card_{index}"
+    present = draft.cards[index] if index < len(draft.cards) else None
+    st.session_state[key] = present.name if present else None
+
+    def write() -> None:
+        new = st.session_state[key]
+        if new is None:
+            set_field("machine", draft.with_card(index, None).text)
+            return
+        parts = _typed_parts(new)
+        if parts is not None:
+            count = present.count if present and parts[0].count == 1 else parts[0].count
+            set_field("machine", draft.with_card(index, replace(parts[0], count=count)).text)
+
+    st.selectbox(
+        "And" if present else "Another kind of card",
+        cards if present is None or present.name in cards else (present.name, *cards),
+        index=None,
+        key=key,
+        placeholder="None",
+        on_change=write,
+        accept_new_options=True,
+    )
+
+
+def _count_picker(draft: MachineDraft, index: int) -> None:
+    """How many of a card."""
+    key, card = f"machine_count_{index}", draft.cards[index]
+    st.session_state[key] = card.count
+
+    def write() -> None:
+        set_field("machine", draft.with_card(index, replace(card, count=st.session_state[key] or 1)).text)
 
     st.segmented_control(
-        "Machine",
-        (THIS, LISTED, BY_HAND),
-        key="machine_way",
+        f"How many {card.name}",
+        tuple(sorted({*CARD_COUNTS, card.count})),
+        key=key,
         required=True,
-        format_func=lambda v: {THIS: "This machine", LISTED: "A listed one", BY_HAND: "By hand"}[v],
-        on_change=write_way,
+        on_change=write,
     )
-    if way != LISTED:
-        return
-    kinds = {d.name.casefold(): d.kind for d in devices}
-    st.session_state["machine_name"] = _known(name, (*names, *hosts))
-    st.session_state["machine_count"] = count
-    st.session_state["machine_host"] = _known(host, hosts)
-
-    def write_listed() -> None:
-        chosen, n = st.session_state["machine_name"], st.session_state.get("machine_count", 1)
-        if chosen is None:
-            return
-        card = kinds.get(chosen.casefold()) is DeviceKind.GPU
-        below = st.session_state.get("machine_host")
-        text = f"{chosen}*{n}" if card and n > 1 else chosen
-        set_field("machine", f"{text} + {below}" if card and below else text)
-
-    st.selectbox("Name", (*names, *hosts), key="machine_name", on_change=write_listed, placeholder=name)
-    if kinds.get(name.casefold(), DeviceKind.GPU) is DeviceKind.GPU:
-        left, right = st.columns([1, 3])
-        left.number_input("How many", 1, 16, key="machine_count", on_change=write_listed)
-        right.selectbox("In", hosts, key="machine_host", on_change=write_listed, placeholder="a common desktop")
 
 
-def split_machine(text: str) -> tuple[str, int, str]:
-    """A listed machine's text as name, count and host.
+def _ram_picker(draft: MachineDraft, options: tuple[str, ...], assumed_host: str) -> None:
+    """The RAM by size and kind, or a listed host."""
+    key = "machine_ram"
+    present = draft.host.name if draft.host else None
+    st.session_state[key] = present
 
-    >>> split_machine("RTX 4090*2 + PC DDR5-5600 64GB")
-    ('RTX 4090', 2, 'PC DDR5-5600 64GB')
-    """
-    text, _, host = (part.strip() for part in text.partition("+"))
-    name, star, count = text.rpartition("*")
-    if star and count.strip().isdigit() and 1 <= int(count) <= 16:
-        return name.strip(), int(count), host
-    return text, 1, host
+    def write() -> None:
+        new = st.session_state[key]
+        parts = _typed_parts(new) if new else ()
+        if parts is not None:
+            set_field("machine", replace(draft, host=parts[0] if parts else None).text)
+
+    st.selectbox(
+        "RAM",
+        options if present is None or present in options else (present, *options),
+        index=None,
+        key=key,
+        placeholder=f"{assumed_host} (assumed)",
+        on_change=write,
+        help="Type to search, or describe it: 128 GB DDR5-4800 x8ch, 64 GB RAM at 60 GB/s",
+        accept_new_options=True,
+    )
 
 
-def _known(name: str, names: tuple[str, ...]) -> str | None:
-    """The listed name that a text means, whatever its case."""
-    return next((n for n in names if n.casefold() == name.casefold()), None)
+def _used_picker(part: MachinePart, key: str, change: Callable[[MachinePart], MachineDraft]) -> None:
+    """Memory of one device that other programs hold."""
+    st.session_state[key] = part.used_bytes / GIB
+    each = "on each " if part.count > 1 else "on "
+
+    def write() -> None:
+        held = int((st.session_state[key] or 0.0) * GIB)
+        set_field("machine", change(replace(part, used_bytes=held)).text)
+
+    st.number_input(
+        f"Held by other programs {each}{part.name}, GiB", 0.0, 65_536.0, step=0.5, format="%g", key=key, on_change=write
+    )
+
+
+def _machine_text(present: str) -> None:
+    """The machine as text, to read, change and share."""
+    key = "machine_text"
+    st.session_state[key] = present
+
+    def write() -> None:
+        set_field("machine", st.session_state[key].strip()[:MAX_TEXT_CHARACTERS] or THIS)
+
+    st.text_input("As text", key=key, on_change=write)
+    st.caption("Parts with +, such as 24 GiB card at 936 GB/s*2 (1 GiB used) + 128 GB DDR5-4800 x8ch")
+
+
+def _typed_parts(text: str) -> tuple[MachinePart, ...] | None:
+    """The parts of what was picked or typed; None where it cannot be read, which the page then says."""
+    try:
+        return read_parts(text)
+    except BadInputError:
+        set_field("machine", text[:MAX_TEXT_CHARACTERS])
+        return None
+
+
+def _is_pool(name: str, pools: tuple[str, ...]) -> bool:
+    """Whether a part is unified memory, listed or described."""
+    try:
+        described = read_described(name)
+    except BadInputError:
+        described = None
+    return name in pools or (described is not None and described.kind is DeviceKind.UNIFIED)
 
 
 def context_quick_picks() -> None:

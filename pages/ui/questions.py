@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
-from sizing.hardware import Device, DeviceKind, Machine
+from catalog.machine_text import THIS, THIS_NAMES, Described, MachinePart, read_described, read_parts, write_parts
+from sizing.hardware import DeviceKind
 from sizing.units import GB, GIB
 from sizing.workload import Workload
-
-
-@dataclass(frozen=True, slots=True)
-class HandMachine:
-    """A machine typed in by hand: memory in GiB, bandwidth in GB/s (a vendor's decimal figure; 0 is unknown)."""
-
-    kind: str
-    ram_gib: float
-    n_cards: int
-    card_gib: float
-    card_gb_per_s: float
-    ram_gb_per_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """The question that stays in the context bar.
 
-    `machine` is 'this', 'hand' or the name of a listed machine; `context_tokens` is per user, `n_parallel` users at
+    `machine` is a text that names one (catalog/machine_text.py); `context_tokens` is per user, `n_parallel` users at
     once; `min_tokens_per_s` 0 means no wish.
     """
 
     machine: str
-    hand: HandMachine
     task: str
     context_tokens: int
     n_parallel: int
@@ -76,36 +65,54 @@ class CatalogFilter:
     confidence: str
 
 
-def build_hand_machine(hand: HandMachine) -> Machine:
-    """The machine typed in by hand. What a model may use is assumed and said in the notes."""
-    ram = int(hand.ram_gib * GIB)
-    ram_bandwidth = hand.ram_gb_per_s * GB or None
-    usable_ram = max(ram - max(2 * GIB, ram // 10), ram // 2)
-    note = "assumed: a tenth of the memory, at least 2 GiB, stays with the system"
-    host = Device("RAM", DeviceKind.CPU, ram, usable_ram, ram_bandwidth, backend="cpu", notes=(note,))
-    if hand.kind == "cpu":
-        return Machine(f"{hand.ram_gib:g} GiB RAM, by hand", host)
-    if hand.kind == "unified":
-        usable = ram * 3 // 4
-        pool_note = "assumed: three quarters of unified memory may be used by the accelerator"
-        pool = Device(
-            "Unified memory", DeviceKind.UNIFIED, ram, usable, ram_bandwidth, backend="metal", notes=(pool_note,)
-        )
-        return Machine(f"{hand.ram_gib:g} GiB unified, by hand", host, (pool,))
-    card = int(hand.card_gib * GIB)
-    card_note = "assumed: 0.4 GiB of each card stays with the driver"
-    usable_card = max(card - int(0.4 * GIB), card // 2)
-    cards = tuple(
-        Device(
-            "Card" if hand.n_cards == 1 else f"Card {i + 1}",
-            DeviceKind.GPU,
-            card,
-            usable_card,
-            hand.card_gb_per_s * GB or None,
-            backend="cuda",
-            notes=(card_note,),
-        )
-        for i in range(hand.n_cards)
-    )
-    count = "" if hand.n_cards == 1 else f"{hand.n_cards} × "
-    return Machine(f"{count}{hand.card_gib:g} GiB card, {hand.ram_gib:g} GiB RAM, by hand", host, cards)
+def text_of_hand_machine(
+    kind: str, ram: float, cards: int, card: float, card_gb_per_s: float, ram_gb_per_s: float
+) -> str:
+    """The text of a machine given by the numbers an older address holds: memory in GiB, bandwidth in GB/s, 0 unknown.
+
+    >>> text_of_hand_machine("gpu", 64, 2, 24, 936, 0)
+    '24 GiB card at 936 GB/s*2 + 64 GB RAM'
+    """
+
+    def describe(device: DeviceKind, gib: float, gb_per_s: float) -> str:
+        return Described(device, int(gib * GIB), gb_per_s * GB or None).text
+
+    if kind == "unified":
+        return describe(DeviceKind.UNIFIED, ram, ram_gb_per_s)
+    host = MachinePart(describe(DeviceKind.CPU, ram, ram_gb_per_s))
+    if kind == "cpu":
+        return host.text
+    return write_parts([MachinePart(describe(DeviceKind.GPU, card, card_gb_per_s), cards), host])
+
+
+@dataclass(frozen=True, slots=True)
+class MachineDraft:
+    """A machine being built: its cards or its one unified device, and its host (None: the assumed one).
+
+    The text of the address is the truth; a draft is that text taken apart, changed and put together again.
+    """
+
+    cards: tuple[MachinePart, ...]
+    host: MachinePart | None = None
+
+    @property
+    def text(self) -> str:
+        """The machine's text; this machine where nothing is left."""
+        return write_parts([*self.cards, *([self.host] if self.host else [])]) or THIS
+
+    def with_card(self, index: int, card: MachinePart | None) -> MachineDraft:
+        """The draft with a card put in place `index` (one past the end adds it), or taken out."""
+        cards = [*self.cards[:index], *([card] if card else []), *self.cards[index + 1 :]]
+        return replace(self, cards=tuple(cards))
+
+
+def read_draft(text: str, hosts: Collection[str]) -> MachineDraft:
+    """A machine's text taken apart; `hosts` are the names of listed hosts in lower case."""
+    parts = [replace(p, name=THIS) if p.name.casefold() in THIS_NAMES else p for p in read_parts(text)]
+
+    def is_host(part: MachinePart) -> bool:
+        described = read_described(part.name)
+        return part.name.casefold() in hosts or (described is not None and described.kind is DeviceKind.CPU)
+
+    found = [p for p in parts if is_host(p)]
+    return MachineDraft(tuple(p for p in parts if not is_host(p)), found[0] if found else None)

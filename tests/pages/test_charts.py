@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pages.ui import charts
+from sizing.fit import Verdict
+from sizing.inverse import GridCell, GridRow
 from sizing.memory import DeviceUse, Parts
+from sizing.throughput import Interval
 from sizing.units import GIB, MIB
 
 PARTS = Parts(
@@ -123,3 +126,51 @@ def test_legend_of_a_bar_holds_every_part_and_the_free_outline() -> None:
 
 def test_frontier_of_nothing_is_an_empty_chart() -> None:
     assert len(charts.frontier_chart([]).data) == 0
+
+
+def price_point(label: str, price: int, speed: float, verdict: str = "fits", left: int = GIB) -> charts.PricePoint:
+    return charts.PricePoint(label, "Q4_K_M", verdict, price, speed * 0.8, speed, speed * 1.2, left)
+
+
+def test_the_price_front_holds_what_nothing_beats() -> None:
+    points = [price_point("slow", 100, 5), price_point("dear", 300, 5), price_point("fast", 200, 20)]
+    assert [p.label for p in charts.find_price_front(points)] == ["slow", "fast"]
+    assert charts.find_price_front([]) == ()
+
+
+def test_the_price_chart_tells_verdicts_by_word_mark_and_shape() -> None:
+    points = [
+        price_point("a", 100, 5),
+        price_point("b", 300, 9, "tight"),
+        price_point("c", 900, 20, "offload", left=0),
+    ]
+    figure = charts.price_chart(points)
+    dots = [t for t in figure.data if t.mode == "markers"]
+    assert [t.name for t in dots] == ["● Fits", "◐ Tight", "◒ Offload"]
+    assert len({t.marker.symbol for t in dots}) == 3
+    assert {k.mark for k in charts.list_keys(figure)} == {"dash", "dot", "ring", "block"}
+    assert "about $100" in dots[0].hovertext[0]
+    assert [a.text for a in figure.layout.annotations] == ["a", "c"]
+    assert [a.text for a in charts.price_chart(points[:1]).layout.annotations] == ["a"]
+
+
+def test_the_grid_chart_says_mark_and_speed_in_every_cell_and_the_most_at_the_end() -> None:
+    cells = (
+        GridCell(4096, Verdict.FITS, Interval(40, 51.4, 60)),
+        GridCell(8192, Verdict.OFFLOAD, Interval(1, 1.84, 3)),
+        GridCell(16384, Verdict.TIGHT, None),
+        GridCell(32768, Verdict.DOES_NOT_FIT, None),
+    )
+    figure = charts.context_grid_chart(
+        [GridRow(1, 6144, 20480, cells), GridRow(2, None, 2**21, cells), GridRow(4, None, None, cells)]
+    )
+    heat = figure.data[0]
+    assert list(heat.x) == ["4K", "8K", "16K", "32K", "most"]
+    assert list(heat.y) == ["1 user", "2 users", "4 users"]
+    assert list(heat.text[0]) == ["● 51", "◒ 1.8", "◐ ?", "○", "<b>6K</b>"]
+    assert [row[-1] for row in heat.text[1:]] == ["<b>◒ 2M</b>", "<b>none</b>"]
+    assert "40.0 to 60.0" in heat.hovertext[0][0]
+    assert "20,480" in heat.hovertext[0][-1]
+    assert "not at all" in heat.hovertext[2][-1]
+    assert [k.name for k in charts.list_keys(figure)] == ["● Fits", "◐ Tight", "◒ Offload", "○ Does not fit"]
+    assert {k.mark for k in charts.list_keys(figure)} == {"block"}
