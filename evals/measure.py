@@ -124,12 +124,8 @@ def _choose_offload(formula: Estimate, machine: Machine, wished: Offload | None)
     if not machine.accelerators:
         return Offload(gpu_layers=0)
     shares = wished.tensor_split if wished is not None else None
-    return Offload(
-        formula.n_gpu_layers,
-        shares or tuple(float(max(d.usable_bytes, 1)) for d in machine.accelerators),
-        formula.n_cpu_moe,
-        wished.expert_layers if wished is not None else (),
-    )
+    usable = tuple(float(max(d.usable_bytes, 1)) for d in machine.accelerators)
+    return replace(formula.offload, tensor_split=shares or formula.offload.tensor_split or usable)
 
 
 def _ask(

@@ -1,4 +1,4 @@
-"""`python -m sizing estimate|recommend|hardware-for`: the calculator, the recommendation, its inverse, from a shell."""
+"""`python -m sizing estimate|recommend|solve|hardware-for`: the calculator and its inverses, from a shell."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from catalog.candidates import list_candidates
+from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
 from catalog.machines import list_machines, list_price_sources
+from catalog.models import ModelCard
 from catalog.queries import find_machine, find_model, find_weights, list_weights
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from sizing.arguments import HARDWARE_HELP, add_estimate_arguments, check_engine, offload_from, workload_from
-from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
+from sizing.beside import estimate_pair
+from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, run_command
 from sizing.errors import BadInputError
 from sizing.estimate import check_workload, estimate
 from sizing.hardware import Machine
 from sizing.inverse import GOOD_QUANTS, HardwareNeeds, choose_weights, find_hardware
 from sizing.inverse_record import format_hardware, hardware_record
-from sizing.launch import format_command
+from sizing.launch import format_command, format_solution_command
 from sizing.quants import find_quant
 from sizing.recommend import LICENSE_USES, TASKS, Needs, Ranker
-from sizing.record import estimate_record, format_estimate, recommendation_record
+from sizing.record import estimate_record, format_estimate, format_pair, pair_record, recommendation_record
+from sizing.solution_record import format_solution, solution_record
+from sizing.solver import Asked, Solution, solve
 from sizing.units import format_bytes
 from sizing.workload import Workload
 
@@ -38,12 +42,51 @@ def run_estimate(args: argparse.Namespace) -> int:
     check_workload(card.spec, workload)
     weights = find_weights(catalog, card, quant.name)
     machine = find_asked_machine(catalog, args.hardware)
-    answer = estimate(card.spec, weights, workload, machine, offload)
+    projector_bytes = find_projector_bytes(card) if args.projector else 0
+    if args.draft is not None:
+        small = find_model(catalog, args.draft)
+        small_weights = find_weights(catalog, small, find_quant(args.draft_quant).name)
+        pair = estimate_pair(
+            (card.spec, weights), (small.spec, small_weights), workload, machine, offload, projector_bytes
+        )
+        if args.json:
+            print_json(pair_record(pair, workload))
+        else:
+            print(format_pair(pair, workload))
+        return EXIT_DONE
+    answer = estimate(card.spec, weights, workload, machine, offload, projector_bytes)
     if args.json:
         print_json(estimate_record(answer, workload))
     else:
         print(format_estimate(answer, workload))
     return EXIT_DONE
+
+
+def find_projector_bytes(card: ModelCard) -> int:
+    """Bytes of a model's vision or audio tower as its F16 file. Raises BadInputError where it has none we know of."""
+    if not card.spec.n_params_projector:
+        raise BadInputError(f"{card.name} has no vision or audio projector in the catalog; leave --projector out")
+    return card.spec.n_params_projector * PROJECTOR_BYTES_PER_PARAM
+
+
+def run_solve(args: argparse.Namespace) -> int:
+    """Answer how to run one model best on one machine."""
+    catalog = open_catalog()
+    card = find_model(catalog, args.model)
+    machine = find_asked_machine(catalog, args.hardware)
+    quants = None if args.quant is None else (find_quant(args.quant).name,)
+    weights = list_weights(catalog, card.model_id)
+    if not weights or quants is not None:
+        find_weights(catalog, card, quants[0] if quants else "Q4_K_M")  # says why there are none
+    losses = {loss.quant: loss.cautious for loss in list_quant_losses(catalog, card)}
+    asked = Asked(args.context, args.parallel, args.min_speed, quants)
+    answer = solve(card.spec, weights, losses, machine, asked)
+    command = format_solution_command(card.spec.name, answer, machine)
+    if args.json:
+        print_json(solution_record(answer, command))
+    else:
+        print(format_solution(card.spec.name, machine, answer, command))
+    return EXIT_DONE if isinstance(answer, Solution) else EXIT_FAILED
 
 
 def find_asked_machine(catalog: Catalog, text: str) -> Machine:
@@ -113,7 +156,19 @@ def build_parser() -> OneLineParser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=OneLineParser)
     one = commands.add_parser("estimate", help="memory, fit and speed of one configuration")
     add_estimate_arguments(one)
+    one.add_argument("--projector", action="store_true", help="count the vision or audio projector, as an F16 file")
+    one.add_argument("--draft", help="a small model beside it that drafts its tokens")
+    one.add_argument("--draft-quant", default="Q8_0", help="the draft's quantization; default Q8_0")
     one.set_defaults(run=run_estimate)
+    how = commands.add_parser("solve", help="the best way to run one model on one machine, and what it gives up")
+    how.add_argument("--model", required=True, help="Hugging Face id, its last part, or the display name")
+    how.add_argument("--hardware", default="this", help=HARDWARE_HELP)
+    how.add_argument("--context", type=int, default=DEFAULT_CONTEXT_TOKENS, help="tokens per user; default 8192")
+    how.add_argument("--parallel", type=int, default=1, help="users at once; default 1")
+    how.add_argument("--min-speed", type=float, help="tokens/s each user must see at least")
+    how.add_argument("--quant", help="only this quantization; all are tried unless given")
+    how.add_argument("--json", action="store_true", help="print JSON")
+    how.set_defaults(run=run_solve)
     best = commands.add_parser("recommend", help="which model and quantization to run")
     best.add_argument("--hardware", default="this", help=HARDWARE_HELP)
     best.add_argument("--task", default="chat", help=f"one of {', '.join(TASKS)}; default chat")

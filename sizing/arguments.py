@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.estimate import ENGINE
@@ -28,6 +29,10 @@ def add_estimate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu-layers", default="auto", help="auto, or a number; the output counts as one layer")
     parser.add_argument("--tensor-split", help="share of each accelerator, for instance 3,1")
     parser.add_argument("--cpu-moe", type=int, help="keep the routed experts of the first N layers on the host")
+    parser.add_argument(
+        "--override-tensor",
+        help="'PATTERN=CPU', as llama.cpp's -ot: keep the routed experts of the layers whose names match on the host",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -63,4 +68,45 @@ def offload_from(args: argparse.Namespace) -> Offload:
             split = tuple(float(part) for part in args.tensor_split.split(","))
         except ValueError:
             raise BadInputError(f"--tensor-split wants numbers such as 3,1, got {args.tensor_split!r}") from None
-    return Offload(layers, split, args.cpu_moe)
+    return Offload(layers, split, args.cpu_moe, expert_layers_from(args.override_tensor))
+
+
+EXPERT_TENSORS = ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
+MAX_LAYERS = 512
+MAX_PATTERN_CHARACTERS = 400
+
+
+def expert_layers_from(rule: str | None) -> tuple[int, ...]:
+    """Layers whose routed experts a rule such as llama.cpp's `-ot` keeps on the host.
+
+    >>> expert_layers_from(r"blk\\.([0-2])\\.ffn_.*_exps\\.=CPU")
+    (0, 1, 2)
+
+    Raises BadInputError for a pattern that is none, a place other than CPU, experts matched in part or not at all.
+    """
+    if rule is None:
+        return ()
+    pattern, _, place = rule.rpartition("=")
+    if not pattern or place.upper() != "CPU" or len(pattern) > MAX_PATTERN_CHARACTERS:
+        raise BadInputError(
+            f"--override-tensor wants 'PATTERN=CPU' of at most {MAX_PATTERN_CHARACTERS} characters, got {rule[:80]!r}"
+        )
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise BadInputError(f"--override-tensor {pattern!r} is no pattern: {error}") from None
+    found = []
+    for i in range(MAX_LAYERS):
+        hits = [bool(search(f"blk.{i}.{name}.weight")) for name in EXPERT_TENSORS]
+        if any(hits) and not all(hits):
+            raise BadInputError(
+                f"--override-tensor {pattern!r} matches only some expert matrices of layer {i}; "
+                "only all three of a layer together can be sized"
+            )
+        if all(hits):
+            found.append(i)
+    if not found:
+        raise BadInputError(
+            f"--override-tensor {pattern!r} matches no routed experts, such as blk.0.ffn_up_exps.weight"
+        )
+    return tuple(found)

@@ -6,7 +6,7 @@ The same columns serve one model and the whole catalog: `estimate_table` places 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from sizing.layers import LayerTable
 from sizing.memory import DeviceUse, MemoryEstimate, Parts, WeightBytes
 from sizing.placement import (
     ACCELERATOR_OVERHEAD_BYTES,
+    HOST_COPY_BACKENDS,
     HOST_OVERHEAD_BYTES,
     ModelBytes,
     Offload,
@@ -34,6 +35,7 @@ from sizing.weights import Ints, Spans, WeightTable
 from sizing.workload import Workload
 
 ENGINE = "llama.cpp"
+NO_PROJECTOR = "the vision or audio projector is a separate file and is not counted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Estimate:
     """Memory, speed (None for what cannot run or cannot be timed) and fit of one configuration.
 
     `n_gpu_layers` counts the output as one layer; `n_cpu_moe` is the number of layers whose routed experts stay on
-    the host.
+    the host, `expert_layers` further ones. `tensor_split` counts the layers of each of several cards, None for fewer.
     """
 
     memory: MemoryEstimate
@@ -49,6 +51,14 @@ class Estimate:
     fit: Fit
     n_gpu_layers: int
     n_cpu_moe: int
+    expert_layers: tuple[int, ...] = ()
+    tensor_split: tuple[int, ...] | None = None
+
+    @property
+    def offload(self) -> Offload:
+        """What places the model again just so."""
+        split = None if self.tensor_split is None else tuple(float(count) for count in self.tensor_split)
+        return Offload(self.n_gpu_layers, split, self.n_cpu_moe or None, self.expert_layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,26 +127,51 @@ def estimate(
     workload: Workload,
     machine: Machine,
     offload: Offload | None = None,
+    projector_bytes: int = 0,
 ) -> Estimate:
-    """The full answer for one model in one quantization.
+    """The full answer for one model in one quantization; `projector_bytes` is a vision or audio tower beside it.
 
     Raises BadInputError for a context above the model's maximum. "Does not fit" is a verdict, not an error.
     """
     check_workload(spec, workload)
     result = estimate_table(
         WeightTable.from_models([(spec, [weights])]),
-        estimate_model_bytes(LayerTable.from_specs([spec]), workload),
+        estimate_model_bytes(LayerTable.from_specs([spec]), workload, np.array([projector_bytes], dtype=np.int64)),
         np.array([spec.n_active_params], dtype=np.int64),
         workload,
         machine,
         offload,
         exact=True,
     )
-    return describe(result, 0, spec, weights.quant, workload, machine)
+    told = describe(result, 0, spec, weights.quant, workload, machine)
+    notes = tuple(_list_placement_notes(result.placement, 0))
+    kept = tuple(a for a in told.memory.assumptions if not (projector_bytes and a == NO_PROJECTOR))
+    if projector_bytes:
+        notes = (
+            *notes,
+            f"the projector's {format_bytes(projector_bytes)} are on the first device; its buffers are not",
+        )
+    return replace(told, memory=replace(told.memory, assumptions=(*kept, *notes)))
+
+
+def _list_placement_notes(placement: Placement, row: int) -> Iterator[str]:
+    """What the placement of one row takes for granted beyond what every estimate does."""
+    is_parted = placement.n_layers[row, 0] > 0 or placement.n_cpu_moe[row] > 0 or bool(placement.expert_layers)
+    cards = placement.devices[1:]
+    if cards and placement.n_gpu_layers[row] and is_parted and cards[0].backend in HOST_COPY_BACKENDS:
+        yield (
+            f"prompts run the host's weights on {cards[0].name}, copied there one by one: that place counts as "
+            "overhead, assumed at 45% of the heaviest layer; --no-op-offload does without"
+        )
 
 
 def describe(
-    result: TableEstimate, row: int, spec: ModelSpec, quant: str, workload: Workload, machine: Machine
+    result: TableEstimate,
+    row: int,
+    spec: ModelSpec,
+    quant: str,
+    workload: Workload,
+    machine: Machine,
 ) -> Estimate:
     """One row of a table's answer as the values a page or a command line shows."""
     p = result.placement
@@ -165,7 +200,15 @@ def describe(
         assumptions=list_assumptions(spec, workload, machine),
     )
     speed = result.speed.at(row, p, workload.context_tokens) if fit.runs else None
-    return Estimate(memory, speed, fit, int(p.n_gpu_layers[row]), int(p.n_cpu_moe[row]))
+    return Estimate(
+        memory,
+        speed,
+        fit,
+        int(p.n_gpu_layers[row]),
+        int(p.n_cpu_moe[row]),
+        p.expert_layers,
+        None if p.split is None or p.split.shape[1] < 2 or not p.split[row].any() else tuple(p.split[row].tolist()),
+    )
 
 
 def list_assumptions(spec: ModelSpec, workload: Workload, machine: Machine) -> tuple[str, ...]:
@@ -191,7 +234,7 @@ def list_assumptions(spec: ModelSpec, workload: Workload, machine: Machine) -> t
     if workload.n_parallel > 1:
         out.append(f"speed is what each of {workload.n_parallel} users sees while all of them generate")
     if spec.n_params_projector:
-        out.append("the vision or audio projector is a separate file and is not counted")
+        out.append(NO_PROJECTOR)
     for device in (machine.host, *machine.accelerators):
         out.extend(device.notes)
     return tuple(out)

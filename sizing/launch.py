@@ -6,7 +6,7 @@ import shlex
 
 from sizing.estimate import Estimate
 from sizing.hardware import Machine
-from sizing.placement import Offload
+from sizing.solver import NoSolution, Solution
 from sizing.workload import Workload
 
 
@@ -18,7 +18,16 @@ def format_command(name: str, quant: str, estimate: Estimate, workload: Workload
         workload,
         n_gpu_layers=estimate.n_gpu_layers if machine.accelerators else None,
         n_cpu_moe=estimate.n_cpu_moe,
+        expert_layers=estimate.expert_layers,
+        tensor_split=estimate.tensor_split,
     )
+
+
+def format_solution_command(name: str, answer: Solution | NoSolution, machine: Machine) -> str | None:
+    """The command that starts a solver's answer; None where there is none."""
+    if isinstance(answer, NoSolution):
+        return None
+    return format_command(name, answer.quant, answer.estimate, answer.workload, machine)
 
 
 def format_llama_server_command(
@@ -28,13 +37,15 @@ def format_llama_server_command(
     *,
     n_gpu_layers: int | None = None,
     n_cpu_moe: int = 0,
-    offload: Offload | None = None,
+    expert_layers: tuple[int, ...] = (),
+    tensor_split: tuple[int, ...] | None = None,
     gguf_repo: str | None = None,
 ) -> str:
     """The `llama-server` command line for a configuration, quoted for a POSIX shell.
 
     `gguf_repo` ("owner/name" on the Hugging Face Hub) lets the server fetch the file itself; without it the command
     names a local file to be replaced. `n_gpu_layers` None leaves the flag out (a host without accelerators).
+    `tensor_split` counts each card's layers, `expert_layers` are those whose experts stay on the host.
     Flags: https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
     """
     words = ["llama-server"]
@@ -49,6 +60,9 @@ def format_llama_server_command(
         words += ["-ngl", str(n_gpu_layers)]
     if n_cpu_moe:
         words += ["--n-cpu-moe", str(n_cpu_moe)]
-    if offload is not None and offload.tensor_split is not None:
-        words += ["-ts", ",".join(f"{share:g}" for share in offload.tensor_split)]
+    if expert_layers:
+        layers = "|".join(str(i) for i in sorted(set(expert_layers)))
+        words += ["-ot", rf"blk\.({layers})\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU"]
+    if tensor_split is not None:
+        words += ["-ts", ",".join(str(count) for count in tensor_split)]
     return shlex.join(words)

@@ -57,7 +57,10 @@ class ModelBytes:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Bytes by row (first axis) and device (second axis; the host is device 0, accelerators follow)."""
+    """Bytes by row (first axis) and device (second axis; the host is device 0, accelerators follow).
+
+    `split` counts each accelerator's layers, the output as one: llama.cpp's `--tensor-split`; None without cards.
+    """
 
     devices: tuple[Device, ...]
     weights: Ints
@@ -71,6 +74,7 @@ class Placement:
     n_gpu_layers: Ints
     n_cpu_moe: Ints
     expert_layers: tuple[int, ...] = ()
+    split: Ints | None = None
 
     @property
     def total(self) -> Ints:
@@ -293,6 +297,7 @@ def _place_over_cards(
             n_gpu_layers=gpu_layers,
             n_cpu_moe=cpu_moe,
             expert_layers=offload.expert_layers,
+            split=np.diff(bounds, axis=1),
         )
 
     def cards_fit(gpu_layers: Ints, cpu_moe: Ints, exactly: bool = False) -> NDArray[np.bool_]:

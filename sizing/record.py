@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from sizing.beside import PairEstimate
 from sizing.estimate import Estimate
 from sizing.memory import Parts
 from sizing.recommend import Option, Recommendation
@@ -69,12 +71,36 @@ def estimate_record(estimate: Estimate, workload: Workload) -> dict[str, Any]:
         ],
         "n_gpu_layers": estimate.n_gpu_layers,
         "n_cpu_moe": estimate.n_cpu_moe,
+        "expert_layers": list(estimate.expert_layers),
+        "tensor_split": None if estimate.tensor_split is None else list(estimate.tensor_split),
         "verdict": str(estimate.fit.verdict),
         "headroom_bytes": estimate.fit.headroom_bytes,
         "reasons": list(estimate.fit.reasons),
         "speed": speed_record(estimate.speed),
         "assumptions": list(memory.assumptions),
     }
+
+
+def pair_record(pair: PairEstimate, workload: Workload) -> dict[str, Any]:
+    """A model beside its draft as `python -m sizing estimate --draft --json` prints it."""
+    return {
+        **estimate_record(pair.main, workload),
+        "draft": estimate_record(replace(pair.draft, speed=None), workload),
+        "together_bytes": pair.total_bytes,
+    }
+
+
+def format_pair(pair: PairEstimate, workload: Workload) -> str:
+    """A model beside its draft as text: the main model, then what the draft takes of each device."""
+    draft = pair.draft.memory
+    lines = [format_estimate(pair.main, workload)]
+    lines.append(f"draft {draft.model_id} {draft.quant}: together {format_bytes(pair.total_bytes)}")
+    lines += [
+        f"  {d.name} holds {format_bytes(d.parts.total_bytes - d.parts.overhead_bytes)} of it"
+        for d in draft.devices
+        if d.parts.total_bytes > d.parts.overhead_bytes
+    ]
+    return "\n".join(lines)
 
 
 def format_estimate(answer: Estimate, workload: Workload) -> str:

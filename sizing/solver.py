@@ -34,7 +34,7 @@ from sizing.units import format_figures, format_tokens
 from sizing.weights import Floats, Ints, WeightTable
 from sizing.workload import Workload
 
-CACHE_POINTS = {"f16": 0.0, "q8_0": 1.5, "q4_0": 5.0}
+CACHE_POINTS = {"f16": 0.0, "q8_0": 0.75, "q4_0": 5.0}
 """Points a cache type costs for keys and values together. A judgement: llama.cpp's own measurements find q8_0 next to
 lossless and q4_0 not (https://github.com/ggml-org/llama.cpp/pull/7412)."""
 
@@ -85,11 +85,10 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """The best configuration, exactly sized. `offload` pins layers, split and experts; `points` is what it costs."""
+    """The best configuration, exactly sized; `points` is what it costs."""
 
     quant: str
     workload: Workload
-    offload: Offload
     estimate: Estimate
     points: float
     gave_up: tuple[GivenUp, ...]
@@ -148,12 +147,11 @@ def solve(
         raise BadInputError(f"{spec.name} has no weights in {asked.quants!r}; it has {[w.quant for w in weights]!r}")
     problem = _Problem(spec, chosen, losses, machine)
     for candidate in sorted(_list_candidates(problem, asked), key=lambda c: c.points):
-        found = candidate.placed or _make_exact(problem, candidate.workload, candidate.row, asked)
-        if found is not None:
-            offload, told = found
-            gave_up = tuple(_list_given_up(problem, asked, candidate, offload, told))
+        answer = candidate.placed or _make_exact(problem, candidate.workload, candidate.row, asked)
+        if answer is not None:
+            gave_up = tuple(_list_given_up(problem, asked, candidate, answer))
             quant = chosen[candidate.row].quant
-            return Solution(quant, candidate.workload, offload, told, candidate.points, gave_up)
+            return Solution(quant, candidate.workload, answer, candidate.points, gave_up)
     smallest = int(np.argmin(problem.table.tensor_bytes))
     least = replace(asked.to_workload(), context_tokens=_shortest(asked), n_parallel=1)
     told = problem.tell(least, smallest)
@@ -194,7 +192,7 @@ class _Candidate:
     points: float
     workload: Workload
     row: int
-    placed: tuple[Offload, Estimate] | None = None
+    placed: Estimate | None = None
 
 
 def _list_candidates(problem: _Problem, asked: Asked) -> Iterator[_Candidate]:
@@ -217,7 +215,7 @@ def _list_candidates(problem: _Problem, asked: Asked) -> Iterator[_Candidate]:
 
 def _list_balanced(
     problem: _Problem, workload: Workload, sized: TableEstimate
-) -> Iterator[tuple[int, tuple[Offload, Estimate], TableEstimate]]:
+) -> Iterator[tuple[int, Estimate, TableEstimate]]:
     """Rows that another split improves: those the cards could hold together, and all where one card is much faster."""
     cards = problem.machine.accelerators
     if len(cards) < 2 or problem.machine.is_unified:
@@ -228,7 +226,7 @@ def _list_balanced(
         if int(judge(sized.placement)[0][row]) >= 2 or _find_faster(problem.machine) is not None:
             placed = balance(problem, workload, row)
             if placed is not None:
-                yield row, placed, problem.size(workload, row, placed[0])
+                yield row, placed, problem.size(workload, row, placed.offload)
 
 
 MOST_BONUS_POINTS = 3.0 * POINTS_PER_DOUBLING
@@ -253,7 +251,7 @@ def _count_points(sized: TableEstimate, losses: Floats, asked: Asked) -> Floats:
     return np.where(out, np.inf, points)
 
 
-def _make_exact(problem: _Problem, workload: Workload, row: int, asked: Asked) -> tuple[Offload, Estimate] | None:
+def _make_exact(problem: _Problem, workload: Workload, row: int, asked: Asked) -> Estimate | None:
     """The configuration with exact buffers; None where it does not hold after all."""
     told = problem.tell(workload, row)
     if not told.fit.runs:
@@ -262,18 +260,10 @@ def _make_exact(problem: _Problem, workload: Workload, row: int, asked: Asked) -
         speed = told.speed
         if speed is None or speed.decode_tokens_per_s.mid < asked.min_decode_tokens_per_s:
             return None
-    return _pin(told, problem.machine), told
+    return told
 
 
-def _pin(told: Estimate, machine: Machine) -> Offload:
-    """The placement of an estimate, so that it can be asked for again."""
-    if not machine.accelerators or machine.is_unified:
-        return Offload()
-    shares = tuple(float(max(d.usable_bytes, 1)) for d in machine.accelerators)
-    return Offload(told.n_gpu_layers, shares if len(machine.accelerators) > 1 else None, told.n_cpu_moe or None)
-
-
-def balance(problem: _Problem, workload: Workload, row: int) -> tuple[Offload, Estimate] | None:
+def balance(problem: _Problem, workload: Workload, row: int) -> Estimate | None:
     """A split of whole layers that puts everything on the cards, and more of it on the faster ones; None for none.
 
     llama.cpp divides by free memory and counts neither the output nor compute buffers, so the last card may overrun
@@ -287,22 +277,20 @@ def balance(problem: _Problem, workload: Workload, row: int) -> tuple[Offload, E
     usable: Ints = np.array([d.usable_bytes for d in cards], dtype=np.int64)
     counts = _share_out(everything, usable)
 
-    def attempt(layers: Ints) -> tuple[Offload, Estimate]:
-        split = tuple(float(c) for c in layers)
-        offload = Offload(everything, split)
-        return offload, problem.tell(workload, row, offload)
+    def attempt(layers: Ints) -> Estimate:
+        return problem.tell(workload, row, Offload(everything, tuple(float(count) for count in layers)))
 
     def headroom(estimate: Estimate) -> Ints:
         return np.array([d.headroom_bytes for d in estimate.memory.devices[1:]], dtype=np.int64)
 
-    best: tuple[Offload, Estimate] | None = None
-    offload, trial = attempt(counts)
+    best: Estimate | None = None
+    trial = attempt(counts)
     if sum(d.parts.total_bytes for d in trial.memory.devices[1:]) > int(usable.sum()):
         return None
     for _ in range(MAX_MOVES):
         room = headroom(trial)
         if (room >= 0).all():
-            best = (offload, trial)
+            best = trial
             break
         lacking, roomy = int(np.argmin(room)), int(np.argmax(room))
         if counts[lacking] < 1 or room[roomy] <= 0:
@@ -310,11 +298,11 @@ def balance(problem: _Problem, workload: Workload, row: int) -> tuple[Offload, E
         moved = counts.copy()
         moved[lacking] -= 1
         moved[roomy] += 1
-        offload, trial = attempt(moved)
+        trial = attempt(moved)
         if headroom(trial).min() <= room.min():
             return None
         counts = moved
-    if best is None or not best[1].fit.runs:
+    if best is None or not best.fit.runs:
         return None
     return _speed_up(problem, counts, best, attempt)
 
@@ -338,9 +326,9 @@ def _find_faster(machine: Machine) -> tuple[int, int] | None:
 def _speed_up(
     problem: _Problem,
     counts: Ints,
-    best: tuple[Offload, Estimate],
-    attempt: Callable[[Ints], tuple[Offload, Estimate]],
-) -> tuple[Offload, Estimate]:
+    best: Estimate,
+    attempt: Callable[[Ints], Estimate],
+) -> Estimate:
     """Move as many layers as fit from the slowest card to the fastest, by bisection."""
     pair = _find_faster(problem.machine)
     if pair is None:
@@ -352,9 +340,9 @@ def _speed_up(
         moved = counts.copy()
         moved[slow] -= middle
         moved[fast] += middle
-        offload, trial = attempt(moved)
+        trial = attempt(moved)
         if all(d.headroom_bytes >= 0 for d in trial.memory.devices):
-            low, best = middle, (offload, trial)
+            low, best = middle, trial
         else:
             high = middle - 1
     return best
@@ -378,9 +366,7 @@ def _obstacle(told: Estimate, asked: Asked) -> str:
     return reason
 
 
-def _list_given_up(
-    problem: _Problem, asked: Asked, answer: _Candidate, offload: Offload, told: Estimate
-) -> Iterator[GivenUp]:
+def _list_given_up(problem: _Problem, asked: Asked, answer: _Candidate, told: Estimate) -> Iterator[GivenUp]:
     """Each thing that is less than could be wished, with what happens when it alone is put back."""
     workload, row = answer.workload, answer.row
 
@@ -407,10 +393,10 @@ def _list_given_up(
         return
     n, everything = problem.spec.n_layers, problem.spec.n_layers + 1
     if told.n_cpu_moe:
-        pinned = replace(offload, gpu_layers=everything, cpu_moe=None)
+        pinned = replace(told.offload, gpu_layers=everything, cpu_moe=None)
         got = f"experts of {told.n_cpu_moe} of {n} layers on the host"
         yield GivenUp("experts on the cards", "all", got, without(workload, row, pinned))
     if told.n_gpu_layers < everything:
-        pinned = replace(offload, gpu_layers=everything)
+        pinned = replace(told.offload, gpu_layers=everything)
         got = f"{told.n_gpu_layers} of {everything}, the output counted as one"
         yield GivenUp("layers on the cards", "all", got, without(workload, row, pinned))
