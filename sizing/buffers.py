@@ -1,8 +1,8 @@
 """Compute buffers of many models in many divisions over one machine, each division played once.
 
 Which layers lie on which device depends on the model and on how many layers are offloaded, not on the quantization, so
-rows share what was played. A search over numbers of layers asks for `likely` sizes, which take one division of each
-kind (whole, in part, experts on the host) for all of that kind; what is shown is `exact`.
+rows share what was played. A search over numbers of layers asks for `likely` sizes, which take one division in part
+for all of them; what is shown is `exact`.
 """
 
 from __future__ import annotations
@@ -51,25 +51,28 @@ class ComputeBuffers:
         return np.stack([self._played[key] for key in keys]) if keys else np.zeros((0, bounds.shape[1]), np.int64)
 
     def likely(self, models: Ints, bounds: Ints, n_cpu_moe: Ints, half: Ints) -> Ints:
-        """About what `exact` says: exact for whole models, else by a reference division of the same kind.
+        """About what `exact` says: exact for whole models, else by a reference division.
 
-        `half` are the bounds of each row's model with half of its layers offloaded. A card with the output takes what
-        the reference's card with it takes, another one the most of the others.
+        With one card the reference is the whole model on it, and a host that works takes at most as much besides what
+        it hands over. With several it is `half`, the bounds of each row's model with half of its layers offloaded: a
+        card with the output takes what the reference's card with it takes, another one the most of the others.
         """
         n = self.layers.models["n_layers"][models]
         host_only = bounds[:, 0] > n
         is_whole = (bounds[:, 0] == 0) & (n_cpu_moe == 0)
-        with_experts = (bounds[:, 0] == 0) & (n_cpu_moe > 0)
-        in_part = ~(is_whole | with_experts | host_only)
+        in_part = ~(is_whole | host_only)
         out = np.zeros((len(models), bounds.shape[1]), dtype=np.int64)
-        out[host_only, 0] = self.alone[models[host_only]] if host_only.any() else 0
         zero = np.zeros_like(n)
-        out[is_whole] = self.exact(models[is_whole], bounds[is_whole], zero[is_whole])
-        whole_bounds = np.where(bounds[:, :1] == 0, bounds, 0)
-        for rows, reference, experts in ((in_part, half, zero), (with_experts, whole_bounds, (n + 1) // 2)):
+        for rows in (host_only, is_whole):
             if rows.any():
-                found = self.exact(models[rows], reference[rows], experts[rows])
-                out[rows] = _by_role(found, reference[rows], bounds[rows], n[rows])
+                out[rows] = self.exact(models[rows], bounds[rows], zero[rows])
+        if in_part.any() and bounds.shape[1] == 2:
+            whole = np.stack([zero, n + 1], axis=1)[in_part]
+            found = self.exact(models[in_part], whole, zero[in_part])
+            out[in_part] = np.stack([found.sum(axis=1), found[:, 1]], axis=1)
+        elif in_part.any():
+            found = self.exact(models[in_part], half[in_part], zero[in_part])
+            out[in_part] = _by_role(found, half[in_part], bounds[in_part], n[in_part])
         return out
 
 

@@ -307,15 +307,19 @@ def _place_over_cards(
     if offload.gpu_layers is not None:
         cpu_moe = np.minimum(np.full_like(n, offload.cpu_moe or 0), n)
         return settle(np.minimum(np.full_like(n, offload.gpu_layers), everything), cpu_moe, exact)
+    moves_experts = np.zeros_like(table.is_moe)
     if offload.cpu_moe is not None or offload.expert_layers:
         cpu_moe = np.minimum(np.full_like(n, offload.cpu_moe or 0), n)
         gpu_layers = _largest(zero, everything, lambda g: cards_fit(g, cpu_moe))
-        moves_experts = np.zeros_like(table.is_moe)
     else:
         # experts first: the fewest leading layers whose experts leave, with every layer on the cards
-        moves_experts = table.is_moe & cards_fit(everything, n)
-        cpu_moe = np.where(moves_experts, n - _largest(zero, n, lambda k: cards_fit(everything, n - k)), 0)
-        gpu_layers = np.where(moves_experts, everything, _largest(zero, everything, lambda g: cards_fit(g, zero)))
+        is_whole = cards_fit(everything, zero)
+        if not is_whole.all():
+            moves_experts = table.is_moe & ~is_whole & cards_fit(everything, np.where(is_whole, 0, n) * table.is_moe)
+        least = np.where(moves_experts, 0, n)
+        cpu_moe = n - _largest(least, n, lambda k: cards_fit(everything, n - k))
+        stays = is_whole | moves_experts
+        gpu_layers = _largest(np.where(stays, everything, 0), everything, lambda g: cards_fit(g, cpu_moe))
     if exact:
         gpu_layers, cpu_moe = _step_to_fit(
             gpu_layers, cpu_moe, moves_experts, n, lambda g, c: cards_fit(g, c, exactly=True)

@@ -267,8 +267,8 @@ def balance(problem: _Problem, workload: Workload, row: int) -> Estimate | None:
     """A split of whole layers that puts everything on the cards, and more of it on the faster ones; None for none.
 
     llama.cpp divides by free memory and counts neither the output nor compute buffers, so the last card may overrun
-    while another has room; and a slow card gets as much as a fast one. Layers are moved one by one from the card that
-    lacks most to the one with most room, then from the slowest to the fastest while they fit.
+    while another has room; and a slow card gets as much as a fast one. Layers are moved one by one from the card with
+    the least room to the one with the most, then from the slowest to the fastest while they fit.
     """
     cards = problem.machine.accelerators
     if len(cards) < 2 or problem.machine.is_unified:
@@ -283,26 +283,22 @@ def balance(problem: _Problem, workload: Workload, row: int) -> Estimate | None:
     def headroom(estimate: Estimate) -> Ints:
         return np.array([d.headroom_bytes for d in estimate.memory.devices[1:]], dtype=np.int64)
 
-    best: Estimate | None = None
-    trial = attempt(counts)
-    if sum(d.parts.total_bytes for d in trial.memory.devices[1:]) > int(usable.sum()):
+    best = attempt(counts)
+    if sum(d.parts.total_bytes for d in best.memory.devices[1:]) > int(usable.sum()):
         return None
     for _ in range(MAX_MOVES):
-        room = headroom(trial)
-        if (room >= 0).all():
-            best = trial
-            break
-        lacking, roomy = int(np.argmin(room)), int(np.argmax(room))
-        if counts[lacking] < 1 or room[roomy] <= 0:
-            return None
+        room = headroom(best)
+        lacking, roomy = int(np.argmin(room / usable)), int(np.argmax(room / usable))
         moved = counts.copy()
         moved[lacking] -= 1
         moved[roomy] += 1
+        if moved[lacking] < 0:
+            break
         trial = attempt(moved)
-        if headroom(trial).min() <= room.min():
-            return None
-        counts = moved
-    if best is None or not best.fit.runs:
+        if (headroom(trial) / usable).min() <= (room / usable).min():
+            break
+        counts, best = moved, trial
+    if not best.fit.runs:
         return None
     return _speed_up(problem, counts, best, attempt)
 

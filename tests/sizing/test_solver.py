@@ -88,7 +88,7 @@ def test_an_impossible_speed_is_told_from_memory() -> None:
 
 def test_a_split_by_memory_that_overruns_the_last_card_is_balanced() -> None:
     # llama.cpp's own division gives both cards half of the layers, and the last one the output and its logits besides
-    two = Machine("m", host(2), (card(5), card(5)))
+    two = Machine("m", host(2), (card(5.1), card(5.1)))
     spec, w = model(), [replace(quants()[1], output_bytes=1800 * MIB)]
     by_memory = estimate(spec, w[0], Asked(2048).to_workload(), two, Offload(33))
     assert not by_memory.fit.runs and by_memory.memory.devices[2].headroom_bytes < 0
