@@ -51,10 +51,13 @@ class Spans:
 
 @dataclass(frozen=True, slots=True)
 class WeightTable:
-    """Columns over rows (model, quantization); all in bytes but the two shares.
+    """Columns over rows (model, quantization); in bytes unless said.
 
     `model_row` points into the list of models the table was built for. `active_expert_share` is the part of the
-    routed experts that one token reads. `tied` marks rows whose output head is the token embedding.
+    routed experts that one token reads. `tied` marks rows whose output head is the token embedding. `n_lookup_params`
+    are parameters that are looked up, never multiplied (embeddings), `n_head_params` those of the output head.
+    `attention` holds three columns: elements of keys and values that one token's heads meet in each cell of the
+    layers that see the whole context, the same of layers with a window, and that window in tokens.
     """
 
     model_row: Ints
@@ -68,11 +71,18 @@ class WeightTable:
     active_expert_share: Floats
     tied: NDArray[np.bool_]
     is_moe: NDArray[np.bool_]
+    n_lookup_params: Floats
+    n_head_params: Floats
+    attention: Floats
 
     @classmethod
     def from_models(cls, models: Sequence[tuple[ModelSpec, Sequence[WeightBytes]]]) -> WeightTable:
         """The table of all quantizations of all models, in the order given."""
         flat = [(m, spec, w) for m, (spec, weights) in enumerate(models) for w in weights]
+
+        def by_model(values: Sequence[float] | Sequence[tuple[float, ...]]) -> Floats:
+            return np.array([values[m] for m, _, _ in flat], dtype=np.float64)
+
         return cls(
             model_row=np.array([m for m, _, _ in flat], dtype=np.int64),
             quant=tuple(w.quant for _, _, w in flat),
@@ -85,7 +95,19 @@ class WeightTable:
             active_expert_share=np.array([active_expert_share(spec) for _, spec, _ in flat], dtype=np.float64),
             tied=np.array([spec.tied_embeddings for _, spec, _ in flat], dtype=np.bool_),
             is_moe=np.array([spec.is_moe for _, spec, _ in flat], dtype=np.bool_),
+            n_lookup_params=by_model([float(count_lookup_params(spec)) for spec, _ in models]),
+            n_head_params=by_model([float(spec.vocab_size * spec.hidden_dim) for spec, _ in models]),
+            attention=by_model([attention_widths(spec) for spec, _ in models]).reshape(-1, 3),
         )
+
+    def count_attention_flops(self, depth_tokens: float) -> Floats:
+        """Operations of attention for one token of each row that sees `depth_tokens` tokens before it.
+
+        Two (a product and a sum) for each element of the keys and of the values that a head meets.
+        """
+        full, windowed, window = self.attention.T
+        flops: Floats = 2.0 * (full * depth_tokens + windowed * np.minimum(window, depth_tokens))
+        return flops
 
     @property
     def tensor_bytes(self) -> Ints:
@@ -98,3 +120,31 @@ def active_expert_share(spec: ModelSpec) -> float:
     """The share of a model's routed experts that one token reads; 1.0 for a dense model."""
     shares = [g.ffn.n_active_experts / g.ffn.n_experts for g in spec.groups if g.ffn is not None and g.ffn.is_moe]
     return shares[0] if shares else 1.0
+
+
+def count_lookup_params(spec: ModelSpec) -> int:
+    """Parameters a token looks up and never multiplies: the token embedding unless it is the head, and per-layer ones.
+
+    Gemma 3n and 4 keep a small embedding for every layer (GGUF key `embedding_length_per_layer_input`).
+    """
+    per_layer = spec.extra("embedding_length_per_layer_input")
+    extra = int(per_layer) * spec.n_layers if isinstance(per_layer, int) else 0
+    return spec.vocab_size * (extra + (0 if spec.tied_embeddings else spec.hidden_dim))
+
+
+def attention_widths(spec: ModelSpec) -> tuple[float, float, float]:
+    """The three columns of `WeightTable.attention` of one model; MLA multiplies its compressed rows with every head."""
+    full = windowed = window = 0.0
+    for group in spec.groups:
+        a = group.attention
+        if a is None:
+            continue
+        width = a.head_dim + a.head_dim_v
+        if a.latent is not None:
+            width = 2 * a.latent.kv_lora_rank + a.latent.rope_head_dim
+        if a.window_tokens:
+            windowed += group.count * a.n_heads * width
+            window = max(window, float(a.window_tokens))
+        else:
+            full += group.count * a.n_heads * width
+    return full, windowed, window
