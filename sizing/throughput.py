@@ -72,6 +72,9 @@ _FLOPS_PER_CORE = (("AVX-512", 300e9), ("AVX2", 150e9), ("NEON", 100e9))
 """Arithmetic of one core in operations/s by its widest vectors: about two 16-bit-class fused operations per lane and
 cycle near 3 GHz."""
 
+_STREAM_SPREAD = (2.0, 1.0, 0.5)
+"""Factors on the operations of further streams at the low, middle and high speed. Assumed: they were measured on one
+device, where models with recurrent layers took far more and small dense ones less."""
 _CALIBRATED = (1.15, 1.0, 0.85)
 """Times at the low, middle and high speed around what was measured here: other models of the same class, and other
 programs running."""
@@ -340,14 +343,14 @@ def find_spread(
 ) -> Floats:
     """Factors on a device's time at the low, middle and high speed (rows x devices x 3).
 
-    The percentiles of the fit, widened by `widen` where few devices of the class were measured. Several streams were
-    measured on one device only.
+    The percentiles of the fit, widened by `widen` where few devices of the class were measured. Several streams count
+    as not measured: they were on one device only.
     """
     out = np.ones((len(sparse), len(devices), 3))
     for d, device in enumerate(devices):
         found = find_prefill_class(device) if kind == "prefill" else find_speed_class(device)
         n_devices = fit.n_devices[kind].get(found, 0)
-        wide = widen(n_devices if n_parallel == 1 else min(n_devices, 1))
+        wide = widen(n_devices if n_parallel == 1 else 0)
         for of_moe in (False, True):
             fast, slow = fit.spread["sparse" if of_moe and kind == "decode" else kind]
             out[sparse == of_moe, d] = (np.exp(slow * wide), 1.0, np.exp(fast * wide))
@@ -443,7 +446,7 @@ def estimate_speed(
     n_parallel = workload.n_parallel if workload else 1
     spread = find_spread(placement.devices, table.is_moe, "decode", n_parallel, fit)
     decode_s = np.stack(
-        [_add_up(by_fill[fill], spread[:, :, i], decode_ratio, _CALIBRATED[i]) for i, fill in enumerate(fills)], axis=1
+        [_add_up(by_fill[fill], i, spread[:, :, i], decode_ratio) for i, fill in enumerate(fills)], axis=1
     )
     fastest_s = np.where(by_fill[fills[2]].used, by_fill[fills[2]].floor_s, 0.0).sum(axis=1)
     decode_s = np.maximum(decode_s, fastest_s[:, None])
@@ -508,11 +511,12 @@ def _decode_parts(
     )
 
 
-def _add_up(parts: _DecodeParts, spread: Floats, ratio: Floats, calibrated: float) -> Floats:
+def _add_up(parts: _DecodeParts, end: int, spread: Floats, ratio: Floats) -> Floats:
     """Seconds of one step by row: the devices' own times, each at its end of the spread; what was measured instead."""
-    own = parts.costs_s.sum(axis=2)
+    factors = np.array([1.0, _STREAM_SPREAD[end], 1.0, 1.0])
+    own = (parts.costs_s * factors).sum(axis=2)
     guessed = np.where(parts.used, own * spread, 0.0).sum(axis=1)
-    measured = np.where(parts.used, own, 0.0).sum(axis=1) / ratio * calibrated
+    measured = np.where(parts.used, own, 0.0).sum(axis=1) / ratio * _CALIBRATED[end]
     seconds: Floats = np.where(np.isnan(ratio), guessed, measured)
     return seconds
 
