@@ -36,5 +36,5 @@ def list_machines(catalog: Catalog, counts: Sequence[int] = CARD_COUNTS) -> tupl
 
 def list_price_sources(catalog: Catalog) -> dict[str, PriceSource]:
     """Where each device's price was read, by the device's name; devices without a price are left out."""
-    rows = catalog.fetch("SELECT name, price_source_url, as_of FROM hardware WHERE price_usd IS NOT NULL")
-    return {name: PriceSource(url, as_of) for name, url, as_of in rows}
+    rows = catalog.fetch("SELECT name, price_source_url, as_of, release_year FROM hardware WHERE price_usd IS NOT NULL")
+    return {name: PriceSource(url, as_of, year) for name, url, as_of, year in rows}

@@ -144,7 +144,8 @@ def say_price(source: PriceSource | None) -> str:
     read = ""
     if source is not None:
         address = escape(source.source_url, quote=True)
-        read = f' Read {escape(source.as_of)} <a href="{address}" target="_blank" rel="noopener">at its source</a>.'
+        link = f'<a href="{address}" target="_blank" rel="noopener">at its source</a>'
+        read = f" The {escape(source.name)} stands {link}."
     return f"{escape(frame.to_sentence(PRICE_BASIS))}{read}"
 
 
@@ -234,7 +235,7 @@ def show_machines(card: ModelCard, answer: HardwareAnswer) -> None:
             "Quantization": [a.quant for a in useful],
             "Left, GiB": [a.headroom_bytes / GIB for a in useful],
             "Power, W": [a.power_watts if a.power_watts is not None else nan for a in useful],
-            "Price read": [s.as_of if s else words.UNKNOWN for s in read],
+            "Launched": [str(s.year) if s and s.year else words.UNKNOWN for s in read],
         }
     )
     st.dataframe(

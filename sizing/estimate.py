@@ -118,7 +118,7 @@ def estimate_table(
     busy = replace(table, active_expert_share=share)
     placement = place(busy, models, machine, offload, exact=exact)
     n_active = n_active_params[table.model_row].astype(float)
-    return TableEstimate(placement, estimate_speed(busy, placement, n_active, machine.calibrations))
+    return TableEstimate(placement, estimate_speed(busy, placement, n_active, machine.calibrations, workload))
 
 
 def estimate(
@@ -176,6 +176,7 @@ def describe(
     """One row of a table's answer as the values a page or a command line shows."""
     p = result.placement
     fit = explain_fit(p, row)
+    speed = result.speed.at(row, p, workload.context_tokens) if fit.runs else None
     memory = MemoryEstimate(
         model_id=spec.model_id,
         quant=quant,
@@ -197,9 +198,8 @@ def describe(
             )
             for d, device in enumerate(p.devices)
         ),
-        assumptions=list_assumptions(spec, workload, machine),
+        assumptions=list_assumptions(spec, workload, machine, speed.basis if speed else ""),
     )
-    speed = result.speed.at(row, p, workload.context_tokens) if fit.runs else None
     return Estimate(
         memory,
         speed,
@@ -211,8 +211,8 @@ def describe(
     )
 
 
-def list_assumptions(spec: ModelSpec, workload: Workload, machine: Machine) -> tuple[str, ...]:
-    """What an estimate takes for granted, in words."""
+def list_assumptions(spec: ModelSpec, workload: Workload, machine: Machine, basis: str = "") -> tuple[str, ...]:
+    """What an estimate takes for granted, in words; `basis` is what its speed rests on."""
     tokens = format_tokens(workload.context_tokens)
     shared = "one shared pool" if workload.kv_unified else "split per slot"
     out = [
@@ -228,7 +228,7 @@ def list_assumptions(spec: ModelSpec, workload: Workload, machine: Machine) -> t
             if b in ACCELERATOR_OVERHEAD_BYTES
         )
         + " (assumed)",
-        "speed: a bandwidth bound with measured efficiency ranges, cache half full in the middle; "
+        f"speed: {basis or 'not estimated'}; 8 of 10 should lie inside, cache half full in the middle; "
         + (say_calibration(machine) or "not measured here"),
     ]
     if workload.n_parallel > 1:

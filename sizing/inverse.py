@@ -44,7 +44,8 @@ EXTRA_GIB = (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Steps of additional memory in GiB: modules and cards as they are sold."""
 
 PRICE_BASIS = (
-    "price of the devices that carry the model, not of the host around cards; it moves, see its date and source"
+    "launch price of the devices that carry the model: of cards without the host around them, of unified memory the "
+    "whole computer; what shops ask today differs"
 )
 
 WHOLE = (Verdict.FITS, Verdict.TIGHT)
@@ -87,10 +88,16 @@ class HardwareNeeds:
 
 @dataclass(frozen=True, slots=True)
 class PriceSource:
-    """Where the price of a device was read, and when."""
+    """Where a device's launch price was read, the year of the launch where known, and when the facts were read."""
 
     source_url: str
     as_of: str
+    year: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What kind of price it is: 'launch price of 2022'."""
+        return f"launch price of {self.year}" if self.year else "launch price, year unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ def machine_record(answer: MachineAnswer, sources: Sources, on_frontier: bool) -
         "quant": answer.quant,
         "verdict": str(answer.estimate.fit.verdict),
         "price_usd": answer.price_usd,
+        "price_year": source.year if source else None,
         "price_source_url": source.source_url if source else None,
         "price_as_of": source.as_of if source else None,
         "power_watts": answer.power_watts,
@@ -119,7 +120,7 @@ def format_hardware(needs: HardwareNeeds, answer: HardwareAnswer, sources: Sourc
         lines.append(f"{rank}. {a.machine.name}: {format_price(a.price_usd)}, {_format_fit(needs, a)}")
         lines.append(f"     {', '.join(_format_speed(a))}")
         if source:
-            lines.append(f"     price of {source.as_of}, {source.source_url}")
+            lines.append(f"     {source.name}, {source.source_url}")
     unpriced = leave_out_surplus(answer.unpriced)
     if unpriced:
         lines.append(f"price unknown: {len(unpriced)} more do it, the smallest first")

@@ -1,26 +1,83 @@
-"""Speed before anything is measured: decoding is bound by memory traffic, prefill by arithmetic.
+"""Speed of any placed row, from bytes moved and operations done over what a class of devices reaches of its peak.
 
-Decode: every token reads the active weights and the cache once, on each device in turn:
-`t = sum over devices (active_weight_bytes + kv_read_bytes) / (bandwidth x efficiency) + n_layers x step_cost`.
-Prefill: `2 x active parameters` operations per token over `fp16_flops x efficiency`.
+Decode, one step for all `n_parallel` streams, summed over the devices, which work one after another:
+`t = weight_bytes / (bandwidth x share) + cache_bytes / (bandwidth x cache share) + n_layers x step
+   + (n_parallel - 1) x 2 x params / (flops x prompt share) + hops`.
+Weights are read once for all streams, every stream's own cache is read; the operations of the first stream hide behind
+the reading, those of the others are added, so that a large number of streams is bound by arithmetic.
 
-Efficiencies are the 10th, 50th and 90th percentile of published single-stream measurements (dense models of known
-size, one device, depth at most 2,048) by class of device; their sources are the rows of the project's measured-speed
-table. They are intervals on purpose: one flat factor does not hold.
+Prefill of a prompt that fills the context, per token and device:
+`t = 2 x params / (flops x prompt share) + attention / (flops x attention share) + n_layers x step / n_ubatch`,
+where attention grows with the square of the prompt: per token 2 x heads x (key + value width) x the tokens before it.
+
+Shares, steps and intervals are fitted from published measurements by `python -m tools.fit_speed`, which writes
+`sizing/efficiencies.py` and prints how far estimates are off on devices the fit has not seen.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sizing import efficiencies
 from sizing.hardware import Calibration, Device, DeviceKind
 from sizing.placement import Placement
 from sizing.quants import find_quant_class
 from sizing.weights import Floats, WeightTable
+from sizing.workload import Workload
+
+FAMILIES = ("16 bit", "8 bit", "4 to 6 bit", "3 bit", "2 bit")
+"""What speed tells apart among quantizations. The fewer the bits, the more of the time goes into unpacking them, and
+the smaller the share of the bandwidth that is reached: 3 bit are Q2_K, Q3 and IQ3 recipes, 2 bit IQ2 and IQ1."""
+
+CLASSES = {
+    "cpu": "processor",
+    "cpu many": "processor of many cores",
+    "apple": "Apple chip",
+    "cuda": "NVIDIA card with GDDR",
+    "cuda hbm": "NVIDIA card with HBM",
+    "cuda unified": "NVIDIA chip with shared memory",
+    "amd": "AMD card with GDDR",
+    "amd hbm": "AMD card with HBM",
+    "amd unified": "AMD chip with shared memory",
+    "intel": "Intel card",
+    "intel unified": "Intel chip with shared memory",
+    "other": "accelerator of another kind",
+}
+"""Classes of devices, and how a sentence calls them."""
+
+_LIKE = {"amd hbm": "cuda hbm"}
+"""Where a class without a measurement borrows its shares; all others take the mean over classes."""
+
+_HBM = re.compile(r"\b(A100|A800|A30|H100|H200|H800|H20|B[123]00|G[HB][23]00|P100|[TG]?V100|MI\d{2,3}X?|Radeon VII)\b")
+_MANY_CORES = re.compile(r"\b(Epyc|Xeon|Threadripper PRO|AmpereOne|Altra|Graviton)\b", re.IGNORECASE)
+_GEFORCE = re.compile(r"^(?:NVIDIA )?(?:GeForce )?(?:(?:RTX|GTX) \d{4}|TITAN|MX\d)(?!.*\b(?:Ada|Blackwell|PRO)\b)")
+
+MANY_CORES = 32
+"""From this many cores on a processor counts as one of many: every operation waits for all threads to meet."""
+
+LOOKED_UP_ON_CPU = 0.6
+"""What is left on a processor for IQ quantizations, whose values are looked up in tables (llama.cpp's own notes call
+them slower on CPU). Assumed: no measurement of one is at hand."""
+
+LINK_BYTES_PER_S = 12e9
+"""Assumed link to the host where a device's own is unknown: what PCIe 3.0 with 16 lanes carries one way, less framing
+(https://pcisig.com/specifications: 8 GT/s x 16 lanes, 128b/130b)."""
+
+_FLOPS_PER_CORE = (("AVX-512", 300e9), ("AVX2", 150e9), ("NEON", 100e9))
+"""Arithmetic of one core in operations/s by its widest vectors: about two 16-bit-class fused operations per lane and
+cycle near 3 GHz."""
+
+_STREAM_SPREAD = (2.0, 1.0, 0.5)
+"""Factors on the operations of further streams at the low, middle and high speed. Assumed: they were measured on one
+device, where models with recurrent layers took far more and small dense ones less."""
+_CALIBRATED = (1.15, 1.0, 0.85)
+"""Times at the low, middle and high speed around what was measured here: other models of the same class, and other
+programs running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,80 +93,127 @@ class Interval:
 class SpeedEstimate:
     """Tokens per second of one stream, and seconds to the first token of a prompt that fills the context.
 
-    `prefill_tokens_per_s` and `time_to_first_token_s` are None where a device's arithmetic rate is unknown.
-    `bound` names what limits decoding: 'memory bandwidth' of a device, by name.
+    Intervals are meant to hold the true figure eight times of ten. `decode_tokens_per_s` is what each of `n_parallel`
+    users sees while all of them generate. `prefill_tokens_per_s` and `time_to_first_token_s` are None where a device's
+    arithmetic rate is unknown; they are of one prompt alone. `bound` names what limits decoding at the middle: the
+    memory bandwidth of a device, its arithmetic, its per-layer overhead, or the links between devices. `basis` says
+    what measurements the interval rests on.
     """
 
     decode_tokens_per_s: Interval
     prefill_tokens_per_s: Interval | None
     time_to_first_token_s: Interval | None
     bound: str
+    basis: str = ""
+    n_parallel: int = 1
+
+    @property
+    def total_decode_tokens_per_s(self) -> Interval:
+        """Tokens per second of all users together."""
+        one, n = self.decode_tokens_per_s, self.n_parallel
+        return Interval(one.low * n, one.mid * n, one.high * n)
 
 
 @dataclass(frozen=True, slots=True)
-class Efficiency:
-    """Share of peak that is reached: decode for coarse (8 bits and more) and fine (K, IQ) quants, and prefill.
+class SpeedFit:
+    """Fitted constants, by class of device unless said. Shares are parts of the peak, steps are seconds.
 
-    `step_s` is the fixed cost of one layer per token (kernel launches, thread barriers).
+    `decode_share` is by (class, family), `decode_share_unknown` by family for a class that was not measured.
+    `cache_share` is that of reading the cache with flash attention; `no_flash` what is left of it without.
+    `sparse_share` and `sparse_step` are factors for a mixture of experts. `stream_factor` is how much dearer a token of
+    a further stream is than one of a prompt. `hop_s` is one crossing from device to device.
+    `spread` holds the 10th and 90th percentile of log(measured time / estimated time), by kind ('decode', 'sparse',
+    'prefill'), for a class of many devices. `n_rows` and `n_devices` count what the fit saw, by kind then class.
     """
 
-    coarse: Interval
-    fine: Interval
-    prefill: Interval
-    step_s: float
+    decode_share: dict[tuple[str, str], float]
+    decode_share_unknown: dict[str, float]
+    step_s: dict[str, float]
+    step_s_unknown: float
+    cache_share: float
+    no_flash: float
+    sparse_share: float
+    sparse_step: float
+    prefill_share: dict[tuple[str, str], float]
+    prefill_share_unknown: dict[str, float]
+    prefill_sparse: float
+    prefill_step_s: float
+    attention_share: float
+    stream_factor: float
+    hop_s: float
+    spread: dict[str, tuple[float, float]]
+    n_rows: dict[str, dict[str, int]]
+    n_devices: dict[str, dict[str, int]]
 
 
-_EFFICIENCY = {
-    "card": Efficiency(Interval(0.75, 0.85, 0.91), Interval(0.50, 0.68, 0.82), Interval(0.35, 0.70, 1.0), 8e-6),
-    "server": Efficiency(Interval(0.38, 0.48, 0.70), Interval(0.30, 0.42, 0.60), Interval(0.22, 0.36, 0.55), 8e-6),
-    "unified": Efficiency(Interval(0.70, 0.82, 0.90), Interval(0.48, 0.64, 0.82), Interval(0.10, 0.35, 0.70), 12e-6),
-    "cpu": Efficiency(Interval(0.50, 0.70, 0.90), Interval(0.43, 0.60, 0.80), Interval(0.20, 0.45, 0.80), 15e-6),
-}
-_SERVER_CARDS = frozenset(
-    (
-        "A100",
-        "A800",
-        "H100",
-        "H200",
-        "H800",
-        "H20",
-        "B100",
-        "B200",
-        "B300",
-        "GH200",
-        "GB200",
-        "MI210",
-        "MI250",
-        "MI250X",
-        "MI300",
-        "MI300X",
-        "MI325X",
-        "MI350X",
-        "MI355X",
-    )
+FITTED = SpeedFit(
+    decode_share=efficiencies.DECODE_SHARE,
+    decode_share_unknown=efficiencies.DECODE_SHARE_UNKNOWN,
+    step_s=efficiencies.STEP_S,
+    step_s_unknown=efficiencies.STEP_S_UNKNOWN,
+    cache_share=efficiencies.CACHE_SHARE,
+    no_flash=efficiencies.NO_FLASH,
+    sparse_share=efficiencies.SPARSE_SHARE,
+    sparse_step=efficiencies.SPARSE_STEP,
+    prefill_share=efficiencies.PREFILL_SHARE,
+    prefill_share_unknown=efficiencies.PREFILL_SHARE_UNKNOWN,
+    prefill_sparse=efficiencies.PREFILL_SPARSE,
+    prefill_step_s=efficiencies.PREFILL_STEP_S,
+    attention_share=efficiencies.ATTENTION_SHARE,
+    stream_factor=efficiencies.STREAM_FACTOR,
+    hop_s=efficiencies.HOP_S,
+    spread=efficiencies.SPREAD,
+    n_rows=efficiencies.N_ROWS,
+    n_devices=efficiencies.N_DEVICES,
 )
-_SPARSE = Interval(0.50, 0.62, 0.85)
-"""What is left of these efficiencies for a mixture of experts: many small matrices at scattered places. From the same
-measurements, models of 3 to 5 billion active parameters on six devices."""
-_LOOKUP_ON_CPU = Interval(0.40, 0.60, 0.90)
-"""What is left on a CPU for IQ quantizations, whose values are looked up in tables: arithmetic, not memory, is the
-limit there (llama.cpp's own notes on them say slower on CPU). A judgement until measured here."""
-_FLOPS_PER_CORE = (("AVX-512", 300e9), ("AVX2", 150e9), ("NEON", 100e9))
-"""Arithmetic of one core in operations/s by its widest vectors: about two 16-bit-class fused operations per lane and
-cycle near 3 GHz. With the CPU's prefill efficiency it spans the 136 to 166 G operations/s per core measured with
-AVX-512 (Llama 3.2 1B on 2 cores, Llama models on a Ryzen 7 7840HS)."""
-_CALIBRATED = Interval(0.85, 1.0, 1.15)
-"""Spread around what was measured here: other models of the same class, and other programs running."""
+"""The constants that ship, fitted on all measured devices."""
 
 
-def find_efficiency(device: Device) -> Efficiency:
-    """The class a device's efficiencies come from: CPU, unified memory, server card or card."""
+def find_speed_class(device: Device) -> str:
+    """The class (a key of CLASSES) a device's shares of its peak come from."""
     if device.kind is DeviceKind.CPU:
-        return _EFFICIENCY["cpu"]
+        many = (device.n_cores or 0) >= MANY_CORES or _MANY_CORES.search(device.name)
+        return "cpu many" if many else "cpu"
+    maker = _find_maker(device)
     if device.kind is DeviceKind.UNIFIED:
-        return _EFFICIENCY["unified"]
-    is_server = bool(_SERVER_CARDS & set(device.name.upper().replace("-", " ").split()))
-    return _EFFICIENCY["server" if is_server else "card"]
+        return {"apple": "apple", "cuda": "cuda unified", "amd": "amd unified", "intel": "intel unified"}.get(
+            maker, "other"
+        )
+    stacked = device.memory_type == "hbm" if device.memory_type else _HBM.search(device.name) is not None
+    if maker in ("cuda", "amd"):
+        return f"{maker} hbm" if stacked else maker
+    return "intel" if maker == "intel" else "other"
+
+
+def _find_maker(device: Device) -> str:
+    """'apple', 'cuda', 'amd', 'intel', or '' where neither backend nor name tells."""
+    by_backend = {"metal": "apple", "cuda": "cuda", "rocm": "amd", "sycl": "intel"}.get(device.backend, "")
+    if by_backend:
+        return by_backend
+    if re.search(r"\b(Arc|Intel|Iris)\b", device.name):
+        return "intel"
+    if re.search(r"\b(RX|Radeon|Instinct|Ryzen|AMD)\b", device.name):
+        return "amd"
+    return "cuda" if re.search(r"\b(RTX|GTX|NVIDIA|GeForce|Tesla|Quadro)\b", device.name) else ""
+
+
+def find_prefill_class(device: Device) -> str:
+    """The class prefill is measured by: NVIDIA's workstation and server cards with GDDR apart from GeForce.
+
+    A GeForce multiplies with 32-bit sums at half the rate of the same chip on a workstation card, which is why its
+    stated rate is half; llama.cpp's kernels do not gain from the full rate.
+    """
+    found = find_speed_class(device)
+    return "cuda workstation" if found == "cuda" and not _GEFORCE.search(device.name) else found
+
+
+def find_family(quant: str) -> str:
+    """The family of FAMILIES a quantization belongs to."""
+    if find_quant_class(quant) == "coarse":
+        return "8 bit" if quant == "Q8_0" else "16 bit"
+    if quant.startswith(("IQ1", "IQ2")):
+        return "2 bit"
+    return "3 bit" if quant.startswith(("Q2", "Q3", "IQ3")) else "4 to 6 bit"
 
 
 def find_flops(device: Device) -> float | None:
@@ -120,13 +224,161 @@ def find_flops(device: Device) -> float | None:
     return device.n_cores * rates[0] if rates else None
 
 
+def describe_basis(device: Device, kind: str = "decode", fit: SpeedFit = FITTED) -> str:
+    """What an estimate for this device rests on, in words; `kind` is 'decode' or 'prefill'."""
+    found = find_prefill_class(device) if kind == "prefill" else find_speed_class(device)
+    named = CLASSES.get(found, "NVIDIA workstation card")
+    n_devices = fit.n_devices[kind].get(found, 0)
+    if n_devices:
+        noun = "device" if n_devices == 1 else "devices"
+        return f"{kind} fitted on {fit.n_rows[kind][found]:,} measured rows of {n_devices} {noun} ({named})"
+    like = _LIKE.get(found)
+    source = f"taken from {CLASSES[like]}" if like in fit.n_devices[kind] and like else "the mean over all classes"
+    return f"no {kind} measurement of this class ({named}): {source}, with a wider interval"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedTerms:
+    """What one decode step costs each row on each device (rows x devices), before shares of the peak.
+
+    `weight_s` and `cache_s` are seconds at full bandwidth, `arithmetic_s` seconds at the full arithmetic rate for one
+    token (NaN where unknown), `n_layers` the layers run there, `used` whether the row uses the device at all.
+    """
+
+    weight_s: Floats
+    cache_s: Floats
+    arithmetic_s: Floats
+    n_layers: Floats
+    used: NDArray[np.bool_]
+
+
+def list_decode_terms(table: WeightTable, placement: Placement, n_active_params: Floats, fill: float) -> SpeedTerms:
+    """The terms of one step with caches filled to the share `fill`; `n_active_params` is a column over rows.
+
+    Recurrent state is read and written each step whatever the fill.
+    """
+    bandwidth = np.array([d.bandwidth_bytes_per_s or np.nan for d in placement.devices])
+    flops = np.array([find_flops(d) or np.nan for d in placement.devices])
+    active = placement.active_weights.astype(float)
+    used = active > 0
+    part = active / np.maximum(active.sum(axis=1, keepdims=True), 1.0)
+    operations = 2.0 * np.maximum(n_active_params - table.n_lookup_params, 0.0)
+    return SpeedTerms(
+        weight_s=active / bandwidth,
+        cache_s=(placement.kv * fill + 2.0 * placement.recurrent) / bandwidth,
+        arithmetic_s=part * operations[:, None] / flops,
+        n_layers=placement.n_layers.astype(float),
+        used=used,
+    )
+
+
+def find_ubatch(workload: Workload | None) -> int:
+    """Tokens of a prompt that are computed together: the physical batch, or the whole of a shorter prompt."""
+    return min(workload.n_ubatch, workload.context_tokens) if workload else 512
+
+
+def list_prefill_terms(
+    table: WeightTable, placement: Placement, n_active_params: Floats, workload: Workload | None
+) -> SpeedTerms:
+    """The terms of one token of a prompt that fills the context, in the same columns.
+
+    `weight_s` are the products with weights, `cache_s` attention over half the context (what a token sees on average),
+    both in seconds at the full arithmetic rate; `n_layers` is a token's part of a physical batch's layers. The output
+    head works once a prompt and is not counted.
+    """
+    flops = np.array([find_flops(d) or np.nan for d in placement.devices])
+    active = placement.active_weights.astype(float)
+    part = active / np.maximum(active.sum(axis=1, keepdims=True), 1.0)
+    layer_part = placement.n_layers / np.maximum(table.n_layers, 1)[:, None]
+    lookup = table.n_lookup_params + table.n_head_params
+    products = 2.0 * np.maximum(n_active_params - lookup, 0.0)
+    attention = table.count_attention_flops(workload.context_tokens / 2.0 if workload else 0.0)
+    return SpeedTerms(
+        weight_s=part * products[:, None] / flops,
+        cache_s=layer_part * attention[:, None] / flops,
+        arithmetic_s=part * products[:, None] / flops,
+        n_layers=placement.n_layers / find_ubatch(workload),
+        used=active > 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What is reached, by row and device: `decode` and `prefill` as parts of the peak, `step_s` seconds per layer."""
+
+    decode: Floats
+    prefill: Floats
+    step_s: Floats
+
+
+def find_shares(table: WeightTable, devices: Sequence[Device], fit: SpeedFit = FITTED) -> Shares:
+    """The fitted shares of every row on every device."""
+    index = {quant: i for i, quant in enumerate(dict.fromkeys(table.quant))}
+    families = [find_family(quant) for quant in index]
+    rows = np.array([index[quant] for quant in table.quant], dtype=np.int64)
+    sparse = table.is_moe
+
+    def column(values: list[float]) -> Floats:
+        return np.array(values)[rows] if len(rows) else np.zeros(0)
+
+    decode, prefill, step = [], [], []
+    for device in devices:
+        found, prompt = find_speed_class(device), find_prefill_class(device)
+        found = found if (found, FAMILIES[0]) in fit.decode_share else _LIKE.get(found, found)
+        prompt = prompt if (prompt, FAMILIES[0]) in fit.prefill_share else _LIKE.get(prompt, prompt)
+        share = [
+            fit.decode_share.get((found, f), fit.decode_share_unknown[f])
+            * (LOOKED_UP_ON_CPU if device.kind is DeviceKind.CPU and quant.startswith("IQ") else 1.0)
+            for quant, f in zip(index, families, strict=True)
+        ]
+        decode.append(column(share) * np.where(sparse, fit.sparse_share, 1.0))
+        reached = [fit.prefill_share.get((prompt, f), fit.prefill_share_unknown[f]) for f in families]
+        prefill.append(column(reached) * np.where(sparse, fit.prefill_sparse, 1.0))
+        step.append(fit.step_s.get(found, fit.step_s_unknown) * np.where(sparse, fit.sparse_step, 1.0))
+    return Shares(np.stack(decode, axis=1), np.stack(prefill, axis=1), np.stack(step, axis=1))
+
+
+def find_spread(
+    devices: Sequence[Device], sparse: NDArray[np.bool_], kind: str, n_parallel: int = 1, fit: SpeedFit = FITTED
+) -> Floats:
+    """Factors on a device's time at the low, middle and high speed (rows x devices x 3).
+
+    The percentiles of the fit, widened by `widen` where few devices of the class were measured. Several streams count
+    as not measured: they were on one device only.
+    """
+    out = np.ones((len(sparse), len(devices), 3))
+    for d, device in enumerate(devices):
+        found = find_prefill_class(device) if kind == "prefill" else find_speed_class(device)
+        n_devices = fit.n_devices[kind].get(found, 0)
+        wide = widen(n_devices if n_parallel == 1 else 0)
+        for of_moe in (False, True):
+            fast, slow = fit.spread["sparse" if of_moe and kind == "decode" else kind]
+            out[sparse == of_moe, d] = (np.exp(slow * wide), 1.0, np.exp(fast * wide))
+    return out
+
+
+def widen(n_devices: int) -> float:
+    """How much wider an interval is for a class of which `n_devices` were measured.
+
+    A mean over n devices is itself off by 1/sqrt(n) of what one device is off, so the sum of both grows as
+    sqrt(1 + 1/n); a class that was not measured counts as a third of a device.
+    """
+    return float(np.sqrt(1.0 + 1.0 / max(n_devices, 1 / 3)))
+
+
 @dataclass(frozen=True, slots=True)
 class SpeedColumns:
-    """Low, mid, high by row (shape rows x 3); NaN where unknown. `bound_device` indexes the placement's devices."""
+    """Low, mid, high by row (shape rows x 3); NaN where unknown. Decode is of each of `n_parallel` streams.
+
+    `bound_device` indexes the placement's devices, `bound_kind` BOUNDS.
+    """
 
     decode_tokens_per_s: Floats
     prefill_tokens_per_s: Floats
     bound_device: np.ndarray
+    bound_kind: np.ndarray
+    n_parallel: int = 1
+    measured_here: np.ndarray | None = None
 
     def at(self, row: int, placement: Placement, prompt_tokens: int) -> SpeedEstimate | None:
         """The estimate of one row, None where the bandwidth is unknown."""
@@ -134,22 +386,40 @@ class SpeedColumns:
         if np.isnan(decode).any():
             return None
         prefill = None if np.isnan(self.prefill_tokens_per_s[row]).any() else _interval(self.prefill_tokens_per_s[row])
-        first = None
-        if prefill is not None:
-            first = Interval(
-                *(
-                    prompt_tokens / p + 1 / d
-                    for p, d in zip(
-                        (prefill.high, prefill.mid, prefill.low), (decode[2], decode[1], decode[0]), strict=True
-                    )
-                )
-            )
         device = placement.devices[int(self.bound_device[row])]
-        return SpeedEstimate(_interval(decode), prefill, first, f"memory bandwidth of {device.name}")
+        return SpeedEstimate(
+            _interval(decode),
+            prefill,
+            None if prefill is None else _estimate_first_token(prefill, _interval(decode), prompt_tokens),
+            BOUNDS[int(self.bound_kind[row])].format(device.name),
+            self._find_basis(row, placement),
+            self.n_parallel,
+        )
+
+    def _find_basis(self, row: int, placement: Placement) -> str:
+        if self.measured_here is not None and self.measured_here[row]:
+            return "measured on this machine"
+        used = placement.active_weights[row] > 0
+        return "; ".join(dict.fromkeys(describe_basis(d) for d, u in zip(placement.devices, used, strict=True) if u))
+
+
+BOUNDS = (
+    "memory bandwidth of {}",
+    "arithmetic of {}",
+    "per-layer overhead of {}",
+    "the links between devices",
+)
+"""What can limit decoding."""
 
 
 def _interval(values: Floats) -> Interval:
     return Interval(float(values[0]), float(values[1]), float(values[2]))
+
+
+def _estimate_first_token(prefill: Interval, decode: Interval, prompt_tokens: int) -> Interval:
+    """Seconds to read a prompt of `prompt_tokens` and to say the first token."""
+    pairs = ((prefill.high, decode.high), (prefill.mid, decode.mid), (prefill.low, decode.low))
+    return Interval(*(prompt_tokens / p + 1 / d for p, d in pairs))
 
 
 def estimate_speed(
@@ -157,50 +427,128 @@ def estimate_speed(
     placement: Placement,
     n_active_params: Floats,
     calibrations: Sequence[Calibration] = (),
+    workload: Workload | None = None,
+    *,
+    fills: tuple[float, float, float] = (1.0, 0.5, 0.0),
+    fit: SpeedFit = FITTED,
 ) -> SpeedColumns:
-    """Single-stream speed of every placed row; `n_active_params` is a column over rows (parameters per token).
+    """Speed of every placed row; `n_active_params` is a column over rows (parameters per token).
 
-    The low end reads a full cache at the low efficiency, the middle a half-full one, the high end an empty one. Where
-    all is on the host, `calibrations` of a row's class replace the efficiency by the measured middle.
+    The low end has its caches filled to the share `fills[0]` and the slow end of what the class reaches, the middle
+    `fills[1]`, the high end `fills[2]` and the fast end. Without a `workload` there is one stream, flash attention and
+    a prompt too short for attention to count. Where all is on the host, `calibrations` of a row's class replace the
+    fitted share by the measured middle.
     """
-    rows = len(table.n_layers)
     classes = np.array([find_quant_class(q) for q in table.quant])
     decode_ratio, prefill_ratio = _find_ratios(table, placement, classes, calibrations)
-    decode_s, prefill_s = np.zeros((rows, 3)), np.zeros((rows, 3))
-    by_device = np.zeros((rows, len(placement.devices)))
-    for d, device in enumerate(placement.devices):
-        used = placement.active_weights[:, d] > 0
-        share = find_efficiency(device)
-        bandwidth = device.bandwidth_bytes_per_s or np.nan
-        flops = find_flops(device) or np.nan
-        weight_total = np.maximum(placement.active_weights.sum(axis=1), 1)
-        part = placement.active_weights[:, d] / weight_total
-        for i, (end, fill) in enumerate((("low", 1.0), ("mid", 0.5), ("high", 0.0))):
-            spread = getattr(_CALIBRATED, end)
-            decode_eff = _calibrated(
-                _decode_efficiency(device, classes, table, end),
-                _decode_efficiency(device, classes, table, "mid") * decode_ratio * spread,
-            )
-            prefill_eff = _calibrated(
-                np.full(rows, getattr(share.prefill, end)), share.prefill.mid * prefill_ratio * spread
-            )
-            traffic = placement.active_weights[:, d] + placement.kv[:, d] * fill + 2 * placement.recurrent[:, d]
-            seconds = traffic / (bandwidth * decode_eff) + placement.n_layers[:, d] * share.step_s * (2.0 - i * 0.5)
-            decode_s[:, i] += np.where(used, seconds, 0.0)
-            prefill_s[:, i] += np.where(used, 2.0 * n_active_params * part / (flops * prefill_eff), 0.0)
-            if i == 1:
-                by_device[:, d] = np.where(used, seconds, 0.0)
+    parts = [_decode_parts(table, placement, n_active_params, fill, workload, fit) for fill in dict.fromkeys(fills)]
+    by_fill = dict(zip(dict.fromkeys(fills), parts, strict=True))
+    n_parallel = workload.n_parallel if workload else 1
+    spread = find_spread(placement.devices, table.is_moe, "decode", n_parallel, fit)
+    decode_s = np.stack(
+        [_add_up(by_fill[fill], i, spread[:, :, i], decode_ratio) for i, fill in enumerate(fills)], axis=1
+    )
+    fastest_s = np.where(by_fill[fills[2]].used, by_fill[fills[2]].floor_s, 0.0).sum(axis=1)
+    decode_s = np.maximum(decode_s, fastest_s[:, None])
+    prefill_s = _prefill_seconds(table, placement, n_active_params, workload, prefill_ratio, fit)
+    middle = by_fill[fills[1]]
+    costs = np.where(middle.used[:, :, None], middle.costs_s, 0.0)
+    worst = np.nan_to_num(costs).reshape(len(costs), -1).argmax(axis=1)
     with np.errstate(divide="ignore"):
-        return SpeedColumns(1.0 / decode_s, 1.0 / prefill_s, by_device.argmax(axis=1))
+        return SpeedColumns(
+            1.0 / decode_s,
+            1.0 / prefill_s,
+            worst // costs.shape[2],
+            worst % costs.shape[2],
+            n_parallel,
+            ~np.isnan(decode_ratio),
+        )
 
 
-def _decode_efficiency(device: Device, classes: NDArray[np.str_], table: WeightTable, end: str) -> Floats:
-    """Share of the bandwidth that decoding reaches on a device, by row, at one end of the interval."""
-    share = find_efficiency(device)
-    out: Floats = np.where(classes == "coarse", getattr(share.coarse, end), getattr(share.fine, end))
-    out = out * np.where(table.is_moe, getattr(_SPARSE, end), 1.0)
-    if device.kind is DeviceKind.CPU:
-        out = out * np.where(classes == "looked up", getattr(_LOOKUP_ON_CPU, end), 1.0)
+@dataclass(frozen=True, slots=True)
+class _DecodeParts:
+    """Seconds of one step by row, device and cost (in the order of BOUNDS), and the bandwidth's own floor."""
+
+    costs_s: Floats
+    floor_s: Floats
+    used: NDArray[np.bool_]
+
+
+def _decode_parts(
+    table: WeightTable,
+    placement: Placement,
+    n_active_params: Floats,
+    fill: float,
+    workload: Workload | None,
+    fit: SpeedFit,
+) -> _DecodeParts:
+    terms = list_decode_terms(table, placement, n_active_params, fill)
+    shares = find_shares(table, placement.devices, fit)
+    cache_share = fit.cache_share * (1.0 if workload is None or workload.flash_attention else fit.no_flash)
+    others = (workload.n_parallel if workload else 1) - 1
+    arithmetic = np.zeros_like(terms.weight_s)
+    if others:
+        arithmetic = others * fit.stream_factor * terms.arithmetic_s / shares.prefill
+        # a class whose arithmetic rate is unknown cannot be told to be bound by it: a floor, not a NaN
+        arithmetic = np.nan_to_num(arithmetic)
+    crossings = (
+        np.maximum(terms.used.sum(axis=1, keepdims=True) - 1, 0)
+        * terms.used
+        / np.maximum(terms.used.sum(axis=1, keepdims=True), 1)
+    )
+    return _DecodeParts(
+        np.stack(
+            [
+                terms.weight_s / shares.decode + terms.cache_s / cache_share,
+                arithmetic,
+                terms.n_layers * shares.step_s,
+                crossings * fit.hop_s,
+            ],
+            axis=2,
+        ),
+        terms.weight_s + terms.cache_s,
+        terms.used,
+    )
+
+
+def _add_up(parts: _DecodeParts, end: int, spread: Floats, ratio: Floats) -> Floats:
+    """Seconds of one step by row: the devices' own times, each at its end of the spread; what was measured instead."""
+    factors = np.array([1.0, _STREAM_SPREAD[end], 1.0, 1.0])
+    own = (parts.costs_s * factors).sum(axis=2)
+    guessed = np.where(parts.used, own * spread, 0.0).sum(axis=1)
+    measured = np.where(parts.used, own, 0.0).sum(axis=1) / ratio * _CALIBRATED[end]
+    seconds: Floats = np.where(np.isnan(ratio), guessed, measured)
+    return seconds
+
+
+def _prefill_seconds(
+    table: WeightTable,
+    placement: Placement,
+    n_active_params: Floats,
+    workload: Workload | None,
+    ratio: Floats,
+    fit: SpeedFit,
+) -> Floats:
+    """Seconds per token of a prompt that fills the context, low, mid and high speed (rows x 3).
+
+    Weights that stay on the host beside an accelerator are copied over the link once per physical batch where that is
+    faster than computing there (ggml-backend.cpp hands operations of large batches to the accelerator).
+    """
+    n_ubatch = find_ubatch(workload)
+    shares = find_shares(table, placement.devices, fit)
+    spread = find_spread(placement.devices, table.is_moe, "prefill", fit=fit)
+    terms = list_prefill_terms(table, placement, n_active_params, workload)
+    used = terms.used
+    seconds = (
+        terms.weight_s / shares.prefill + terms.cache_s / fit.attention_share + terms.n_layers * fit.prefill_step_s
+    )
+    links = [d.link_bytes_per_s or LINK_BYTES_PER_S for d in placement.devices[1:]]
+    if links and placement.devices[0].kind is DeviceKind.CPU:
+        seconds[:, 0] = np.fmin(seconds[:, 0], placement.weights[:, 0] / (max(links) * n_ubatch))
+    guessed = np.where(used[:, :, None], seconds[:, :, None] * spread, 0.0).sum(axis=1)
+    middle = np.where(used, seconds, 0.0).sum(axis=1)
+    measured = (middle / ratio)[:, None] * np.array(_CALIBRATED)[None, :]
+    out: Floats = np.where(np.isnan(ratio)[:, None], guessed, measured)
     return out
 
 
@@ -216,8 +564,3 @@ def _find_ratios(
                 decode[rows] = known.decode_ratio
                 prefill[rows] = np.nan if known.prefill_ratio is None else known.prefill_ratio
     return decode, prefill
-
-
-def _calibrated(guess: Floats, measured: Floats) -> Floats:
-    """What was measured where it was, else the guess."""
-    return np.where(np.isnan(measured), guess, measured)

@@ -58,12 +58,15 @@ class Spans:
 
 @dataclass(frozen=True, slots=True)
 class WeightTable:
-    """Columns over rows (model, quantization); all in bytes but the two shares.
+    """Columns over rows (model, quantization); in bytes unless said.
 
     `model_row` points into the list of models the table was built for. `largest_layer_bytes` and
     `largest_expert_bytes` are those of the heaviest layer. `padding`, `output_padding` and `shared_bytes` are the
-    crumbs of `sizing.tensor_groups`. `active_expert_share` is the part of the
-    routed experts that one token reads. `tied` marks rows whose output head is the token embedding.
+    crumbs of `sizing.tensor_groups`. `active_expert_share` is the part of the routed experts that one token reads.
+    `tied` marks rows whose output head is the token embedding. `n_lookup_params` are parameters that are looked up,
+    never multiplied (embeddings), `n_head_params` those of the output head. `attention` holds three columns: elements
+    of keys and values that one token's heads meet in each cell of the layers that see the whole context, the same of
+    layers with a window, and that window in tokens.
     """
 
     model_row: Ints
@@ -82,6 +85,9 @@ class WeightTable:
     padding: Spans
     output_padding: Ints
     shared_bytes: Ints
+    n_lookup_params: Floats
+    n_head_params: Floats
+    attention: Floats
 
     @classmethod
     def from_models(cls, models: Sequence[tuple[ModelSpec, Sequence[WeightBytes]]]) -> WeightTable:
@@ -89,6 +95,10 @@ class WeightTable:
         flat = [(m, spec, w) for m, (spec, weights) in enumerate(models) for w in weights]
         crumbs = [_find_crumbs(spec) for spec, _ in models]
         model_row = np.array([m for m, _, _ in flat], dtype=np.int64)
+
+        def by_model(values: Sequence[float] | Sequence[tuple[float, ...]]) -> Floats:
+            return np.array([values[m] for m, _, _ in flat], dtype=np.float64)
+
         return cls(
             model_row=model_row,
             quant=tuple(w.quant for _, _, w in flat),
@@ -106,7 +116,19 @@ class WeightTable:
             padding=Spans.from_rows([c.layer_padding for c in crumbs]).take(model_row),
             output_padding=np.array([crumbs[m].output_padding for m in model_row], dtype=np.int64),
             shared_bytes=np.array([crumbs[m].shared_bytes for m in model_row], dtype=np.int64),
+            n_lookup_params=by_model([float(count_lookup_params(spec)) for spec, _ in models]),
+            n_head_params=by_model([float(spec.vocab_size * spec.hidden_dim) for spec, _ in models]),
+            attention=by_model([attention_widths(spec) for spec, _ in models]).reshape(-1, 3),
         )
+
+    def count_attention_flops(self, depth_tokens: float) -> Floats:
+        """Operations of attention for one token of each row that sees `depth_tokens` tokens before it.
+
+        Two (a product and a sum) for each element of the keys and of the values that a head meets.
+        """
+        full, windowed, window = self.attention.T
+        flops: Floats = 2.0 * (full * depth_tokens + windowed * np.minimum(window, depth_tokens))
+        return flops
 
     @property
     def tensor_bytes(self) -> Ints:
@@ -132,3 +154,31 @@ def active_expert_share(spec: ModelSpec) -> float:
     """The share of a model's routed experts that one token reads; 1.0 for a dense model."""
     shares = [g.ffn.n_active_experts / g.ffn.n_experts for g in spec.groups if g.ffn is not None and g.ffn.is_moe]
     return shares[0] if shares else 1.0
+
+
+def count_lookup_params(spec: ModelSpec) -> int:
+    """Parameters a token looks up and never multiplies: the token embedding unless it is the head, and per-layer ones.
+
+    Gemma 3n and 4 keep a small embedding for every layer (GGUF key `embedding_length_per_layer_input`).
+    """
+    per_layer = spec.extra("embedding_length_per_layer_input")
+    extra = int(per_layer) * spec.n_layers if isinstance(per_layer, int) else 0
+    return spec.vocab_size * (extra + (0 if spec.tied_embeddings else spec.hidden_dim))
+
+
+def attention_widths(spec: ModelSpec) -> tuple[float, float, float]:
+    """The three columns of `WeightTable.attention` of one model; MLA multiplies its compressed rows with every head."""
+    full = windowed = window = 0.0
+    for group in spec.groups:
+        a = group.attention
+        if a is None:
+            continue
+        width = a.head_dim + a.head_dim_v
+        if a.latent is not None:
+            width = 2 * a.latent.kv_lora_rank + a.latent.rope_head_dim
+        if a.window_tokens:
+            windowed += group.count * a.n_heads * width
+            window = max(window, float(a.window_tokens))
+        else:
+            full += group.count * a.n_heads * width
+    return full, windowed, window

@@ -24,7 +24,7 @@ def test_the_answer_is_a_sentence_with_machine_price_memory_and_speed(open_page:
     said = headline_of(app)
     for part in (" runs Qwen3 14B at ", "Q5_K_M", "about $", " GiB", "tokens/s"):
         assert part in said
-    assert "not of the host" in html_of(app)
+    assert "without the host" in html_of(app)
     assert "at its source" in html_of(app)
     assert len(app.get("plotly_chart")) == 2
 
@@ -38,7 +38,7 @@ def test_the_cheapest_stands_first_and_unknown_prices_last(open_page: OpenPage) 
     assert prices.iloc[: len(known)].notna().all() and prices.iloc[len(known) :].isna().all()
     assert (known > 0).all()
     assert str(table["Machine"].iloc[0]) in headline_of(app)
-    assert set(table["Price read"][prices.isna()]) == {"unknown"}
+    assert set(table["Launched"][prices.isna()]) == {"unknown"}
 
 
 def test_every_verdict_has_its_mark_and_word(open_page: OpenPage) -> None:

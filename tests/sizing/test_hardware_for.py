@@ -15,8 +15,8 @@ FIELDS = (
     "price_unknown frontier n_machines n_price_unknown ruled_out quant_steps context_steps price_basis assumptions"
 ).split()
 MACHINE_FIELDS = (
-    "machine quant verdict price_usd price_source_url price_as_of power_watts used_bytes usable_bytes headroom_bytes "
-    "total_bytes n_gpu_layers n_cpu_moe speed on_frontier"
+    "machine quant verdict price_usd price_year price_source_url price_as_of power_watts used_bytes usable_bytes "
+    "headroom_bytes total_bytes n_gpu_layers n_cpu_moe speed on_frontier"
 ).split()
 
 
@@ -42,7 +42,7 @@ def test_the_fields_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None
         assert m["speed"]["decode_tokens_per_s"]["mid"] >= 20
         assert m["headroom_bytes"] == m["usable_bytes"] - m["used_bytes"] >= 0
         assert m["verdict"] in ("fits", "tight")
-    assert "not of the host" in answer["price_basis"]
+    assert "without the host" in answer["price_basis"]
 
 
 def test_without_a_quantization_each_machine_gets_its_largest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +65,7 @@ def test_the_text_says_price_date_source_and_what_is_left_out(capsys: pytest.Cap
     assert main([*ASK, "--limit", "2"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("1. ") and "\n2. " in text and "\n3. " not in text
-    for said in ("about $", "price of 20", "https://", "price unknown: ", "ruled out of ", "not of the host"):
+    for said in ("about $", "launch price of 20", "https://", "price unknown: ", "ruled out of ", "without the host"):
         assert said in text
 
 

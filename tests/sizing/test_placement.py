@@ -257,22 +257,6 @@ def test_published_single_stream_speeds_are_inside_or_near_the_interval() -> Non
         assert speed.decode_tokens_per_s.low <= measured <= speed.decode_tokens_per_s.high
 
 
-def test_a_cpus_prefill_follows_its_cores_and_vectors() -> None:
-    def prefill(n_cores: int | None, *sets: str) -> float | None:
-        cpu = Device("cpu", DeviceKind.CPU, 64 * GIB, 64 * GIB, 30e9, None, "cpu", n_cores, sets)
-        rows = table()
-        placed = place(rows, costs(), Machine("m", cpu))
-        speed = estimate_speed(rows, placed, np.array([1.236e9])).at(0, placed, 512)
-        assert speed is not None
-        return None if speed.prefill_tokens_per_s is None else speed.prefill_tokens_per_s.mid
-
-    two, eight = prefill(2, "AVX2", "AVX-512"), prefill(8, "AVX2", "AVX-512")
-    assert two is not None and eight == pytest.approx(4 * two)
-    # measured on 2 AVX-512 cores: Llama 3.2 1B (1.236 B parameters) reads its prompt at 101 to 110 tokens/s
-    assert two == pytest.approx(105, rel=0.25)
-    assert prefill(2, "SSE4.2") is None and prefill(None, "AVX2") is None
-
-
 def test_a_measured_host_replaces_the_guess_for_its_class_only() -> None:
     def speed(quant: str, *known: Calibration, cards: tuple[Device, ...] = ()) -> tuple[float, float, float]:
         rows = table(bytes_=WeightBytes(quant, 0, 410 * MIB, (130 * MIB,) * 32, (0,) * 32, 0))
