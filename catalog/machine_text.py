@@ -25,7 +25,7 @@ from sizing.units import GIB, MIB, TIB, format_bytes
 
 THIS = "this"
 THIS_NAMES = (THIS, "this machine")
-MAX_CARDS = 64
+MAX_CARDS = 15
 MAX_TEXT_CHARACTERS = 400
 
 DDR_SPEEDS = {

@@ -22,7 +22,7 @@ from sizing.throughput import Interval
 RESULTS_FILE = Path("runs") / "bench.jsonl"
 """Where results are kept in the person's folder: one JSON object per line, only ever appended to."""
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 
 BUSY_SHARE = 0.9
 """Below this share of their time the threads were kept waiting by other programs, and the figure says so."""

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from catalog.queries import all_weights, list_models
 from catalog.speeds import MeasuredSpeed, load_speed_devices, load_speeds
 from catalog.store import open_catalog
+from sizing.buffers import ComputeBuffers
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.kv_cache import estimate_kv_cache_bytes
 from sizing.layers import LayerTable
@@ -155,6 +157,19 @@ def take_group(group: Group, rows: Ints) -> Group:
     )
 
 
+class _NoBuffers(ComputeBuffers):
+    """Compute buffers that take nothing: what was measured ran, so only the placement of weights matters."""
+
+    def exact(self, models: Ints, bounds: Ints, n_cpu_moe: Ints, expert_layers: tuple[int, ...] = ()) -> Ints:
+        """Nothing on every device."""
+        return np.zeros((len(models), bounds.shape[1]), dtype=np.int64)
+
+    @cached_property
+    def alone(self) -> Ints:
+        """Nothing on the host."""
+        return np.zeros(self.layers.n_models, dtype=np.int64)
+
+
 class Reader:
     """Turns published figures into samples, counting why the others are left out."""
 
@@ -291,7 +306,9 @@ class Reader:
         return ModelBytes(
             kv=spans(cache.row_kv_cache_bytes),
             recurrent=spans(cache.row_recurrent_state_bytes),
-            **dict.fromkeys("compute compute_inner inputs masks output extra".split(), zero),
+            buffers=_NoBuffers(self.layers, workload),
+            output=zero,
+            extra=zero,
         )
 
     def _list_oversized(self, group: Group, members: Sequence[MeasuredSpeed]) -> Bools:
