@@ -198,7 +198,10 @@ def describe(
             )
             for d, device in enumerate(p.devices)
         ),
-        assumptions=list_assumptions(spec, workload, machine, speed.basis if speed else ""),
+        assumptions=(
+            *list_assumptions(spec, workload, machine, speed.basis if speed else ""),
+            *_list_placement_notes(p, row),
+        ),
     )
     return Estimate(
         memory,

@@ -15,19 +15,17 @@ import numpy as np
 
 from sizing.errors import BadInputError
 from sizing.estimate import Estimate, TableEstimate, check_workload, describe, estimate_model_bytes, estimate_table
-from sizing.fit import TIGHT_SHARE, judge
+from sizing.fit import judge
 from sizing.hardware import Machine
 from sizing.kv_cache import find_cache_refusal
 from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
 from sizing.placement import ModelBytes, Offload
 from sizing.recommend import (
-    CROWDED_POINTS,
     DEFAULT_COMFORTABLE_TOKENS_PER_S,
-    OFFLOAD_POINTS,
     POINTS_PER_DOUBLING,
-    POINTS_PER_HALVING,
     UNKNOWN_LOSS_POINTS,
+    count_points_against,
 )
 from sizing.specs import ModelSpec
 from sizing.units import format_figures, format_tokens
@@ -235,20 +233,8 @@ MOST_BONUS_POINTS = 3.0 * POINTS_PER_DOUBLING
 
 def _count_points(sized: TableEstimate, losses: Floats, asked: Asked) -> Floats:
     """Points of every row; infinite for what does not run or is too slow."""
-    placement, decode = sized.placement, sized.speed.decode_tokens_per_s[:, 1]
-    verdict, _ = judge(placement)
-    usable = np.array([d.usable_bytes for d in placement.devices], dtype=np.int64)
-    close = (placement.headroom < TIGHT_SHARE * usable[None, :]) & (placement.total > 0)
-    crowded = np.where(verdict == 2, close[:, 0], close.any(axis=1))
-    comfort = asked.comfortable_tokens_per_s
-    speed = np.where(np.isnan(decode), comfort, np.maximum(decode, 1e-9))
-    points = losses + POINTS_PER_HALVING * np.maximum(0.0, np.log2(comfort / speed))
-    points = points - POINTS_PER_DOUBLING * np.clip(np.log2(speed / comfort), 0.0, 3.0)
-    points = points + np.where(crowded, CROWDED_POINTS, 0.0) + np.where(verdict == 2, OFFLOAD_POINTS, 0.0)
-    out = verdict == 3
-    if asked.min_decode_tokens_per_s:
-        out |= ~(np.nan_to_num(decode, nan=0.0) >= asked.min_decode_tokens_per_s)
-    return np.where(out, np.inf, points)
+    against, _, _ = count_points_against(sized, asked.comfortable_tokens_per_s, asked.min_decode_tokens_per_s)
+    return losses + against
 
 
 def _make_exact(problem: _Problem, workload: Workload, row: int, asked: Asked) -> Estimate | None:

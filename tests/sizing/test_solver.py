@@ -21,7 +21,7 @@ from sizing.solver import Asked, NoSolution, Solution, _share_out, solve
 from sizing.units import GIB, MIB
 from tests.sizing.test_placement import card, host, model
 
-LOSSES = {"Q8_0": 0.0, "Q6_K": 0.1, "Q4_K_M": 0.5, "Q2_K": 6.0}
+LOSSES = {"Q8_0": 0.0, "Q6_K": 0.4, "Q4_K_M": 1.0, "Q2_K": 6.0}
 LAYER_MIB = {"Q8_0": 230, "Q6_K": 178, "Q4_K_M": 130, "Q2_K": 85}
 
 
