@@ -49,7 +49,7 @@ def judge(placement: Placement) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     close = ((headroom < TIGHT_SHARE * usable[None, :]) & (placement.total > 0)).any(axis=1)
     if len(placement.devices) > 1:
         everything = placement.n_layers.sum(axis=1) + 1
-        spilled = (placement.n_gpu_layers < everything) | (placement.n_cpu_moe > 0)
+        spilled = (placement.n_gpu_layers < everything) | (placement.n_cpu_moe > 0) | bool(placement.expert_layers)
     else:
         spilled = np.zeros(len(least), dtype=np.bool_)
     code = np.where(least < 0, 3, np.where(spilled, 2, np.where(close, 1, 0))).astype(np.int64)
@@ -81,6 +81,8 @@ def explain_fit(placement: Placement, row: int) -> Fit:
             reasons.append(
                 f"the routed experts of {int(placement.n_cpu_moe[row])} of {n_layers} layers run on the host"
             )
-        if on_host or not placement.n_cpu_moe[row]:
+        if placement.expert_layers:
+            reasons.append(f"the routed experts of chosen layers run on the host: {len(set(placement.expert_layers))}")
+        elif on_host or not placement.n_cpu_moe[row]:
             reasons.append(f"{on_host} of {n_layers} layers run on the host")
     return Fit(verdict, int(least[row]), tuple(reasons))
