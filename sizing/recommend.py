@@ -16,7 +16,7 @@ import numpy as np
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.estimate import Estimate, TableEstimate, describe, estimate, estimate_model_bytes, estimate_table
 from sizing.fit import TIGHT_SHARE, Verdict, judge
-from sizing.hardware import Device, Machine
+from sizing.hardware import Machine, add_memory
 from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
 from sizing.placement import ModelBytes
@@ -326,7 +326,7 @@ class Ranker:
         lines = []
         now = (answer.best.candidate.spec.model_id, answer.best.quant) if answer.best else None
         for extra in (4, 8, 16, 24, 48, 96):
-            other = self.recommend(_add_memory(machine, extra * GIB), needs, sensitivity=False).best
+            other = self.recommend(add_memory(machine, extra * GIB), needs, sensitivity=False).best
             if other is not None and now != (other.candidate.spec.model_id, other.quant):
                 lines.append(f"with {extra} GiB more: {other.name} at {other.quant}")
                 break
@@ -335,19 +335,6 @@ class Ranker:
         if other is not None and now != (other.candidate.spec.model_id, other.quant):
             lines.append(f"with {format_tokens(half.context_tokens)} tokens of context: {other.name} at {other.quant}")
         return tuple(lines)
-
-
-def _add_memory(machine: Machine, extra_bytes: int) -> Machine:
-    def grow(device: Device) -> Device:
-        return replace(
-            device,
-            memory_bytes=device.memory_bytes + extra_bytes,
-            usable_bytes=device.usable_bytes + extra_bytes,
-        )
-
-    if machine.accelerators:
-        return replace(machine, accelerators=(grow(machine.accelerators[0]), *machine.accelerators[1:]))
-    return replace(machine, host=grow(machine.host))
 
 
 def _rule_out(candidate: Candidate, needs: Needs) -> RuledOut | None:
