@@ -1,8 +1,8 @@
 """Compute buffers of many models in many divisions over one machine, each division played once.
 
 Which layers lie on which device depends on the model and on how many layers are offloaded, not on the quantization, so
-rows share what was played. A search over numbers of layers asks for `likely` sizes, which take one division in part
-for all of them; what is shown is `exact`.
+rows share what was played. A search over numbers of layers asks for `likely` sizes, which take one division whole and
+one in part for all of them; what is shown is `exact`.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class ComputeBuffers:
             self._played.update(zip(missing, found, strict=True))
         return np.stack([self._played[key] for key in keys]) if keys else np.zeros((0, bounds.shape[1]), np.int64)
 
-    def likely(self, models: Ints, bounds: Ints, n_cpu_moe: Ints, half: Ints) -> Ints:
-        """About what `exact` says: exact for whole models, else by a reference division.
+    def likely(self, models: Ints, bounds: Ints, n_cpu_moe: Ints) -> Ints:
+        """About what `exact` says, from reference divisions that do not depend on how much which card can hold.
 
-        With one card the reference is the whole model on it, and a host that works takes at most as much besides what
-        it hands over. With several it is `half`, the bounds of each row's model with half of its layers offloaded: a
-        card with the output takes what the reference's card with it takes, another one the most of the others.
+        With one card the reference is the whole model on it; a host that works takes at most as much besides what it
+        hands over. With several it is the whole model, or half of it, in equal shares over them: a card with the output
+        takes what the reference's card with it takes, another one the most of the others.
         """
         n = self.layers.models["n_layers"][models]
         host_only = bounds[:, 0] > n
@@ -63,17 +63,26 @@ class ComputeBuffers:
         in_part = ~(is_whole | host_only)
         out = np.zeros((len(models), bounds.shape[1]), dtype=np.int64)
         zero = np.zeros_like(n)
-        for rows in (host_only, is_whole):
-            if rows.any():
-                out[rows] = self.exact(models[rows], bounds[rows], zero[rows])
-        if in_part.any() and bounds.shape[1] == 2:
-            whole = np.stack([zero, n + 1], axis=1)[in_part]
-            found = self.exact(models[in_part], whole, zero[in_part])
-            out[in_part] = np.stack([found.sum(axis=1), found[:, 1]], axis=1)
-        elif in_part.any():
-            found = self.exact(models[in_part], half[in_part], zero[in_part])
-            out[in_part] = _by_role(found, half[in_part], bounds[in_part], n[in_part])
+        if host_only.any():
+            out[host_only] = self.exact(models[host_only], bounds[host_only], zero[host_only])
+        for rows, layers in ((is_whole, n + 1), (in_part, (n + 1) // 2)):
+            if not rows.any():
+                continue
+            if bounds.shape[1] == 2:
+                whole = np.stack([zero, n + 1], axis=1)[rows]
+                found = self.exact(models[rows], whole, zero[rows])
+                host = found[:, 0] if rows is is_whole else found.sum(axis=1)
+                out[rows] = np.stack([host, found[:, 1]], axis=1)
+            else:
+                equal = _share_equally(layers, n + 1, bounds.shape[1] - 1)[rows]
+                out[rows] = _by_role(self.exact(models[rows], equal, zero[rows]), equal, bounds[rows], n[rows])
         return out
+
+
+def _share_equally(layers: Ints, everything: Ints, n_cards: int) -> Ints:
+    """Bounds of the last `layers` of `everything` over cards in equal shares."""
+    parts = np.arange(n_cards + 1, dtype=np.int64)
+    return (everything - layers)[:, None] + -(-parts[None, :] * layers[:, None] // n_cards)
 
 
 def _by_role(found: Ints, reference: Ints, bounds: Ints, n_layers: Ints) -> Ints:

@@ -297,9 +297,11 @@ class _Sizer:
             runs = fast
         row = int(np.argmax(np.where(runs, self.tensor_bytes, -1)))
         quant = self.table.quant[row]
-        if offload is None and has_cards(machine):  # in parts: the row anew, with its own division played
+        if has_cards(machine) and (offload is None or len(machine.accelerators) > 1):  # its own division played
             one = WeightTable.from_models([(needs.spec, [needs.weights[row]])])
-            result = estimate_table(one, self.models, self.n_active_params, needs.workload, machine, exact=True)
+            result = estimate_table(
+                one, self.models, self.n_active_params, needs.workload, machine, offload, exact=True
+            )
             row = 0
         told = describe(result, row, needs.spec, quant, needs.workload, machine)
         return MachineAnswer(machine, quant, told, price_of(machine), power_of(machine))

@@ -209,7 +209,6 @@ def _place_over_cards(
     copies_weights = cards[0].backend in HOST_COPY_BACKENDS and _reserved_tokens(models) >= HOST_COPY_TOKENS
     n, m = table.n_layers, table.model_row
     everything, zero = n + 1, np.zeros_like(n)
-    half = split_bounds(shares, everything // 2) + (everything - everything // 2)[:, None]
     kept_by_name = np.array(sorted(set(offload.expert_layers)), dtype=np.int64)
 
     def host_expert_bytes(first: Ints, last: Ints, cpu_moe: Ints) -> Ints:
@@ -285,7 +284,7 @@ def _place_over_cards(
         compute = (
             buffers.exact(m, bounds, np.minimum(cpu_moe, n) * table.is_moe, offload.expert_layers)
             if exactly
-            else buffers.likely(m, bounds, np.minimum(cpu_moe, n) * table.is_moe, half)
+            else buffers.likely(m, bounds, np.minimum(cpu_moe, n) * table.is_moe)
         )
 
         def stack(key: str) -> Ints:

@@ -280,11 +280,11 @@ class Ranker:
         exact = [self._make_exact(o, machine, needs) if i < N_EXACT else o for i, (_, o) in enumerate(options)]
         ordered = tuple(replace(o, reasons=_list_reasons(o, needs)) for o in exact)
         answer = Recommendation(ordered, tuple(ruled), ordered[0].estimate.memory.assumptions if ordered else ())
-        return replace(answer, what_would_change=self._find_changes(answer, machine, needs)) if sensitivity else answer
+        return replace(answer, what_would_change=self.find_changes(machine, needs)) if sensitivity else answer
 
     def _make_exact(self, option: Option, machine: Machine, needs: Needs) -> Option:
-        """An option sized exactly, where the ranking's quick placement of a model in parts may be a layer off."""
-        if option.verdict is not Verdict.OFFLOAD:
+        """An option sized exactly, where the ranking's quick placement over several devices may be a little off."""
+        if option.verdict is not Verdict.OFFLOAD and len(machine.accelerators) < 2:
             return option
         candidate = option.candidate
         weights = next(w for w in candidate.weights if w.quant == option.quant)
@@ -322,19 +322,32 @@ class Ranker:
         text = f"about {format_figures(float(decode[best]))} tokens/s at best ({self.table.quant[best]}), under {floor}"
         return RuledOut(spec.model_id, spec.name, "speed", text)
 
-    def _find_changes(self, answer: Recommendation, machine: Machine, needs: Needs) -> tuple[str, ...]:
+    def find_changes(self, machine: Machine, needs: Needs) -> tuple[str, ...]:
+        """What else would be recommended with more memory, or with half the context, one phrase each."""
         lines = []
-        now = (answer.best.candidate.spec.model_id, answer.best.quant) if answer.best else None
+        now = self._pick(machine, needs)
         for extra in (4, 8, 16, 24, 48, 96):
-            other = self.recommend(add_memory(machine, extra * GIB), needs, sensitivity=False).best
-            if other is not None and now != (other.candidate.spec.model_id, other.quant):
-                lines.append(f"with {extra} GiB more: {other.name} at {other.quant}")
+            other = self._pick(add_memory(machine, extra * GIB), needs)
+            if other is not None and other != now:
+                lines.append(f"with {extra} GiB more: {other[0]} at {other[1]}")
                 break
         half = replace(needs.workload, context_tokens=max(1, needs.workload.context_tokens // 2))
-        other = self.recommend(machine, replace(needs, workload=half), sensitivity=False).best
-        if other is not None and now != (other.candidate.spec.model_id, other.quant):
-            lines.append(f"with {format_tokens(half.context_tokens)} tokens of context: {other.name} at {other.quant}")
+        other = self._pick(machine, replace(needs, workload=half))
+        if other is not None and other != now:
+            lines.append(f"with {format_tokens(half.context_tokens)} tokens of context: {other[0]} at {other[1]}")
         return tuple(lines)
+
+    def _pick(self, machine: Machine, needs: Needs) -> tuple[str, str] | None:
+        """Name and quantization of the recommendation alone, nothing else worked out; None where there is none."""
+        if not self.weighed:
+            return None
+        may = np.array([c.quality is not None and _rule_out(c, needs) is None for c in self.weighed], dtype=np.bool_)
+        result = self.size(needs.workload, machine, with_projector=needs.task == "vision")
+        utility = np.where(may[self.table.model_row], self.score(result, needs)[0], -np.inf)
+        row = int(np.argmax(utility))
+        if utility[row] == -np.inf:
+            return None
+        return self.weighed[int(self.table.model_row[row])].spec.name, self.table.quant[row]
 
 
 def _rule_out(candidate: Candidate, needs: Needs) -> RuledOut | None:

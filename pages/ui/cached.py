@@ -114,7 +114,7 @@ def recommend(machine: Machine, needs: Needs) -> Recommendation:
 @st.cache_resource(show_spinner=False, max_entries=64)
 def find_changes(machine: Machine, needs: Needs) -> tuple[str, ...]:
     """What else would be recommended with more memory or half the context, one phrase each."""
-    return ranker(needs.task, needs.license_use).recommend(machine, needs).what_would_change
+    return ranker(needs.task, needs.license_use).find_changes(machine, needs)
 
 
 def build_needs(wishes: Wishes) -> Needs:
