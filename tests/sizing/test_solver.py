@@ -159,6 +159,11 @@ def test_a_choice_of_quantizations_is_kept_to_and_an_empty_one_refused() -> None
         Asked(8192, min_decode_tokens_per_s=-1.0)
 
 
+def test_a_large_micro_batch_is_sized_with_the_batch_it_is_started_with() -> None:
+    assert Asked(8192, n_ubatch=4096).to_workload().n_batch == 4096
+    assert Asked(8192).to_workload().n_batch == 2048
+
+
 def test_a_draft_takes_its_room_and_the_server_counts_once() -> None:
     machine = Machine("m", host(), (card(12), card(12)))
     big, small = (model(), quants()[1]), (model(4), quants(4)[2])
