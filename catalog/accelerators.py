@@ -38,26 +38,26 @@ def detect_nvidia(system: System, host: Device, known: Sequence[NamedDevice]) ->
         return [], [f"an NVIDIA driver is there but does not answer: {error}"] if present else []
     devices, notes = [], []
     try:
-        driver = _ask(lambda: _to_text(nvml.nvmlSystemGetDriverVersion()))
-        for index in range(_ask(nvml.nvmlDeviceGetCount) or 0):
+        driver = ask(lambda: to_text(nvml.nvmlSystemGetDriverVersion()))
+        for index in range(ask(nvml.nvmlDeviceGetCount) or 0):
             device = _read_nvidia(nvml, index, driver, host, known)
             if isinstance(device, Device):
                 devices.append(device)
             else:
                 notes.append(device)
     finally:
-        _ask(nvml.nvmlShutdown)
+        ask(nvml.nvmlShutdown)
     return devices, notes
 
 
 def _read_nvidia(
     nvml: Nvml, index: int, driver: str | None, host: Device, known: Sequence[NamedDevice]
 ) -> Device | str:
-    handle = _ask(lambda: nvml.nvmlDeviceGetHandleByIndex(index))
+    handle = ask(lambda: nvml.nvmlDeviceGetHandleByIndex(index))
     if handle is None:
         return f"NVIDIA card {index} does not answer"
-    name = _ask(lambda: _to_text(nvml.nvmlDeviceGetName(handle))) or f"NVIDIA card {index}"
-    memory = _ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+    name = ask(lambda: to_text(nvml.nvmlDeviceGetName(handle))) or f"NVIDIA card {index}"
+    memory = ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
     notes = [f"driver {driver}"] if driver else []
     total, free = (int(memory.total), int(memory.free)) if memory is not None else (0, 0)
     listed = _look_up(known, name, total)
@@ -65,8 +65,8 @@ def _read_nvidia(
         if listed is not None and listed.kind is DeviceKind.UNIFIED:
             return _share_host(listed, host, (*notes, "shares the host's RAM, as its driver says"))
         return f"{name}: its driver does not tell its memory, so it is left out"
-    clock = _ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, NVML_CLOCK_MEM))
-    width = _ask(lambda: nvml.nvmlDeviceGetMemoryBusWidth(handle))
+    clock = ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, NVML_CLOCK_MEM))
+    width = ask(lambda: nvml.nvmlDeviceGetMemoryBusWidth(handle))
     bandwidth = clock * 1e6 * 2 * width / 8 if clock and width else None
     if bandwidth is None:
         bandwidth = listed.bandwidth_bytes_per_s if listed else None
@@ -259,7 +259,7 @@ def _share_host(listed: Device, host: Device, notes: Sequence[str]) -> Device:
     return _add_listed(found, listed)
 
 
-def _ask(question: Callable[[], T]) -> T | None:
+def ask(question: Callable[[], T]) -> T | None:
     """The answer of a driver, None where it refuses or does not know (each card and driver lacks something else)."""
     try:
         return question()
@@ -267,5 +267,6 @@ def _ask(question: Callable[[], T]) -> T | None:
         return None
 
 
-def _to_text(value: str | bytes) -> str:
+def to_text(value: str | bytes) -> str:
+    """What pynvml tells, which older versions give as bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -26,6 +26,8 @@ from sizing.units import GIB, MIB, TIB, format_bytes
 THIS = "this"
 THIS_NAMES = (THIS, "this machine")
 MAX_CARDS = 15
+"""llama.cpp runs one model over at most 16 backends, the host's among them (ggml-backend.cpp,
+GGML_SCHED_MAX_BACKENDS)."""
 MAX_TEXT_CHARACTERS = 400
 
 DDR_SPEEDS = {

@@ -11,6 +11,7 @@ from catalog.queries import ASSUMED_HOST, list_devices, list_named_devices
 from catalog.store import Catalog
 from sizing.hardware import DeviceKind, Machine
 from sizing.inverse import PriceSource
+from sizing.placement import WITHOUT_BACKEND
 
 CARD_COUNTS = (1, 2, 4, 8)
 
@@ -18,12 +19,15 @@ CARD_COUNTS = (1, 2, 4, 8)
 def list_machines(catalog: Catalog, counts: Sequence[int] = CARD_COUNTS) -> tuple[Machine, ...]:
     """Candidates for a purchase: cards in `counts` pieces beside the assumed host, unified machines, hosts alone.
 
-    A laptop's card is there once. A machine's name finds it again with `find_machine`.
+    Devices llama.cpp has no backend for are left out. A laptop's card is there once. A machine's name finds it again
+    with `find_machine`.
     """
     host = find_device(list_named_devices(catalog), ASSUMED_HOST)
     host = replace(host, notes=(f"assumed host: {host.name}; name yours after a '+'", *host.notes))
     machines: list[Machine] = []
     for device in list_devices(catalog):
+        if device.backend in WITHOUT_BACKEND:
+            continue
         if device.kind is DeviceKind.UNIFIED:
             machines.append(unified_machine(device))
         elif device.kind is DeviceKind.CPU:

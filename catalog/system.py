@@ -40,6 +40,12 @@ class Nvml(Protocol):
     def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any:
         """An object with `total` and `free` bytes."""
 
+    def nvmlDeviceGetPciInfo(self, handle: Any) -> Any:
+        """An object with `busId`, the card's PCI address."""
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: Any) -> Any:
+        """Objects with `pid` and `usedGpuMemory` in bytes, None where the driver does not tell."""
+
     def nvmlDeviceGetMaxClockInfo(self, handle: Any, kind: int) -> int:
         """The highest clock of a kind (2 is memory), in MHz."""
 

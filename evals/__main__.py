@@ -1,4 +1,4 @@
-"""`python -m evals weigh|dry-run|check|bench`: what llama.cpp itself says, asked without any weights."""
+"""`python -m evals weigh|dry-run|check|ledger|bench|accelerator`: what llama.cpp itself says, without any weights."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from catalog.card_memory import read_card_memory, read_driver_version
 from catalog.machine import detect_machine
 from catalog.memory_logs import LogComparison, compare_memory_logs
 from catalog.models import DATA_DIR, ModelCard, load_families
 from catalog.queries import all_weights, find_machine, find_model, find_weights
 from catalog.store import open_catalog
+from evals.accelerator import CardReading
+from evals.accelerator_command import World, add_accelerator_command, run_accelerator
 from evals.bench_command import add_bench_command, run_bench
 from evals.check import QUANTS as CHECKED_QUANTS
 from evals.check import Checked, check_models, format_report, report_architectures, write_report
@@ -66,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--out", type=Path, help="also write the report as CSV")
     check.add_argument("--json", action="store_true", help="print the result as JSON")
     add_bench_command(commands)
+    add_accelerator_command(commands)
     ledger = commands.add_parser("ledger", help="how exact the formulas are, per architecture and part, as a table")
     ledger.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
     ledger.add_argument("--sample", type=int, help="at most this many models of each architecture")
@@ -256,6 +260,24 @@ def run_bench_here(arguments: argparse.Namespace) -> int:
     return run_bench(arguments, lambda name: find_model(open_catalog(), name).spec, detect_machine)
 
 
+def run_accelerator_here(arguments: argparse.Namespace) -> int:
+    """`accelerator`: on this machine, with models of the catalog."""
+    catalog = open_catalog()
+    weighed = {model_id: {w.quant: w for w in weights} for model_id, weights in all_weights(catalog).items()}
+
+    def read_cards(pid: int | None) -> tuple[CardReading, ...]:
+        return tuple(CardReading(c.bus_id, c.used_bytes, c.process_bytes) for c in read_card_memory(pid))
+
+    world = World(
+        find_specs=lambda names: [card.spec for card in find_cards(catalog.cards, names)],
+        find_weights=lambda model_id: weighed.get(model_id, {}),
+        detect=detect_machine,
+        read_cards=read_cards,
+        read_driver=read_driver_version,
+    )
+    return run_accelerator(arguments, world)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 failed, 2 wrong usage."""
     parsed = build_parser().parse_args(arguments)
@@ -265,6 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "check": run_check,
         "ledger": run_ledger,
         "bench": run_bench_here,
+        "accelerator": run_accelerator_here,
     }
     return run_command(f"evals {parsed.command}", lambda: commands[parsed.command](parsed))
 

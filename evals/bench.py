@@ -76,7 +76,7 @@ def measure_ghost(
     """
     plan = plan or BenchPlan()
     chosen = find_quant(quant) if isinstance(quant, str) else quant
-    with _hold_turn(home) as mine, EngineChild() as engine, EngineChild(CHILD_COMMAND) as child:
+    with hold_turn(home) as mine, EngineChild() as engine, EngineChild(CHILD_COMMAND) as child:
         if not mine:
             return _busy()
         started = time.monotonic()
@@ -122,7 +122,7 @@ def measure_file(
     plan = plan or BenchPlan()
     if not path.is_file():
         raise BadInputError(f"--file wants a GGUF file, got {str(path)!r}, which is none")
-    with _hold_turn(home) as mine, EngineChild() as engine, EngineChild(CHILD_COMMAND) as child:
+    with hold_turn(home) as mine, EngineChild() as engine, EngineChild(CHILD_COMMAND) as child:
         if not mine:
             return _busy()
         started = time.monotonic()
@@ -351,7 +351,7 @@ def _list_notes(session: Session, subject: Subject, repacked: bool) -> Iterator[
 
 
 @contextlib.contextmanager
-def _hold_turn(home: Path) -> Iterator[bool]:
+def hold_turn(home: Path) -> Iterator[bool]:
     """Whether it is this process's turn: two benches at once slow each other down manyfold."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "bench.lock").open("a") as lock:

@@ -3,15 +3,20 @@
 It speaks JSON lines as `evals.engine_child` does, and keeps one model open between questions, so that whatever was
 measured before a death or a time-out is already told. Questions, in this order:
 
+- `{"kind": "devices", "endpoints": [...]}`: take devices served elsewhere as this machine's own
 - `{"kind": "about"}`: version, features and whether layers can be offloaded
-- `{"kind": "open", "path": ..., ...}`: load the model and make a context
+- `{"kind": "list_devices"}`: the devices llama.cpp has here; this wakes their drivers
+- `{"kind": "open", "path": ..., ...}`: load the model and make a context, with optional `tensor_split` and
+  `expert_layers` (layers whose routed experts stay on the host)
 - `{"kind": "warm_up", "n_tokens": ...}`: run everything once, untimed results
 - `{"kind": "fill", "depth": ..., "copy": ...}`: put that many tokens into an empty cache
 - `{"kind": "decode", "n_tokens": ..., "repetitions": ..., "max_seconds": ...}`: one token after another
 - `{"kind": "prefill", "n_tokens": ..., ...}`: one batch into an empty cache
 - `{"kind": "memory"}`: resident bytes, now and at the highest
+- `{"kind": "buffers"}`: what llama.cpp logged since it was last asked, and its bytes by buffer type
 
-It ends when its stdin does: a parent that is killed takes it along.
+With `--drivers` it may write files as an accelerator's driver does, which keeps compiled kernels on disk. It ends when
+its stdin does: a parent that is killed takes it along.
 """
 
 from __future__ import annotations
@@ -32,6 +37,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+DRIVER_FILE_BYTES = 4 * 1024**3
+"""Longest file a driver may write: caches of compiled kernels, and memory it shares through files without a name."""
+
 N_TOKEN_IDS = 512
 """Tokens are drawn from the first of the vocabulary; `evals.ghost` gives these an embedding."""
 
@@ -42,11 +50,11 @@ COPY_TOKENS = 512
 class Bench:
     """One model and one context, opened once and measured piece by piece."""
 
-    def __init__(self, engine: Any, refused: type[Exception], load_ggml: Callable[[Any], Any]) -> None:
+    def __init__(self, engine: Any, native: Any) -> None:
         self.engine = engine
-        self.load_ggml = load_ggml
+        self.native = native  # the module evals.engine_child
         self.api: Any = engine.api
-        self.refused = refused
+        self.refused: type[Exception] = native.Refused
         self.chance = random.Random(0)  # the same tokens in every run
         self.model: Any = None
         self.context: Any = None
@@ -58,7 +66,7 @@ class Bench:
         return {
             "llama_cpp_python": self.api.__version__,
             "features": self.api.llama_print_system_info().decode("utf-8", "replace"),
-            "can_offload": has_accelerator(self.api, self.load_ggml(self.api)),
+            "can_offload": has_accelerator(self.api, self.native.load_ggml(self.api)),
             "memory": read_memory(),
         }
 
@@ -67,8 +75,17 @@ class Bench:
         api = self.api
         if "data_limit_bytes" in asked:
             set_limit(resource.RLIMIT_DATA, asked["data_limit_bytes"])
+        if "resident_limit_bytes" in asked:  # drivers reserve far more addresses than they use
+            self.native.watch(asked["resident_limit_bytes"], "this bench")
         params = api.llama_model_default_params()
         params.n_gpu_layers = asked["n_gpu_layers"]
+        shares = asked.get("tensor_split") or []
+        split = (ctypes.c_float * api.llama_max_devices())(*shares)
+        if shares:
+            params.tensor_split = split
+        kept = self.engine.keep_experts(asked.get("expert_layers") or [])
+        if kept is not None:
+            params.tensor_buft_overrides = ctypes.cast(kept, ctypes.c_void_p)
         if not asked.get("map", True):
             params.load_mode = api.LLAMA_LOAD_MODE_NONE
         self.engine.take_log()
@@ -76,8 +93,9 @@ class Bench:
         self.model = api.llama_model_load_from_file(asked["path"].encode(), params)
         if asked.get("unlink"):
             Path(asked["unlink"]).unlink(missing_ok=True)  # the mapping holds it until this process ends
+        load_log = self.engine.take_log()
         if not self.model:
-            raise self.refused(self.engine.take_log())
+            raise self.refused(load_log)
         api_plain = not (
             api.llama_model_is_recurrent(self.model)
             or api.llama_model_is_hybrid(self.model)
@@ -92,6 +110,7 @@ class Bench:
         self.n_vocab = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self.model))
         if self.n_vocab < 1:
             raise self.refused("error: the file has no vocabulary, so there is no token to decode")
+        log = load_log + self.engine.take_log()
         return {
             "seconds": time.perf_counter() - started,
             "can_copy": api_plain and asked["copy"],
@@ -100,8 +119,21 @@ class Bench:
             "model_bytes": api.llama_model_size(self.model),
             "n_params": api.llama_model_n_params(self.model),
             "description": self._describe(),
-            "repacked": "CPU_REPACK" in self.engine.take_log(),
+            "repacked": "CPU_REPACK" in log,
+            "log": log,
+            "breakdown": self.native.read_breakdown(api, context),
         }
+
+    def list_devices(self) -> dict[str, Any]:
+        """The devices llama.cpp has here."""
+        base = self.native.load_ggml_base(self.api)
+        if base is None:
+            raise self.refused("error: ggml's own library was not found beside llama_cpp")
+        return {"devices": self.native.list_devices(base)}
+
+    def tell_buffers(self) -> dict[str, Any]:
+        """Log and bytes by buffer type as they are now: buffers may have grown with the work."""
+        return {"log": self.engine.take_log(), "breakdown": self.native.read_breakdown(self.api, self.context)}
 
     def _make_context(self, asked: dict[str, Any], n_seq_max: int) -> Any:
         api = self.api
@@ -265,6 +297,13 @@ def answer(bench: Bench, question: dict[str, Any]) -> dict[str, Any]:
         return bench.tell_about()
     if kind == "open":
         return bench.open(question)
+    if kind == "devices":
+        added: dict[str, Any] = bench.engine.add_devices(question["endpoints"])
+        return added
+    if kind == "list_devices":
+        return bench.list_devices()
+    if kind == "buffers":
+        return bench.tell_buffers()
     if kind == "warm_up":
         return bench.warm_up(question["n_tokens"])
     if kind == "fill":
@@ -292,19 +331,20 @@ def main() -> None:
     """Answer questions until stdin ends."""
     os.environ["GGML_NO_BACKTRACE"] = "1"
     sys.path.append(str(Path(__file__).parents[1]))
-    from evals.engine_child import Engine, Refused, load_ggml
+    from evals import engine_child
 
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever native code prints must not mix with the answers
-    for what in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
-        set_limit(what, 0)
+    set_limit(resource.RLIMIT_CORE, 0)
+    set_limit(resource.RLIMIT_FSIZE, DRIVER_FILE_BYTES if "--drivers" in sys.argv[1:] else 0)
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order in which the driver counts cards
     with contextlib.suppress(OSError):  # if memory runs out, this one goes first
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     lines = read_questions()
     bench: Bench | None = None
     missing = ""
     try:
-        bench = Bench(Engine(), Refused, load_ggml)
+        bench = Bench(engine_child.Engine(), engine_child)
     except (ImportError, OSError, RuntimeError) as error:
         missing = f"{type(error).__name__}: {error}"
     while True:
@@ -312,7 +352,7 @@ def main() -> None:
         reply: dict[str, Any]
         try:
             reply = {"missing": missing} if bench is None else {"ok": answer(bench, question)}
-        except Refused as said:
+        except engine_child.Refused as said:
             reply = {"refused": str(said)}
         out.write(json.dumps(reply) + "\n")
         out.flush()

@@ -15,6 +15,7 @@ from sizing.errors import BadInputError
 from sizing.estimate import Estimate, estimate
 from sizing.hardware import Machine
 from sizing.memory import WeightBytes
+from sizing.placement import Offload
 from sizing.specs import ModelSpec
 from sizing.units import format_bytes, format_tokens
 from sizing.workload import Workload
@@ -144,10 +145,12 @@ def _size_context(
     )
 
 
-def estimate_workload(spec: ModelSpec, weights: WeightBytes, workload: Workload, machine: Machine) -> Estimate:
+def estimate_workload(
+    spec: ModelSpec, weights: WeightBytes, workload: Workload, machine: Machine, offload: Offload | None = None
+) -> Estimate:
     """The estimate, also for the last cells of a context that is rounded up beyond what the model was trained for."""
     longer = replace(spec, context_tokens=max(spec.context_tokens, workload.context_tokens))
-    return estimate(longer, weights, workload, machine)
+    return estimate(longer, weights, workload, machine, offload)
 
 
 def _ask_size(

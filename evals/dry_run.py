@@ -163,6 +163,11 @@ class EngineChild:
         """A file in the child's own temporary folder."""
         return Path(self.folder.name) / name
 
+    @property
+    def pid(self) -> int | None:
+        """The child's process id; None while none runs."""
+        return None if self._process is None else self._process.pid
+
     def ask(self, question: dict[str, Any], timeout_s: float = DEFAULT_TIMEOUT_S) -> dict[str, Any] | DryRunFailure:
         """One question and its answer, or why there is none. The child is started when it is not running."""
         if self._process is None:

@@ -73,15 +73,18 @@ def find_resident_bytes() -> int:
     return (int(fields[1]) - int(fields[2])) * resource.getpagesize()
 
 
-def watch(limit_bytes: int = RESIDENT_LIMIT_BYTES) -> None:
-    """End this process, whatever native code it is in, once its parent is gone or it holds too much memory."""
+def watch(limit_bytes: int = RESIDENT_LIMIT_BYTES, what: str = "a dry run") -> None:
+    """End this process, whatever native code it is in, once its parent is gone or it holds too much memory.
+
+    `what` is what the memory was allowed for, in words.
+    """
     parent = os.getppid()
 
     def look() -> None:
         while os.getppid() == parent:
             held = find_resident_bytes()
             if held > limit_bytes:
-                said = f"error: {held / 1024**3:.1f} GiB held, {limit_bytes / 1024**3:.1f} GiB allowed for a dry run\n"
+                said = f"error: {held / 1024**3:.1f} GiB held, {limit_bytes / 1024**3:.1f} GiB allowed for {what}\n"
                 os.write(2, said.encode())
                 break
             time.sleep(WATCH_EVERY_S)
@@ -182,7 +185,7 @@ class Engine:
         split = (ctypes.c_float * api.llama_max_devices())(*shares)
         if shares:
             params.tensor_split = split
-        kept = self._keep_experts(question.get("expert_layers", []))
+        kept = self.keep_experts(question.get("expert_layers", []))
         if kept is not None:
             params.tensor_buft_overrides = ctypes.cast(kept, ctypes.c_void_p)
         self.take_log()
@@ -200,17 +203,17 @@ class Engine:
         finally:
             api.llama_model_free(model)
 
-    def _keep_experts(self, layers: list[int]) -> Any:
+    def keep_experts(self, layers: list[int]) -> Any:
         """The rule that keeps the routed experts of these layers on the host; None for no layers.
 
         The tensors are those of llama.cpp's `--n-cpu-moe` (common/common.h, LLM_FFN_EXPS_REGEX).
         """
         if not layers:
             return None
-        libraries = load_ggml()
-        if libraries is None:
-            raise Refused("experts cannot be kept on the host: llama.cpp was built without RPC")
-        host = libraries[0].ggml_backend_cpu_buffer_type
+        library = load_ggml_base(self.api)
+        if library is None:
+            raise Refused("experts cannot be kept on the host: ggml's own library was not found beside llama_cpp")
+        host = library.ggml_backend_cpu_buffer_type
         host.restype = ctypes.c_void_p
 
         class Override(ctypes.Structure):
@@ -292,19 +295,89 @@ def _find_buft_name(api: Any) -> Any:
 def load_ggml(package: Any = None) -> tuple[Any, Any] | None:
     """ggml and its RPC part, as libllama itself links them; None where it was built without RPC.
 
+    `package` is llama_cpp where it is imported already; it need not be.
+    """
+    base, rpc = load_ggml_base(package), _load_ggml_library("ggml-rpc", package)
+    return None if base is None or rpc is None else (base, rpc)
+
+
+def load_ggml_base(package: Any = None) -> Any:
+    """ggml, with the registry of devices that libllama uses; None where it is not found."""
+    return _load_ggml_library("ggml", package)
+
+
+def _load_ggml_library(name: str, package: Any) -> Any:
+    """One of ggml's libraries, by the name libllama links.
+
     The wheel holds the libraries under several names, and every name is a copy with a registry of its own, so it must
-    be the versioned one. `package` is llama_cpp where it is imported already; it need not be.
+    be the versioned one.
     """
     found = find_spec("llama_cpp") if package is None else None
     origin = found.origin if found is not None else getattr(package, "__file__", None)
     if origin is None:
         return None
-    folder = Path(origin).parent / "lib"
     ending = ".0.dylib" if sys.platform == "darwin" else ".so.0"
     try:
-        return ctypes.CDLL(str(folder / f"libggml{ending}")), ctypes.CDLL(str(folder / f"libggml-rpc{ending}"))
+        return ctypes.CDLL(str(Path(origin).parent / "lib" / f"lib{name}{ending}"))
     except OSError:
         return None
+
+
+DEVICE_TYPES = ("cpu", "gpu", "igpu", "accel", "meta")
+"""What ggml's numbers of a device's type mean (ggml-backend.h, `enum ggml_backend_dev_type`)."""
+
+
+class DeviceProperties(ctypes.Structure):
+    """ggml-backend.h, `struct ggml_backend_dev_props`; the flags at its end with room for further ones."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("description", ctypes.c_char_p),
+        ("free_bytes", ctypes.c_size_t),
+        ("total_bytes", ctypes.c_size_t),
+        ("type", ctypes.c_int),
+        ("id", ctypes.c_char_p),
+        ("flags", ctypes.c_ubyte * 64),
+    )
+
+
+def list_devices(base: Any) -> list[dict[str, Any]]:
+    """Every device ggml has registered, in the order in which llama.cpp takes them; asking wakes their drivers.
+
+    Each with name, description, type, backend, free and total bytes, and its PCI address ('' where unknown).
+    """
+    pointer, text = ctypes.c_void_p, ctypes.c_char_p
+    for name, result, arguments in (
+        ("ggml_backend_dev_count", ctypes.c_size_t, []),
+        ("ggml_backend_dev_get", pointer, [ctypes.c_size_t]),
+        ("ggml_backend_dev_get_props", None, [pointer, ctypes.POINTER(DeviceProperties)]),
+        ("ggml_backend_dev_backend_reg", pointer, [pointer]),
+        ("ggml_backend_reg_name", text, [pointer]),
+    ):
+        call = getattr(base, name)
+        call.restype, call.argtypes = result, arguments
+    found = []
+    for i in range(base.ggml_backend_dev_count()):
+        device = base.ggml_backend_dev_get(i)
+        told = DeviceProperties()
+        base.ggml_backend_dev_get_props(device, ctypes.byref(told))
+        backend = base.ggml_backend_reg_name(base.ggml_backend_dev_backend_reg(device))
+        found.append(
+            {
+                "name": _to_text(told.name),
+                "description": _to_text(told.description),
+                "type": DEVICE_TYPES[told.type] if 0 <= told.type < len(DEVICE_TYPES) else "unknown",
+                "backend": _to_text(backend),
+                "free_bytes": told.free_bytes,
+                "total_bytes": told.total_bytes,
+                "id": _to_text(told.id),
+            }
+        )
+    return found
+
+
+def _to_text(text: bytes | None) -> str:
+    return UNPRINTABLE.sub("\ufffd", (text or b"").decode("utf-8", "replace"))
 
 
 def serve(endpoint: str) -> None:

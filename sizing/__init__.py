@@ -22,7 +22,10 @@ from sizing.memory import DeviceUse, MemoryEstimate, Parts, WeightBytes  # isort
 from sizing.throughput import Interval, SpeedEstimate  # isort: skip
 from sizing.fit import Fit, Verdict  # isort: skip
 from sizing.estimate import Estimate, estimate, find_largest_context  # isort: skip
+from sizing.beside import PairEstimate, estimate_pair  # isort: skip
 from sizing.recommend import Candidate, Needs, Option, Quality, QuantLoss, Ranker, Recommendation, RuledOut  # isort: skip
+from sizing.solver import Asked, GivenUp, NoSolution, Solution, solve  # isort: skip
+from sizing.inverse import HardwareAnswer, HardwareNeeds, MachineAnswer, find_hardware  # isort: skip
 
 __all__ = [  # noqa: RUF022  (in the order of the flow)
     "ModelSpec",
@@ -60,6 +63,8 @@ __all__ = [  # noqa: RUF022  (in the order of the flow)
     "Estimate",
     "estimate",
     "find_largest_context",
+    "PairEstimate",
+    "estimate_pair",
     "Candidate",
     "Quality",
     "QuantLoss",
@@ -68,4 +73,13 @@ __all__ = [  # noqa: RUF022  (in the order of the flow)
     "Option",
     "Recommendation",
     "RuledOut",
+    "Asked",
+    "Solution",
+    "NoSolution",
+    "GivenUp",
+    "solve",
+    "HardwareNeeds",
+    "HardwareAnswer",
+    "MachineAnswer",
+    "find_hardware",
 ]

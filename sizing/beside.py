@@ -48,9 +48,7 @@ class PairEstimate:
             )
             for m, d in zip(self.main.memory.devices, self.draft.memory.devices, strict=True)
         )
-        everything = 1 + sum(d.n_layers for d in devices)
-        is_spilled = len(devices) > 1 and (self.main.n_gpu_layers < everything or self.main.n_cpu_moe > 0)
-        fit = judge_devices(devices, self.main.n_cpu_moe, is_spilled)
+        fit = judge_devices(devices, self.main.n_gpu_layers, self.main.n_cpu_moe, self.main.expert_layers)
         memory = replace(self.main.memory, devices=devices)
         return replace(self.main, memory=memory, fit=fit, speed=self.main.speed if fit.runs else None)
 

@@ -206,11 +206,7 @@ def _batch_key(table: LayerTable, model: int, rotation: dict[str, int], division
     marked = _mark_roles(architecture, order, table, model)
     homes = ((0, 0),) * (len(order) + 1) if division is None else division.homes(model, len(order))
     placed = list(zip(marked, homes[:-1], strict=True))
-    # a state's empty tensors leave traces in free memory that outlast a layer, and parts differ in them
-    is_whole = program.every_layer or (
-        division is not None and bool(table.rows["recurrent"][[first + r for r in set(order)]].any())
-    )
-    kept = list(range(len(order))) if is_whole else cut_runs(placed)
+    kept = list(range(len(order))) if program.every_layer else cut_runs(placed)
     has_roles = program.every_layer or marked != order
     kinds = tuple(
         tuple(int(table.rows[c][first + r]) for c in KIND_COLUMNS)

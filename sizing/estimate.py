@@ -144,14 +144,11 @@ def estimate(
         exact=True,
     )
     told = describe(result, 0, spec, weights.quant, workload, machine)
-    notes = tuple(_list_placement_notes(result.placement, 0))
-    kept = tuple(a for a in told.memory.assumptions if not (projector_bytes and a == NO_PROJECTOR))
-    if projector_bytes:
-        notes = (
-            *notes,
-            f"the projector's {format_bytes(projector_bytes)} are on the first device; its buffers are not",
-        )
-    return replace(told, memory=replace(told.memory, assumptions=(*kept, *notes)))
+    if not projector_bytes:
+        return told
+    note = f"the projector's {format_bytes(projector_bytes)} are on the first device; its buffers are not counted"
+    kept = (a for a in told.memory.assumptions if a != NO_PROJECTOR)
+    return replace(told, memory=replace(told.memory, assumptions=(*kept, note)))
 
 
 def _list_placement_notes(placement: Placement, row: int) -> Iterator[str]:
@@ -198,7 +195,10 @@ def describe(
             )
             for d, device in enumerate(p.devices)
         ),
-        assumptions=list_assumptions(spec, workload, machine, speed.basis if speed else ""),
+        assumptions=(
+            *list_assumptions(spec, workload, machine, speed.basis if speed else ""),
+            *_list_placement_notes(p, row),
+        ),
     )
     return Estimate(
         memory,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sizing.estimate import Estimate
 from sizing.kv_cache import count_row_cells, estimate_kv_cache_bytes
 from sizing.layers import LayerTable
-from sizing.memory import WeightBytes
+from sizing.memory import DeviceUse, WeightBytes
 from sizing.specs import ModelSpec
 from sizing.units import format_bytes, format_tokens
 from sizing.workload import Workload
@@ -50,7 +51,7 @@ def explain_parts(
         PartFormula(
             "compute",
             "the largest of the graph's phases (logits, attention, feed-forward) for one batch of n_ubatch tokens",
-            _compute_lines(spec, workload, parts.compute_bytes),
+            _compute_lines(spec, workload, estimate.memory.devices),
             parts.compute_bytes,
         ),
         PartFormula(
@@ -61,7 +62,7 @@ def explain_parts(
         ),
         PartFormula(
             "overhead",
-            "server process and driver contexts (assumed)",
+            "server process, driver contexts, and host weights copied to a card for prompts (assumed)",
             tuple(f"{d.name}: {format_bytes(d.parts.overhead_bytes)}" for d in estimate.memory.devices),
             parts.overhead_bytes,
         ),
@@ -78,11 +79,14 @@ def _weight_lines(spec: ModelSpec, weights: WeightBytes, placed_bytes: int) -> t
     experts = sum(weights.layer_expert_bytes)
     if experts:
         lines.append(f"of the layers, routed experts are {format_bytes(experts)}")
-    if placed_bytes > weights.tensor_bytes:
+    more = placed_bytes - weights.tensor_bytes
+    if spec.tied_embeddings and more >= weights.token_embedding_bytes:
         lines.append(
-            f"the tied output head is held a second time on the accelerator: "
-            f"{placed_bytes - weights.tensor_bytes:,} bytes"
+            f"the tied output head is held a second time on the accelerator: {weights.token_embedding_bytes:,} bytes"
         )
+        more -= weights.token_embedding_bytes
+    if more > 0:
+        lines.append(f"small vectors held on several devices, and padding: {more:,} bytes")
     return tuple(lines)
 
 
@@ -124,7 +128,7 @@ def _recurrent_lines(spec: ModelSpec, workload: Workload) -> tuple[str, ...]:
     return tuple(lines) or ("no layer is recurrent",)
 
 
-def _compute_lines(spec: ModelSpec, workload: Workload, compute_bytes: int) -> tuple[str, ...]:
+def _compute_lines(spec: ModelSpec, workload: Workload, devices: Sequence[DeviceUse]) -> tuple[str, ...]:
     tokens = min(workload.n_ubatch, workload.n_ctx_tokens)
     logits = tokens * spec.vocab_size * 4
     lines = [f"logits: {tokens} tokens x {spec.vocab_size:,} vocabulary x 4 = {format_bytes(logits)}"]
@@ -135,5 +139,12 @@ def _compute_lines(spec: ModelSpec, workload: Workload, compute_bytes: int) -> t
             f"attention scores without flash attention: {tokens} x {format_tokens(workload.context_tokens)}"
             f" x {heads} heads x 4 = {format_bytes(scores)} (twice where softmax copies them)"
         )
-    lines.append(f"largest phase with its inputs and masks, over all devices = {format_bytes(compute_bytes)}")
+    used = [d for d in devices if d.parts.compute_bytes]
+    for device in used if len(used) > 1 else ():
+        lines.append(f"{device.name}: {format_bytes(device.parts.compute_bytes)}")
+    total = sum(d.parts.compute_bytes for d in devices)
+    lines.append(
+        "llama.cpp's scheduler and allocator, replayed over the graph: what each device's operations need at once, "
+        f"copies that cross devices included, over all devices = {format_bytes(total)}"
+    )
     return tuple(lines)

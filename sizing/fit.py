@@ -51,7 +51,7 @@ def judge(placement: Placement) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     close = ((headroom < TIGHT_SHARE * usable[None, :]) & (placement.total > 0)).any(axis=1)
     if len(placement.devices) > 1:
         everything = placement.n_layers.sum(axis=1) + 1
-        spilled = (placement.n_gpu_layers < everything) | (placement.n_cpu_moe > 0)
+        spilled = (placement.n_gpu_layers < everything) | (placement.n_cpu_moe > 0) | bool(placement.expert_layers)
     else:
         spilled = np.zeros(len(least), dtype=np.bool_)
     code = np.where(least < 0, 3, np.where(spilled, 2, np.where(close, 1, 0))).astype(np.int64)
@@ -67,13 +67,17 @@ def explain_fit(placement: Placement, row: int) -> Fit:
     ]
     reasons = list(_explain_devices(devices))
     if verdict is Verdict.OFFLOAD:
-        n_layers = int(placement.n_layers[row].sum())
-        reasons += _explain_offload(n_layers, int(placement.n_layers[row, 0]), int(placement.n_cpu_moe[row]))
+        n_layers, on_host = int(placement.n_layers[row].sum()), int(placement.n_layers[row, 0])
+        reasons += _explain_offload(n_layers, on_host, int(placement.n_cpu_moe[row]), placement.expert_layers)
     return Fit(verdict, int(least[row]), tuple(reasons))
 
 
-def judge_devices(devices: Sequence[DeviceUse], n_cpu_moe: int, is_spilled: bool) -> Fit:
-    """The verdict over devices as they are, the host first where there are several; `is_spilled` as in `judge`."""
+def judge_devices(
+    devices: Sequence[DeviceUse], n_gpu_layers: int, n_cpu_moe: int, expert_layers: Sequence[int] = ()
+) -> Fit:
+    """The verdict over devices as they are, the host first where there are several; the rest as an estimate says it."""
+    n_layers = sum(d.n_layers for d in devices)
+    is_spilled = len(devices) > 1 and (n_gpu_layers <= n_layers or n_cpu_moe > 0 or bool(expert_layers))
     used = [d for d in devices if d.parts.total_bytes]
     least = min(d.headroom_bytes for d in devices)
     if least < 0:
@@ -85,7 +89,7 @@ def judge_devices(devices: Sequence[DeviceUse], n_cpu_moe: int, is_spilled: bool
         verdict = Verdict.TIGHT if is_close else Verdict.FITS
     reasons = list(_explain_devices([(d.name, d.parts.total_bytes, d.usable_bytes) for d in devices]))
     if verdict is Verdict.OFFLOAD:
-        reasons += _explain_offload(sum(d.n_layers for d in devices), devices[0].n_layers, n_cpu_moe)
+        reasons += _explain_offload(n_layers, devices[0].n_layers, n_cpu_moe, expert_layers)
     return Fit(verdict, least, tuple(reasons))
 
 
@@ -103,9 +107,11 @@ def _explain_devices(devices: Sequence[tuple[str, int, int]]) -> Iterator[str]:
             yield f"{name} holds {need} of {have} usable"
 
 
-def _explain_offload(n_layers: int, on_host: int, n_cpu_moe: int) -> Iterator[str]:
+def _explain_offload(n_layers: int, on_host: int, n_cpu_moe: int, expert_layers: Sequence[int]) -> Iterator[str]:
     """What runs on the host."""
     if n_cpu_moe:
         yield f"the routed experts of {n_cpu_moe} of {n_layers} layers run on the host"
-    if on_host or not n_cpu_moe:
+    if expert_layers:
+        yield f"the routed experts of chosen layers run on the host: {len(set(expert_layers))}"
+    elif on_host or not n_cpu_moe:
         yield f"{on_host} of {n_layers} layers run on the host"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sizing.errors import BadInputError
@@ -100,3 +100,18 @@ class Machine:
         if self.is_unified:
             return max(d.usable_bytes for d in self.accelerators)
         return self.host.usable_bytes + sum(d.usable_bytes for d in self.accelerators)
+
+
+def add_memory(machine: Machine, extra_bytes: int) -> Machine:
+    """The machine with more memory on its first accelerator, or in its host where there is none."""
+
+    def grow(device: Device) -> Device:
+        return replace(
+            device,
+            memory_bytes=device.memory_bytes + extra_bytes,
+            usable_bytes=device.usable_bytes + extra_bytes,
+        )
+
+    if machine.accelerators:
+        return replace(machine, accelerators=(grow(machine.accelerators[0]), *machine.accelerators[1:]))
+    return replace(machine, host=grow(machine.host))

@@ -23,7 +23,7 @@ from sizing.estimate import (
     find_largest_context,
 )
 from sizing.fit import VERDICTS, Verdict, judge
-from sizing.hardware import Device, DeviceKind, Machine
+from sizing.hardware import Device, DeviceKind, Machine, add_memory
 from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
 from sizing.placement import ModelBytes, Offload
@@ -297,6 +297,10 @@ class _Sizer:
             runs = fast
         row = int(np.argmax(np.where(runs, self.tensor_bytes, -1)))
         quant = self.table.quant[row]
+        if offload is None and has_cards(machine):  # in parts: the row anew, with its own division played
+            one = WeightTable.from_models([(needs.spec, [needs.weights[row]])])
+            result = estimate_table(one, self.models, self.n_active_params, needs.workload, machine, exact=True)
+            row = 0
         told = describe(result, row, needs.spec, quant, needs.workload, machine)
         return MachineAnswer(machine, quant, told, price_of(machine), power_of(machine))
 
@@ -406,21 +410,6 @@ def _find_most(
     """The largest context whose verdict is in `accept`; where it must be whole, no other placement is tried."""
     offload = Offload(gpu_layers=spec.n_layers + 1) if accept == WHOLE else None
     return find_largest_context(spec, weights, workload, machine, offload, accept=accept)
-
-
-def add_memory(machine: Machine, extra_bytes: int) -> Machine:
-    """The machine with more memory on its first accelerator, or in its host where there is none."""
-
-    def grow(device: Device) -> Device:
-        return replace(
-            device,
-            memory_bytes=device.memory_bytes + extra_bytes,
-            usable_bytes=device.usable_bytes + extra_bytes,
-        )
-
-    if machine.accelerators:
-        return replace(machine, accelerators=(grow(machine.accelerators[0]), *machine.accelerators[1:]))
-    return replace(machine, host=grow(machine.host))
 
 
 # ---- how much context for how many users ----

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sizing.buffers import ComputeBuffers
-from sizing.errors import BadInputError
+from sizing.errors import BadInputError, UnsupportedError
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.tensor_groups import ALIGNMENT
 from sizing.units import MIB
@@ -27,6 +27,9 @@ HOST_OVERHEAD_BYTES = 100 * MIB
 ACCELERATOR_OVERHEAD_BYTES = {"cuda": 450 * MIB, "rocm": 400 * MIB, "vulkan": 200 * MIB, "sycl": 300 * MIB}
 """Assumed: what a driver context and its libraries take on a card before the first tensor, by backend."""
 
+
+WITHOUT_BACKEND = frozenset({"hpu"})
+"""Backends of devices that llama.cpp cannot use (https://github.com/ggml-org/llama.cpp#supported-backends)."""
 
 HOST_COPY_BACKENDS = frozenset({"cuda", "rocm", "vulkan", "sycl"})
 """Backends that run prompts on the card with weights of the host, copied there one tensor at a time (ggml-backend.cpp,
@@ -123,9 +126,13 @@ def place(
     head applies with the given or the largest fitting number of layers; a mixture of experts that does not fit whole
     first moves routed experts to the host, then layers. Without `exact`, compute buffers of models that are only partly
     on the cards are those of a like division (`sizing.buffers`): fast for a whole catalog, a few MiB off; with it they
-    are played row by row and no card is overrun. Raises BadInputError where `offload` contradicts the machine.
+    are played row by row and no card is overrun. Raises BadInputError where `offload` contradicts the machine,
+    UnsupportedError for a device that llama.cpp has no backend for.
     """
     offload = offload or Offload()
+    foreign = next((d.name for d in machine.accelerators if d.backend in WITHOUT_BACKEND), None)
+    if foreign is not None:
+        raise UnsupportedError(f"llama.cpp has no backend for {foreign}; choose another device")
     if offload.tensor_split is not None and len(offload.tensor_split) != len(machine.accelerators):
         raise BadInputError(
             f"tensor_split wants {len(machine.accelerators)} shares, one per accelerator of {machine.name}, "

@@ -14,9 +14,9 @@ from functools import cached_property
 import numpy as np
 
 from sizing.errors import BadInputError, UnknownNameError
-from sizing.estimate import Estimate, TableEstimate, describe, estimate_model_bytes, estimate_table
+from sizing.estimate import Estimate, TableEstimate, describe, estimate, estimate_model_bytes, estimate_table
 from sizing.fit import TIGHT_SHARE, Verdict, judge
-from sizing.hardware import Device, Machine
+from sizing.hardware import Machine, add_memory
 from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
 from sizing.placement import ModelBytes
@@ -40,6 +40,9 @@ CROWDED_POINTS, OFFLOAD_POINTS = 3.0, 2.0
 """Points against a device with next to nothing to spare, and against prompts that wait for the host. Judgements too."""
 UNKNOWN_LOSS_POINTS = 8.0
 """Points set against a quantization whose loss nobody published, so that it is not preferred for being unknown."""
+N_EXACT = 8
+"""Options whose placement over host and cards is worked out exactly: those a page shows in full, and some more."""
+
 KEPT_WORKLOADS = 16
 """Workloads whose costs a ranker remembers."""
 
@@ -178,6 +181,30 @@ class Recommendation:
         return tuple(picked)
 
 
+def count_points_against(
+    result: TableEstimate, comfort_tokens_per_s: float, min_decode_tokens_per_s: float | None
+) -> tuple[Floats, Ints, Floats]:
+    """Points against how each row runs, its verdict code and its middle decode speed.
+
+    Slowness, crowded devices and what is left to the host count against a row, speed above comfort for it; what does
+    not run, or not fast enough, has infinite points against it.
+    """
+    verdict, _ = judge(result.placement)
+    usable = np.array([d.usable_bytes for d in result.placement.devices], dtype=np.int64)
+    close = (result.placement.headroom < TIGHT_SHARE * usable[None, :]) & (result.placement.total > 0)
+    # where part is on the host, the cards are filled on purpose: what counts is the room left on the host
+    crowded = np.where(verdict == 2, close[:, 0], close.any(axis=1))
+    decode: Floats = result.speed.decode_tokens_per_s[:, 1]
+    speed = np.where(np.isnan(decode), comfort_tokens_per_s, np.maximum(decode, 1e-9))
+    doublings = np.log2(speed / comfort_tokens_per_s)
+    against = POINTS_PER_HALVING * np.maximum(0.0, -doublings) - POINTS_PER_DOUBLING * np.clip(doublings, 0.0, 3.0)
+    against = against + np.where(crowded, CROWDED_POINTS, 0.0) + np.where(verdict == 2, OFFLOAD_POINTS, 0.0)
+    out = verdict == 3
+    if min_decode_tokens_per_s is not None:
+        out |= ~(np.nan_to_num(decode, nan=0.0) >= min_decode_tokens_per_s)
+    return np.where(out, np.inf, against), verdict, decode
+
+
 class Ranker:
     """The columns of a set of candidates, built once and asked many times."""
 
@@ -221,23 +248,10 @@ class Ranker:
 
         For a model without evidence the utility orders its quantizations only.
         """
-        verdict, _ = judge(result.placement)
-        usable = np.array([d.usable_bytes for d in result.placement.devices], dtype=np.int64)
-        close = result.placement.headroom < TIGHT_SHARE * usable[None, :]
-        # where part is on the host, the cards are filled on purpose: what counts is the room left on the host
-        crowded = np.where(verdict == 2, close[:, 0], close.any(axis=1))
-        decode = result.speed.decode_tokens_per_s[:, 1]
-        quality = np.array([c.quality.cautious if c.quality else 0.0 for c in self.weighed])[self.table.model_row]
         comfort = COMFORTABLE_TOKENS_PER_S.get(needs.task, DEFAULT_COMFORTABLE_TOKENS_PER_S)
-        speed = np.where(np.isnan(decode), comfort, np.maximum(decode, 1e-9))
-        utility = quality - self.loss_points
-        utility = utility - POINTS_PER_HALVING * np.maximum(0.0, np.log2(comfort / speed))
-        utility = utility + POINTS_PER_DOUBLING * np.clip(np.log2(speed / comfort), 0.0, 3.0)
-        utility = utility - np.where(crowded, CROWDED_POINTS, 0.0) - np.where(verdict == 2, OFFLOAD_POINTS, 0.0)
-        out = verdict == 3
-        if needs.min_decode_tokens_per_s is not None:
-            out |= ~(np.nan_to_num(decode, nan=0.0) >= needs.min_decode_tokens_per_s)
-        return np.where(out, -np.inf, utility), verdict, decode
+        against, verdict, decode = count_points_against(result, comfort, needs.min_decode_tokens_per_s)
+        quality = np.array([c.quality.cautious if c.quality else 0.0 for c in self.weighed])[self.table.model_row]
+        return quality - self.loss_points - against, verdict, decode
 
     def recommend(self, machine: Machine, needs: Needs, *, sensitivity: bool = True) -> Recommendation:
         """The recommendation for `needs` on `machine`, with what was ruled out and why."""
@@ -263,9 +277,20 @@ class Ranker:
             option = Option(candidate, quant, told, loss, float(utility[row]) if known else None)
             options.append((float(utility[row]) if known else -1e6 + float(utility[row]), option))
         options.sort(key=lambda pair: -pair[0])
-        ordered = tuple(replace(o, reasons=_list_reasons(o, needs)) for _, o in options)
+        exact = [self._make_exact(o, machine, needs) if i < N_EXACT else o for i, (_, o) in enumerate(options)]
+        ordered = tuple(replace(o, reasons=_list_reasons(o, needs)) for o in exact)
         answer = Recommendation(ordered, tuple(ruled), ordered[0].estimate.memory.assumptions if ordered else ())
         return replace(answer, what_would_change=self._find_changes(answer, machine, needs)) if sensitivity else answer
+
+    def _make_exact(self, option: Option, machine: Machine, needs: Needs) -> Option:
+        """An option sized exactly, where the ranking's quick placement of a model in parts may be a layer off."""
+        if option.verdict is not Verdict.OFFLOAD:
+            return option
+        candidate = option.candidate
+        weights = next(w for w in candidate.weights if w.quant == option.quant)
+        projector_bytes = candidate.projector_bytes if needs.task == "vision" else 0
+        told = estimate(candidate.spec, weights, needs.workload, machine, projector_bytes=projector_bytes)
+        return replace(option, estimate=told) if told.fit.runs else option
 
     def _explain_limit(
         self,
@@ -301,7 +326,7 @@ class Ranker:
         lines = []
         now = (answer.best.candidate.spec.model_id, answer.best.quant) if answer.best else None
         for extra in (4, 8, 16, 24, 48, 96):
-            other = self.recommend(_add_memory(machine, extra * GIB), needs, sensitivity=False).best
+            other = self.recommend(add_memory(machine, extra * GIB), needs, sensitivity=False).best
             if other is not None and now != (other.candidate.spec.model_id, other.quant):
                 lines.append(f"with {extra} GiB more: {other.name} at {other.quant}")
                 break
@@ -310,19 +335,6 @@ class Ranker:
         if other is not None and now != (other.candidate.spec.model_id, other.quant):
             lines.append(f"with {format_tokens(half.context_tokens)} tokens of context: {other.name} at {other.quant}")
         return tuple(lines)
-
-
-def _add_memory(machine: Machine, extra_bytes: int) -> Machine:
-    def grow(device: Device) -> Device:
-        return replace(
-            device,
-            memory_bytes=device.memory_bytes + extra_bytes,
-            usable_bytes=device.usable_bytes + extra_bytes,
-        )
-
-    if machine.accelerators:
-        return replace(machine, accelerators=(grow(machine.accelerators[0]), *machine.accelerators[1:]))
-    return replace(machine, host=grow(machine.host))
 
 
 def _rule_out(candidate: Candidate, needs: Needs) -> RuledOut | None:

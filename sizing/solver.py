@@ -15,19 +15,17 @@ import numpy as np
 
 from sizing.errors import BadInputError
 from sizing.estimate import Estimate, TableEstimate, check_workload, describe, estimate_model_bytes, estimate_table
-from sizing.fit import TIGHT_SHARE, judge
+from sizing.fit import judge
 from sizing.hardware import Machine
 from sizing.kv_cache import find_cache_refusal
 from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
 from sizing.placement import ModelBytes, Offload
 from sizing.recommend import (
-    CROWDED_POINTS,
     DEFAULT_COMFORTABLE_TOKENS_PER_S,
-    OFFLOAD_POINTS,
     POINTS_PER_DOUBLING,
-    POINTS_PER_HALVING,
     UNKNOWN_LOSS_POINTS,
+    count_points_against,
 )
 from sizing.specs import ModelSpec
 from sizing.units import format_figures, format_tokens
@@ -120,12 +118,16 @@ class _Problem:
 
     def size(self, workload: Workload, row: int | None = None, offload: Offload | None = None) -> TableEstimate:
         """All quantizations at once, or exactly the one of `row`."""
-        if workload not in self._bytes:
-            self._bytes[workload] = estimate_model_bytes(self.layers, workload)
         table = self.table if row is None else WeightTable.from_models([(self.spec, [self.weights[row]])])
         return estimate_table(
-            table, self._bytes[workload], self.n_active, workload, self.machine, offload, exact=row is not None
+            table, self.cost(workload), self.n_active, workload, self.machine, offload, exact=row is not None
         )
+
+    def cost(self, workload: Workload) -> ModelBytes:
+        """What a workload costs the model besides weights."""
+        if workload not in self._bytes:
+            self._bytes[workload] = estimate_model_bytes(self.layers, workload)
+        return self._bytes[workload]
 
     def tell(self, workload: Workload, row: int, offload: Offload | None = None) -> Estimate:
         """One configuration in words and figures."""
@@ -217,17 +219,29 @@ def _list_candidates(problem: _Problem, asked: Asked) -> Iterator[_Candidate]:
 def _list_balanced(
     problem: _Problem, workload: Workload, sized: TableEstimate
 ) -> Iterator[tuple[int, Estimate, TableEstimate]]:
-    """Rows that another split improves: those the cards could hold together, and all where one card is much faster."""
+    """Rows that another split improves: those the cards could hold together, all where one card is much faster, and
+    the best of those that need the host."""
     cards = problem.machine.accelerators
     if len(cards) < 2 or problem.machine.is_unified:
         return
     whole = problem.size(workload, offload=Offload(problem.spec.n_layers + 1))
+    needs = whole.placement.total[:, 1:].sum(axis=1)
     usable = sum(d.usable_bytes for d in cards)
-    for row in np.flatnonzero(whole.placement.total[:, 1:].sum(axis=1) <= usable).tolist():
-        if int(judge(sized.placement)[0][row]) >= 2 or _find_faster(problem.machine) is not None:
-            placed = balance(problem, workload, row)
-            if placed is not None:
-                yield row, placed, problem.size(workload, row, placed.offload)
+    n_filled = 0
+    for row in np.argsort(problem.losses, kind="stable").tolist():
+        placed: Estimate | None = None
+        if needs[row] <= usable:
+            if int(judge(sized.placement)[0][row]) >= 2 or _find_faster(problem.machine) is not None:
+                placed = balance(problem, workload, row)
+        elif n_filled < MOST_FILLED and problem.table.tensor_bytes[row] <= problem.machine.usable_bytes:
+            placed = fill_cards(problem, workload, row, sized)
+            n_filled += placed is not None
+        if placed is not None:
+            yield row, placed, problem.size(workload, row, placed.offload)
+
+
+MOST_FILLED = 4
+"""Quantizations that are divided between cards and host with care, the best first."""
 
 
 MOST_BONUS_POINTS = 3.0 * POINTS_PER_DOUBLING
@@ -236,20 +250,8 @@ MOST_BONUS_POINTS = 3.0 * POINTS_PER_DOUBLING
 
 def _count_points(sized: TableEstimate, losses: Floats, asked: Asked) -> Floats:
     """Points of every row; infinite for what does not run or is too slow."""
-    placement, decode = sized.placement, sized.speed.decode_tokens_per_s[:, 1]
-    verdict, _ = judge(placement)
-    usable = np.array([d.usable_bytes for d in placement.devices], dtype=np.int64)
-    close = (placement.headroom < TIGHT_SHARE * usable[None, :]) & (placement.total > 0)
-    crowded = np.where(verdict == 2, close[:, 0], close.any(axis=1))
-    comfort = asked.comfortable_tokens_per_s
-    speed = np.where(np.isnan(decode), comfort, np.maximum(decode, 1e-9))
-    points = losses + POINTS_PER_HALVING * np.maximum(0.0, np.log2(comfort / speed))
-    points = points - POINTS_PER_DOUBLING * np.clip(np.log2(speed / comfort), 0.0, 3.0)
-    points = points + np.where(crowded, CROWDED_POINTS, 0.0) + np.where(verdict == 2, OFFLOAD_POINTS, 0.0)
-    out = verdict == 3
-    if asked.min_decode_tokens_per_s:
-        out |= ~(np.nan_to_num(decode, nan=0.0) >= asked.min_decode_tokens_per_s)
-    return np.where(out, np.inf, points)
+    against, _, _ = count_points_against(sized, asked.comfortable_tokens_per_s, asked.min_decode_tokens_per_s)
+    return losses + against
 
 
 def _make_exact(problem: _Problem, workload: Workload, row: int, asked: Asked) -> Estimate | None:
@@ -302,6 +304,65 @@ def balance(problem: _Problem, workload: Workload, row: int) -> Estimate | None:
     if not best.fit.runs:
         return None
     return _speed_up(problem, counts, best, attempt)
+
+
+def fill_cards(problem: _Problem, workload: Workload, row: int, sized: TableEstimate) -> Estimate | None:
+    """As much as the cards hold when each is filled before the next, the rest on the host; None where that overruns.
+
+    With llama.cpp's own shares a mixture of experts that leaves experts of its first layers to the host empties the
+    first card while the last stays full; here the first card gets more of the light layers instead.
+    """
+    w, n, cards = problem.weights[row], problem.spec.n_layers, problem.machine.accelerators
+    models, zero = problem.cost(workload), np.zeros(1, dtype=np.int64)
+    state = [
+        int(models.kv.between(zero + i, zero + i + 1)[0] + models.recurrent.between(zero + i, zero + i + 1)[0])
+        for i in range(n)
+    ]
+    output = w.output_bytes + (w.token_embedding_bytes if problem.spec.tied_embeddings else 0)
+    room = [d.usable_bytes - int(sized.placement.compute[row, 1:].max()) for d in cards]
+
+    def counts_for(kept: int) -> tuple[int, ...] | None:
+        """How many layers each card takes when experts, or layers, of the first `kept` layers stay on the host."""
+        if problem.spec.is_moe:
+            sizes = [w.layer_bytes[i] - (w.layer_expert_bytes[i] if i < kept else 0) + state[i] for i in range(n)]
+        else:
+            sizes = [w.layer_bytes[i] + state[i] for i in range(kept, n)]
+        return _fill([*sizes, output], room)
+
+    for _ in range(MOST_REFILLS):
+        low, high = 0, n
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if counts_for(middle) is not None else (middle + 1, high)
+        counts = counts_for(low)
+        if counts is None:
+            return None
+        split = tuple(float(count) for count in counts)
+        offload = Offload(n + 1, split, low) if problem.spec.is_moe else Offload(n + 1 - low, split)
+        told = problem.tell(workload, row, offload)
+        lacking = [min(d.headroom_bytes, 0) for d in told.memory.devices[1:]]
+        if not any(lacking):
+            return told if told.fit.runs else None
+        room = [r + less for r, less in zip(room, lacking, strict=True)]
+    return None
+
+
+MOST_REFILLS = 6
+"""Times the cards are filled anew at most, with the room that drivers and buffers turned out to take."""
+
+
+def _fill(sizes: Sequence[int], room: Sequence[int]) -> tuple[int, ...] | None:
+    """How many of `sizes`, in order, go into each of `room` when each is filled before the next; None if not all do."""
+    counts, place = [0] * len(room), 0
+    left = list(room)
+    for size in sizes:
+        while place < len(left) and size > left[place]:
+            place += 1
+        if place == len(left):
+            return None
+        left[place] -= size
+        counts[place] += 1
+    return tuple(counts)
 
 
 def _share_out(n: int, usable: Ints) -> Ints:

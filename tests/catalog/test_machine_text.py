@@ -117,7 +117,7 @@ def test_this_machine_with_a_further_card(catalog: Catalog) -> None:
         ("128 GiB unified + RTX 4090", "stands alone"),
         ("128 GiB unified + 64 GB RAM", "stands alone"),
         ("64 GB RAM + 32 GB DDR4", "one host"),
-        ("RTX 3090*40 + RTX 4090*40", "at most 64"),
+        ("RTX 3090*10 + RTX 4090*10", "at most 15"),
         ("this + this", "once"),
         ("this*2", "once"),
         ("this (3 GiB used)", "read, not given"),
@@ -142,7 +142,7 @@ def test_an_unknown_card_among_known_ones_names_its_neighbours(catalog: Catalog)
 PARTS = st.builds(
     MachinePart,
     st.sampled_from(["RTX 3090", "RTX 3060 12GB", "24 GiB card at 936 GB/s", "16 GiB rocm card"]),
-    st.integers(1, 8),
+    st.integers(1, 3),
     st.sampled_from([0, GIB // 2, 3 * GIB]),
 )
 HOSTS = st.sampled_from(["PC DDR5-5600 64GB", "128 GB DDR5-4800 x8ch", "48 GB RAM at 60.5 GB/s", ""])

@@ -16,7 +16,7 @@ from sizing.compute import can_estimate_compute
 from sizing.solver import Asked, NoSolution, Solution, solve
 
 SEED = 7
-CASES = 40
+CASES = 25
 MACHINES = {
     1: ("RTX 3060 12GB", "RTX 4070", "RTX 4090 + PC DDR5-5600 64GB", "RX 7900 XTX", "A100 80GB"),
     2: (

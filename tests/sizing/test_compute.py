@@ -116,7 +116,10 @@ def test_much_more_of_anything_takes_more(spec: str, context: int) -> None:
     # places left free between tensors make neighbouring sizes uneven, in the engine too, so the steps are large
     one = SPECS[spec]
     scores = [compute_bytes(one, Workload(c, flash_attention=False)) for c in (context, 32 * context)]
-    assert scores[0] < scores[1] or one.architecture == "nomic-bert", "scores of all heads grow with the context"
+    heads = max(g.attention.n_heads for g in one.groups if g.attention is not None)
+    if one.architecture != "nomic-bert" and heads * 32 * context > 2 * one.vocab_size:  # else the logits are larger
+        assert scores[0] < scores[1], "scores of all heads grow with the context"
+    assert scores[0] <= scores[1]
     batches = [compute_bytes(one, Workload(context, n_ubatch=n)) for n in (128, 512)]
     assert batches[0] < batches[1]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sizing.buffers import ComputeBuffers
-from sizing.errors import BadInputError
+from sizing.errors import BadInputError, UnsupportedError
 from sizing.fit import Verdict, explain_fit, judge
 from sizing.hardware import Calibration, Device, DeviceKind, Machine
 from sizing.layers import LayerTable
@@ -83,7 +85,11 @@ def test_compute_buffers_per_device_are_the_engines(
 ) -> None:
     machine = Machine("m", host(), (card(24),) * n_cards)
     placed = place(table(), costs(context_tokens=context), machine, Offload(gpu_layers), exact=exact)
-    assert placed.compute[0] / MIB == pytest.approx(expected, abs=0.01)
+    found = placed.compute[0] / MIB
+    if exact or gpu_layers == 99 or n_cards > 1:
+        assert found == pytest.approx(expected, abs=0.01)
+    else:  # a quick answer about a model in parts takes the whole model's buffers on host and card
+        assert found[1] == pytest.approx(expected[1], abs=0.01) and expected[0] <= found[0] <= 310
 
 
 @pytest.mark.parametrize(
@@ -277,3 +283,33 @@ def test_a_measured_host_replaces_the_guess_for_its_class_only() -> None:
     assert speed("Q4_K_M", half, cards=(card(24),)) == speed("Q4_K_M", cards=(card(24),))
     with pytest.raises(BadInputError, match="ratio"):
         Calibration("host", "fine", False, 0.0, None, 1, "2026-11-23")
+
+
+def test_a_device_llama_cpp_cannot_use_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match="no backend for Gaudi 3"):
+        place(table(), costs(), Machine("m", host(), (card(96, "Gaudi 3", "hpu"),)))
+
+
+def test_experts_of_chosen_layers_stay_on_the_host() -> None:
+    moe = weights(layer_mib=500, expert_mib=450)
+    machine = Machine("m", host(), (card(24), card(24)))
+    first = place(table(model(moe=True), moe), costs(), machine, Offload(33, (1.0, 1.0), 3), exact=True)
+    named = place(
+        table(model(moe=True), moe), costs(), machine, Offload(33, (1.0, 1.0), expert_layers=(2, 0, 1)), exact=True
+    )
+    assert named.total.tolist() == first.total.tolist()
+    last = place(table(model(moe=True), moe), costs(), machine, Offload(33, (1.0, 1.0), expert_layers=(31,)))
+    assert last.weights[0, 0] == (280 + 450) * MIB and last.weights[0, 1] == 17 * 500 * MIB
+    assert "of chosen layers" in " ".join(explain_fit(last, 0).reasons)
+
+
+def test_prompts_with_weights_of_the_host_take_their_place_on_the_first_card() -> None:
+    def overhead(backend: str, gpu_layers: int, n_ubatch: int = 512) -> int:
+        machine = Machine("m", host(), (card(24, backend=backend),))
+        bytes_ = replace(costs(), buffers=ComputeBuffers(costs().buffers.layers, Workload(8192, n_ubatch=n_ubatch)))
+        return int(place(table(), bytes_, machine, Offload(gpu_layers)).overhead[0, 1])
+
+    driver = overhead("cuda", 33)
+    assert overhead("cuda", 20) - driver == round(0.45 * 130 * MIB), "45% of the heaviest layer"
+    assert overhead("cuda", 20, 16) == driver, "batches under 32 tokens stay with the host"
+    assert overhead("rpc", 20) == overhead("rpc", 33) == 0, "devices over RPC never copy"

@@ -17,11 +17,11 @@ from sizing.hardware import Device, DeviceKind, Machine
 from sizing.launch import Beside, format_command, format_solution_command
 from sizing.memory import WeightBytes
 from sizing.placement import Offload
-from sizing.solver import Asked, NoSolution, Solution, _share_out, solve
+from sizing.solver import Asked, NoSolution, Solution, _fill, _share_out, solve
 from sizing.units import GIB, MIB
 from tests.sizing.test_placement import card, host, model
 
-LOSSES = {"Q8_0": 0.0, "Q6_K": 0.1, "Q4_K_M": 0.5, "Q2_K": 6.0}
+LOSSES = {"Q8_0": 0.0, "Q6_K": 0.4, "Q4_K_M": 1.0, "Q2_K": 6.0}
 LAYER_MIB = {"Q8_0": 230, "Q6_K": 178, "Q4_K_M": 130, "Q2_K": 85}
 
 
@@ -214,3 +214,40 @@ def test_room_is_left_in_one_pool_too() -> None:
     told = estimate(model(), quants()[2], Asked(8192).to_workload(), machine)
     left = leave_room(machine, told.memory).accelerators[0].usable_bytes
     assert left == 24 * GIB - told.memory.total_bytes + told.memory.parts.overhead_bytes
+
+
+def test_experts_leave_fewer_layers_when_the_first_card_gets_the_light_ones() -> None:
+    # 32 layers of 230 MiB, nine tenths experts: with equal shares the experts of the first half have to go, and more
+    machine = Machine("m", host(16), (card(3.6), card(3.6)))
+    w = quants(expert_share=0.9)[:1]
+    workload = Asked(2048).to_workload()
+    by_memory = estimate(model(moe=True), w[0], workload, machine)
+    found = solve(model(moe=True), w, LOSSES, machine, Asked(2048))
+    assert isinstance(found, Solution) and found.workload == workload
+    assert found.estimate.n_gpu_layers == 33 and found.estimate.tensor_split is not None
+    assert found.estimate.tensor_split[0] > found.estimate.tensor_split[1]
+    assert 0 < found.estimate.n_cpu_moe < by_memory.n_cpu_moe or by_memory.n_gpu_layers < 33
+    assert all(d.headroom_bytes >= 0 for d in found.estimate.memory.devices)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 50), min_size=1, max_size=40),
+    room=st.lists(st.integers(0, 400), min_size=1, max_size=5),
+)
+def test_filling_in_order_finds_room_whenever_there_is_any(sizes: list[int], room: list[int]) -> None:
+    counts = _fill(sizes, room)
+    if counts is None:
+        # first come, first served is best for items that must stay in order: some prefix of the cards was too small
+        place = 0
+        for capacity in room:
+            left = capacity
+            while place < len(sizes) and sizes[place] <= left:
+                left -= sizes[place]
+                place += 1
+        assert place < len(sizes)
+        return
+    assert sum(counts) == len(sizes)
+    start = 0
+    for count, capacity in zip(counts, room, strict=True):
+        assert sum(sizes[start : start + count]) <= capacity
+        start += count
