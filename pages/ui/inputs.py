@@ -13,6 +13,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from catalog.machine_text import (
+    MAX_CARDS,
     MAX_TEXT_CHARACTERS,
     THIS,
     THIS_NAMES,
@@ -174,7 +175,7 @@ _OLD_BY_HAND = "hand"
 _OLD_FIELDS = (
     Field("kind", "gpu", _one_of("kind", ("gpu", "cpu", "unified"))),
     Field("ram", "32", _number("ram (GiB)", 0.5, 65_536)),
-    Field("cards", "1", _whole("cards", 1, 16)),
+    Field("cards", "1", _whole("cards", 1, MAX_CARDS)),
     Field("card", "24", _number("card (GiB)", 0.5, 1_024)),
     Field("card_bandwidth", "0", _number("card_bandwidth (GB/s)", 0, 100_000)),
     Field("ram_bandwidth", "0", _number("ram_bandwidth (GB/s)", 0, 100_000)),

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from catalog.machine_text import THIS, THIS_NAMES, Described, MachinePart, read_described, read_parts, write_parts
+from catalog.machine_text import (
+    MAX_CARDS,
+    THIS,
+    THIS_NAMES,
+    Described,
+    MachinePart,
+    read_described,
+    read_parts,
+    write_parts,
+)
 from sizing.errors import BadInputError
 from sizing.hardware import DeviceKind, Machine
 from sizing.placement import Offload
@@ -13,7 +22,7 @@ from sizing.specs import ModelSpec
 from sizing.units import GB, GIB
 from sizing.workload import Workload
 
-MAX_LAYERS, MAX_CARDS = 1000, 64
+MAX_LAYERS = 1000
 
 
 @dataclass(frozen=True, slots=True)

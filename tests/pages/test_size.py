@@ -37,6 +37,7 @@ def commands_of(app: AppTest) -> list[str]:
         {"model": QWEN_MOE, "machine": "RTX 4070", "kv_v": "q8_0"},
         {"model": LLAMA, "machine": "RTX 3090 + RTX 4090 + RTX 3060 12GB", "context": "32768", "users": "4"},
         {"model": LLAMA, "machine": "64 GB DDR5-5600", "flash": "off"},
+        {"model": "deepseek-ai/DeepSeek-V3", "machine": "RTX 3090*8 + 512 GB DDR5-4800 x8ch"},
         {"model": LLAMA, "machine": "RTX 4090", "context": "131072", "users": "4", "ubatch": "4096"},
     ],
 )
