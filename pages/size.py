@@ -15,6 +15,7 @@ from sizing.estimate import Estimate
 from sizing.explain import PartFormula
 from sizing.hardware import Machine
 from sizing.launch import format_command
+from sizing.placement import Offload
 from sizing.quants import KV_TYPES, QUANTS
 from sizing.units import GIB, format_bytes, format_range, format_tokens
 from sizing.workload import Workload
@@ -32,7 +33,7 @@ def show(question: frame.Question) -> None:
     machine, choice = question.machine, inputs.read_size_choice()
     draft, has_projector = by_hand.read_beside(card)
     offload = by_hand.read_offload(card, machine)
-    show_knobs(card, quant, known, machine, draft)
+    show_knobs(card, quant, known, machine, offload, draft)
     if not weights:
         show_gap(card, cached.find_gap(card.model_id))
         return
@@ -94,19 +95,24 @@ def choose_quant(known: tuple[str, ...], usual: str) -> str:
 
 
 def show_knobs(
-    card: ModelCard, quant: str, known: tuple[str, ...], machine: Machine, draft: tuple[str, str] | None
+    card: ModelCard,
+    quant: str,
+    known: tuple[str, ...],
+    machine: Machine,
+    offload: Offload | None,
+    draft: tuple[str, str] | None,
 ) -> None:
     """One row: the model, its quantization, and the engine's settings; the rarer ones folded."""
     names = {c.model_id: c.spec.name for c in cached.list_cards()}
     order = tuple(sorted(known, key=lambda q: -QUANTS[q].nominal_bits_per_weight if q in QUANTS else 0))
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=300)
-        inputs.choice("quant", "Quantization", order or (quant,), shown=quant, width=165)
+        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=310)
+        inputs.choice("quant", "Quantization", order or (quant,), shown=quant, width=140)
         inputs.choice("kv_k", "K cache", KV_TYPES, width=105)
         inputs.choice("kv_v", "V cache", KV_TYPES, width=105)
         inputs.choice("ubatch", "Micro-batch", with_present(UBATCHES, str(inputs.read("ubatch"))), width=105)
         inputs.choice("flash", "Flash attention", ("on", "off"), {"on": "On", "off": "Off"}, width=130)
-        by_hand.show_placement_knobs(card, machine)
+        by_hand.show_placement_knobs(card, machine, offload)
         by_hand.show_beside_knobs(card, draft)
 
 

@@ -54,9 +54,11 @@ def show_none(model_id: str, answer: NoSolution, asked: Asked, machine: Machine)
     name = cached.find_card(model_id).spec.name
     least = asked.min_decode_tokens_per_s
     advice = "More memory would help, or a smaller model."
-    if least:
+    if least and "speed is unknown" in answer.reason:
+        advice = "Give the machine's bandwidth by hand, or ask for any speed."
+    elif least and "tokens/s" in answer.reason:
         said = f"{format_figures(least)}{THIN}tokens/s"
-        advice = f"A least speed below {said} would help, as would more memory, faster memory, or a smaller model."
+        advice = f"A least speed below {said} would help, or faster memory, or a smaller model."
     st.html(
         f'<p class="wb-figures">{escape(charts.roomy(name))} does not run on '
         f"{escape(charts.roomy(frame.format_machine(machine)))}.</p>"

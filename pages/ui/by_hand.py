@@ -16,7 +16,7 @@ from sizing.units import format_bytes
 DEFAULT_DRAFT_QUANTS = ("Q8_0", "Q4_K_M")
 
 
-def show_placement_knobs(card: ModelCard, machine: Machine) -> None:
+def show_placement_knobs(card: ModelCard, machine: Machine, offload: Offload | None) -> None:
     """The layers of each card and the experts on the host, folded; nothing where there is no choice."""
     if not machine.accelerators or machine.is_unified:
         return
@@ -24,7 +24,7 @@ def show_placement_knobs(card: ModelCard, machine: Machine) -> None:
     everything = spec.n_layers + 1
     is_set = inputs.read_placement() != HandPlacement()
     with st.popover(
-        f"Placement: {'by hand' if is_set else 'automatic'}",
+        f"Placement: {'automatic' if offload is None else 'by hand'}",
         type="tertiary",
         icon=":material/view_week:",
         key="by_hand",
@@ -58,8 +58,8 @@ def show_beside_knobs(card: ModelCard, draft: tuple[str, str] | None) -> None:
         return
     beside = inputs.read_beside()
     has_projector = bool(projector and beside.has_projector)
-    kept = [w for w, has in (("a draft", draft is not None), ("the projector", has_projector)) if has]
-    label = f"Beside it: {' and '.join(kept) or 'nothing'}"
+    kept = [w for w, has in (("draft", draft is not None), ("projector", has_projector)) if has]
+    label = f"Beside it: {' + '.join(kept) or 'nothing'}"
     with st.popover(label, type="tertiary", icon=":material/add_box:", key="beside_it"):
         if drafts:
             names = {c.model_id: c.spec.name for c in drafts}

@@ -76,6 +76,8 @@ def test_no_way_is_said_with_what_would_help(open_size: OpenPage) -> None:
     said = html_of(app).replace("\xa0", " ")
     assert "does not run on RTX 4090" in said and "even iq1_s with 2,048 tokens" in said.lower()
     assert "More memory would help" in said
+    both = open_size(model="meta-llama/Llama-3.1-405B-Instruct", machine="RTX 4090", speed="20")
+    assert "More memory would help" in html_of(both)  # it is not the speed that stands in the way
     slow = open_size(speed="5000", **TWO)
     assert "A least speed below 5,000 tokens/s would help" in html_of(slow).replace("\xa0", " ")
     assert not slow.exception
