@@ -52,20 +52,26 @@ def show(question: frame.Question) -> None:
         if setup is not None and setup.workload.context_tokens > card.spec.context_tokens:
             show_context(card, setup)
         return
+    show_sized(card, setup, sized, question)
+
+
+def show_sized(card: ModelCard, setup: cached.Setup, sized: cached.Sized, question: frame.Question) -> None:
+    """The answer for a configuration, and below it what else could be asked of the model here."""
+    quant, workload, machine = setup.quant, setup.workload, setup.machine
     show_answer(card, setup, sized, question)
     frame.link_to_hardware(card.model_id, quant, "Which machines run it, and with how much context")
     place = best_way.reserve()
     left, right = st.columns(2, gap="large")
-    with left:
-        show_context(card, setup)
     with right:
         show_quants(card, setup, question)
     if sized.told.fit.runs:
         st.subheader("Start it like this", anchor=False)
         beside = by_hand.name_beside(sized, setup)
-        command = format_command(card.spec.name, quant, sized.main, setup.workload, machine, beside)
+        command = format_command(card.spec.name, quant, sized.main, workload, machine, beside)
         st.code(command, language="bash", wrap_lines=True)
-    best_way.show(place, card.model_id, setup, question, choice.n_ubatch)
+    best_way.show(place, card.model_id, setup, question, workload.n_ubatch)
+    with left:  # what takes longest to work out comes last
+        show_context(card, setup)
 
 
 def find_chosen(question: frame.Question) -> tuple[ModelCard, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import streamlit as st
 
@@ -305,9 +306,11 @@ def sweep_context(setup: Setup) -> ContextSweep:
     most = spec.context_tokens
     if setup.draft is not None:  # it has a context as long
         most = min(most, find_card(setup.draft[0]).spec.context_tokens)
-    contexts = sorted({int(2 ** (n / 3)) // 64 * 64 or 64 for n in range(27, 70) if 2 ** (n / 3) <= most})
-    contexts = sorted({*contexts, min(512, most), most})
+    contexts = sorted(
+        {int(2 ** (n / 2)) // 64 * 64 or 64 for n in range(18, 48) if 2 ** (n / 2) <= most} | {min(512, most), most}
+    )
 
+    @cache  # both searches and the chart ask about many of the same contexts
     def size(context: int) -> Estimate:
         return _size(replace(setup, workload=replace(setup.workload, context_tokens=context))).told
 
