@@ -108,7 +108,8 @@ def format_estimate(answer: Estimate, workload: Workload) -> str:
     memory, fit = answer.memory, answer.fit
     lines = [f"{memory.model_id} {memory.quant} on {memory.engine}: {format_bytes(memory.total_bytes)}, {fit.verdict}"]
     lines += [f"  {reason}" for reason in fit.reasons]
-    lines.append(f"context {format_tokens(workload.context_tokens)} tokens x {workload.n_parallel} slots")
+    slots = "1 slot" if workload.n_parallel == 1 else f"{workload.n_parallel} slots"
+    lines.append(f"context {format_tokens(workload.context_tokens)} tokens x {slots}")
     for name, value in parts_record(memory.parts).items():
         label = name.removesuffix("_bytes").replace("_", " ")
         lines.append(f"  {label:<16} {format_bytes(value):>12}  {value:>18,} bytes")

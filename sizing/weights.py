@@ -7,7 +7,8 @@ layers, for all rows at once, is one subtraction. A single model in a single qua
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +130,16 @@ class WeightTable:
         full, windowed, window = self.attention.T
         flops: Floats = 2.0 * (full * depth_tokens + windowed * np.minimum(window, depth_tokens))
         return flops
+
+    def take(self, rows: Ints) -> WeightTable:
+        """The table of some rows, in this order; they may repeat."""
+
+        def part(column: Any) -> Any:
+            if isinstance(column, Spans):
+                return column.take(rows)
+            return tuple(column[i] for i in rows) if isinstance(column, tuple) else column[rows]
+
+        return WeightTable(**{f.name: part(getattr(self, f.name)) for f in fields(self)})
 
     @property
     def tensor_bytes(self) -> Ints:

@@ -119,31 +119,11 @@ class Samples:
         return dict(sorted(rows.items())), dict(sorted(Counter(c for c, _ in pairs).items()))
 
 
-def take_rows(table: WeightTable, rows: Ints) -> WeightTable:
-    """The table with some of its rows, in the order given."""
-    return replace(
-        table,
-        model_row=table.model_row[rows],
-        quant=tuple(table.quant[int(i)] for i in rows),
-        n_layers=table.n_layers[rows],
-        input_bytes=table.input_bytes[rows],
-        token_embedding_bytes=table.token_embedding_bytes[rows],
-        output_bytes=table.output_bytes[rows],
-        layers=table.layers.take(rows),
-        experts=table.experts.take(rows),
-        active_expert_share=table.active_expert_share[rows],
-        tied=table.tied[rows],
-        is_moe=table.is_moe[rows],
-        n_lookup_params=table.n_lookup_params[rows],
-        n_head_params=table.n_head_params[rows],
-        attention=table.attention[rows],
-    )
-
-
 def take_placed(placement: Placement, rows: Ints) -> Placement:
     """The placement with some of its rows."""
     columns = ("weights active_weights kv recurrent compute output overhead n_layers n_gpu_layers n_cpu_moe").split()
-    return replace(placement, **{name: getattr(placement, name)[rows] for name in columns})
+    split = None if placement.split is None else placement.split[rows]
+    return replace(placement, split=split, **{name: getattr(placement, name)[rows] for name in columns})
 
 
 def take_group(group: Group, rows: Ints) -> Group:
@@ -151,7 +131,7 @@ def take_group(group: Group, rows: Ints) -> Group:
     return replace(
         group,
         rows=group.rows[rows],
-        table=take_rows(group.table, rows),
+        table=group.table.take(rows),
         placement=take_placed(group.placement, rows),
         n_active_params=group.n_active_params[rows],
     )
@@ -280,7 +260,7 @@ class Reader:
     def _place(self, kind: str, members: Sequence[MeasuredSpeed]) -> tuple[Group, SpeedTerms]:
         first = members[0]
         rows = np.array([self.row_of[str(m.model_id), str(m.quant)] for m in members], dtype=np.int64)
-        table = take_rows(self.table, rows)
+        table = self.table.take(rows)
         workload, fill = workload_of(first)
         share = 1.0 - (1.0 - table.active_expert_share) ** workload.n_parallel
         table = replace(table, active_expert_share=share)

@@ -165,7 +165,7 @@ def test_this_machine_by_any_spelling_is_this_machine(open_page: OpenPage, text:
         ("RTX 4091", "RTX 4090"),
         ("24 GiB crad", "24 GiB card at 936 GB/s"),
         ("RTX 4090 (99 GiB used)", "nothing is left"),
-        ("RTX 4090*900", "1 to 64"),
+        ("RTX 4090*900", "1 to 15"),
         ("64 GB RAM + 32 GB RAM", "one host"),
         ("<script>alert(1)</script>", "unknown device"),
         ("*", "wants"),
