@@ -9,12 +9,13 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import bench, cached, charts, frame, inputs, words
+from pages.ui import bench, best_way, by_hand, cached, charts, frame, inputs, words
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.explain import PartFormula
 from sizing.hardware import Machine
 from sizing.launch import format_command
+from sizing.placement import Offload
 from sizing.quants import KV_TYPES, QUANTS
 from sizing.units import GIB, format_bytes, format_range, format_tokens
 from sizing.workload import Workload
@@ -27,36 +28,50 @@ def show(question: frame.Question) -> None:
     """The whole page below the context bar."""
     card, usual = find_chosen(question)
     weights = cached.list_weights(card.model_id)
-    quant = choose_quant(tuple(w.quant for w in weights), usual)
-    show_knobs(card, quant, tuple(w.quant for w in weights))
+    known = tuple(w.quant for w in weights)
+    quant = choose_quant(known, usual)
+    machine, choice = question.machine, inputs.read_size_choice()
+    draft, has_projector = by_hand.read_beside(card)
+    offload = by_hand.read_offload(card, machine)
+    show_knobs(card, quant, known, machine, offload, draft)
     if not weights:
         show_gap(card, cached.find_gap(card.model_id))
         return
+    setup, sized = None, None
     try:
-        workload = inputs.read_size_choice().to_workload(question.wishes)
-    except (BadInputError, UnknownNameError) as error:
-        st.warning(frame.to_sentence(str(error)), icon=":material/rule:")
-        return
-    try:
-        told = cached.estimate_one(card.model_id, quant, workload, question.machine)
+        workload = choice.to_workload(question.wishes)
+        setup = cached.Setup(card.model_id, quant, workload, machine, offload, draft, has_projector)
+        sized = cached.size_setup(setup)
     except UnsupportedError as error:
         show_gap(card, str(error))
         return
-    except BadInputError as error:
+    except (BadInputError, UnknownNameError) as error:
         st.warning(frame.to_sentence(str(error)), icon=":material/rule:")
-        show_context(card, quant, workload, question.machine)
+    if setup is None or sized is None:
+        best_way.show(best_way.reserve(), card.model_id, None, question, choice.n_ubatch)
+        if setup is not None and setup.workload.context_tokens > card.spec.context_tokens:
+            show_context(card, setup)
         return
-    show_answer(card, quant, told, workload, question)
-    frame.link_to_hardware(card.model_id, quant, "Which machines run it, and how much context for how many users")
+    show_sized(card, setup, sized, question)
+
+
+def show_sized(card: ModelCard, setup: cached.Setup, sized: cached.Sized, question: frame.Question) -> None:
+    """The answer for a configuration, and below it what else could be asked of the model here."""
+    quant, workload, machine = setup.quant, setup.workload, setup.machine
+    show_answer(card, setup, sized, question)
+    frame.link_to_hardware(card.model_id, quant, "Which machines run it, and with how much context")
+    place = best_way.reserve()
     left, right = st.columns(2, gap="large")
-    with left:
-        show_context(card, quant, workload, question.machine)
     with right:
-        show_quants(card, quant, workload, question)
-    if told.fit.runs:
+        show_quants(card, setup, question)
+    if sized.told.fit.runs:
         st.subheader("Start it like this", anchor=False)
-        command = format_command(card.spec.name, quant, told, workload, question.machine)
+        beside = by_hand.name_beside(sized, setup)
+        command = format_command(card.spec.name, quant, sized.main, workload, machine, beside)
         st.code(command, language="bash", wrap_lines=True)
+    best_way.show(place, card.model_id, setup, question, workload.n_ubatch)
+    with left:  # what takes longest to work out comes last
+        show_context(card, setup)
 
 
 def find_chosen(question: frame.Question) -> tuple[ModelCard, str]:
@@ -85,17 +100,26 @@ def choose_quant(known: tuple[str, ...], usual: str) -> str:
     return usual if usual in known or not known else known[0]
 
 
-def show_knobs(card: ModelCard, quant: str, known: tuple[str, ...]) -> None:
-    """One row: the model, its quantization, and the engine's settings."""
+def show_knobs(
+    card: ModelCard,
+    quant: str,
+    known: tuple[str, ...],
+    machine: Machine,
+    offload: Offload | None,
+    draft: tuple[str, str] | None,
+) -> None:
+    """One row: the model, its quantization, and the engine's settings; the rarer ones folded."""
     names = {c.model_id: c.spec.name for c in cached.list_cards()}
     order = tuple(sorted(known, key=lambda q: -QUANTS[q].nominal_bits_per_weight if q in QUANTS else 0))
-    with st.container(horizontal=True, gap="small"):
-        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=380)
-        inputs.choice("quant", "Quantization", order or (quant,), shown=quant, width=165)
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=310)
+        inputs.choice("quant", "Quantization", order or (quant,), shown=quant, width=140)
         inputs.choice("kv_k", "K cache", KV_TYPES, width=105)
         inputs.choice("kv_v", "V cache", KV_TYPES, width=105)
         inputs.choice("ubatch", "Micro-batch", with_present(UBATCHES, str(inputs.read("ubatch"))), width=105)
         inputs.choice("flash", "Flash attention", ("on", "off"), {"on": "On", "off": "Off"}, width=130)
+        by_hand.show_placement_knobs(card, machine, offload)
+        by_hand.show_beside_knobs(card, draft)
 
 
 def with_present(options: tuple[str, ...], present: str) -> tuple[str, ...]:
@@ -109,21 +133,21 @@ def show_gap(card: ModelCard, reason: str) -> None:
     st.markdown(f"{frame.to_sentence(reason)} No figure is shown in its place.")
 
 
-def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload, question: frame.Question) -> None:
-    """The sentence, the four figures with their formulas, the memory bar, and what llama.cpp says to it."""
-    machine = question.machine
+def show_answer(card: ModelCard, setup: cached.Setup, sized: cached.Sized, question: frame.Question) -> None:
+    """The sentence, the figures with their formulas, the memory bar, and what llama.cpp says to it."""
+    told, main, machine = sized.told, sized.main, question.machine
     verdict = frame.format_verdict(told.fit.verdict)
-    reason = "; ".join(told.fit.reasons)
+    reason = "; ".join(words.list_reasons(told))
     st.html(
-        f"{frame.answer_html(card.spec.name, quant, words.list_figures(told, machine))}"
-        f'<p><span class="wb-verdict">{verdict}, {frame.describe_workload(workload)}.</span> '
+        f"{frame.answer_html(card.spec.name, setup.quant, words.list_figures(told, machine))}"
+        f'<p><span class="wb-verdict">{verdict}, {frame.describe_workload(setup.workload)}.</span> '
         f'<span class="wb-quiet">{escape(frame.to_sentence(reason))}</span></p>'
     )
     bench.show_calibration(machine)
-    parts = told.memory.parts
-    formulas = cached.list_formulas(card.model_id, quant, workload, machine)
-    figures = (
-        ("Total", told.memory.total_bytes, ("weights", "KV cache", "recurrent state", "compute", "output", "overhead")),
+    parts = main.memory.parts
+    formulas = cached.list_formulas(setup)
+    figures = [
+        ("Total", told.memory.total_bytes, tuple(f.part for f in formulas)),
         ("Weights", parts.weight_bytes, ("weights",)),
         (
             "KV cache" if not parts.recurrent_state_bytes else "KV cache and state",
@@ -131,7 +155,9 @@ def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload,
             ("KV cache", "recurrent state"),
         ),
         ("Compute", parts.compute_bytes + parts.output_bytes, ("compute", "output")),
-    )
+    ]
+    if sized.pair is not None:
+        figures.append(("Draft", sum(sized.beside_bytes), ("draft",)))
     row = st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="size_figures")
     for name, n_bytes, keys in figures:
         with row.container(width=155, gap=None):
@@ -140,8 +166,11 @@ def show_answer(card: ModelCard, quant: str, told: Estimate, workload: Workload,
                 show_formulas([f for f in formulas if f.part in keys and f.n_bytes], name == "Total")
     with row.container(width="content", gap=None):
         frame.show_assumptions(told)
-    frame.show_chart(charts.memory_bar(words.order_devices(told)), "size_memory", words.describe_memory(told))
-    bench.show_checks(card.model_id, card.spec.name, quant, workload, question)
+    bar = charts.memory_bar(words.order_devices(told), words.order_like_devices(sized.beside_bytes))
+    frame.show_chart(bar, "size_memory", words.describe_memory(told))
+    pinned = setup.offload if setup.draft is None and not setup.has_projector else main.offload
+    about = "Asks about the model as it is placed here, not about its draft." if sized.pair else None
+    bench.show_checks(card.model_id, card.spec.name, setup.quant, setup.workload, question, pinned, about)
 
 
 def show_formulas(formulas: list[PartFormula], as_sum: bool) -> None:
@@ -158,12 +187,13 @@ def show_formulas(formulas: list[PartFormula], as_sum: bool) -> None:
         st.caption(f"{f.n_bytes:,} bytes, {format_bytes(f.n_bytes)}")
 
 
-def show_context(card: ModelCard, quant: str, workload: Workload, machine: Machine) -> None:
+def show_context(card: ModelCard, setup: cached.Setup) -> None:
     """Memory against context, the machine's limit, and the largest context that fits."""
+    workload, machine = setup.workload, setup.machine
     at_most = min(workload.context_tokens, card.spec.context_tokens)
-    sweep = cached.sweep_context(card.model_id, quant, replace(workload, context_tokens=at_most), machine)
+    sweep = cached.sweep_context(replace(setup, workload=replace(workload, context_tokens=at_most)))
     st.subheader("Memory against context", anchor=False)
-    st.caption(describe_largest(sweep, workload))
+    st.caption(describe_largest(sweep, workload) + " The draft counts as overhead here." * (setup.draft is not None))
     largest = [("Largest that fits", sweep.largest_tokens)]
     if sweep.largest_on_cards_tokens != sweep.largest_tokens:
         largest = [
@@ -193,12 +223,12 @@ def describe_largest(sweep: cached.ContextSweep, workload: Workload) -> str:
     )
 
 
-def show_quants(card: ModelCard, quant: str, workload: Workload, question: frame.Question) -> None:
+def show_quants(card: ModelCard, setup: cached.Setup, question: frame.Question) -> None:
     """All quantizations of the model here, largest first."""
-    rows = cached.list_quant_rows(card.model_id, workload, question.machine, question.wishes.task)
+    rows = cached.list_quant_rows(setup, question.wishes.task)
     st.subheader(f"All {len(rows)} quantizations", anchor=False)
     picked = inputs.picked_row("quants")
-    if picked is not None and picked < len(rows) and rows[picked].quant != quant:
+    if picked is not None and picked < len(rows) and rows[picked].quant != setup.quant:
         frame.link_to_size(card.model_id, rows[picked].quant, f"Show {rows[picked].quant}")
     else:
         st.caption(

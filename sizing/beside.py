@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from sizing.errors import BadInputError
 from sizing.estimate import Estimate, check_workload, estimate
+from sizing.fit import judge_devices
 from sizing.hardware import Device, Machine
 from sizing.memory import DeviceUse, MemoryEstimate, WeightBytes
 from sizing.placement import Offload
@@ -29,7 +30,27 @@ class PairEstimate:
     @property
     def total_bytes(self) -> int:
         """Both models together, the server and drivers counted once."""
-        return self.main.memory.total_bytes + sum(_taken(d) for d in self.draft.memory.devices)
+        return self.together.memory.total_bytes
+
+    @property
+    def draft_bytes(self) -> tuple[int, ...]:
+        """What the draft takes of each device, the server and drivers left out."""
+        return tuple(_taken(d) for d in self.draft.memory.devices)
+
+    @property
+    def together(self) -> Estimate:
+        """The main model's estimate with the draft among the overhead of each device, against all of its memory."""
+        devices = tuple(
+            replace(
+                m,
+                usable_bytes=d.usable_bytes,
+                parts=replace(m.parts, overhead_bytes=max(m.parts.overhead_bytes, d.parts.overhead_bytes) + _taken(d)),
+            )
+            for m, d in zip(self.main.memory.devices, self.draft.memory.devices, strict=True)
+        )
+        fit = judge_devices(devices, self.main.n_gpu_layers, self.main.n_cpu_moe, self.main.expert_layers)
+        memory = replace(self.main.memory, devices=devices)
+        return replace(self.main, memory=memory, fit=fit, speed=self.main.speed if fit.runs else None)
 
 
 def _taken(use: DeviceUse) -> int:

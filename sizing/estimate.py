@@ -6,7 +6,7 @@ The same columns serve one model and the whole catalog: `estimate_table` places 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -262,14 +262,19 @@ def find_largest_context(
 
     Never above the model's own maximum. Memory rises with context, so bisection finds it.
     """
-    step = 256
 
     def good(tokens: int) -> bool:
         return estimate(spec, weights, replace(workload, context_tokens=tokens), machine, offload).fit.verdict in accept
 
-    if good(spec.context_tokens):
-        return spec.context_tokens
-    low, high = 0, spec.context_tokens // step
+    return search_context(spec.context_tokens, good)
+
+
+def search_context(most: int, good: Callable[[int], bool]) -> int | None:
+    """The largest context up to `most` that is good, in steps of 256 tokens, where being good falls with context."""
+    step = 256
+    if good(most):
+        return most
+    low, high = 0, most // step
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if good(middle * step) else (low, middle - 1)

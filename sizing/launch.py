@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 
 from sizing.estimate import Estimate
 from sizing.hardware import Machine
@@ -10,7 +11,29 @@ from sizing.solver import NoSolution, Solution
 from sizing.workload import Workload
 
 
-def format_command(name: str, quant: str, estimate: Estimate, workload: Workload, machine: Machine) -> str:
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What llama-server loads beside the model: a draft (its name and quantization), a projector.
+
+    `n_gpu_layers` are the draft's, the output counted as one; None without accelerators.
+    """
+
+    draft: tuple[str, str] | None = None
+    n_gpu_layers: int | None = None
+    has_projector: bool = False
+
+
+NOTHING_BESIDE = Beside()
+
+
+def format_command(
+    name: str,
+    quant: str,
+    estimate: Estimate,
+    workload: Workload,
+    machine: Machine,
+    beside: Beside = NOTHING_BESIDE,
+) -> str:
     """The command that starts a configuration just as it was sized on `machine`."""
     return format_llama_server_command(
         name,
@@ -20,6 +43,7 @@ def format_command(name: str, quant: str, estimate: Estimate, workload: Workload
         n_cpu_moe=estimate.n_cpu_moe,
         expert_layers=estimate.expert_layers,
         tensor_split=estimate.tensor_split,
+        beside=beside,
     )
 
 
@@ -40,16 +64,20 @@ def format_llama_server_command(
     expert_layers: tuple[int, ...] = (),
     tensor_split: tuple[int, ...] | None = None,
     gguf_repo: str | None = None,
+    beside: Beside = NOTHING_BESIDE,
 ) -> str:
     """The `llama-server` command line for a configuration, quoted for a POSIX shell.
 
     `gguf_repo` ("owner/name" on the Hugging Face Hub) lets the server fetch the file itself; without it the command
-    names a local file to be replaced. `n_gpu_layers` None leaves the flag out (a host without accelerators).
+    names a local file to be replaced. `n_gpu_layers` None leaves the flag out (a host without accelerators). A draft's
+    context is as long as a slot's without a flag; its cache types are pinned.
     `tensor_split` counts each card's layers, `expert_layers` are those whose experts stay on the host.
     Flags: https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
     """
     words = ["llama-server"]
-    words += ["-hf", f"{gguf_repo}:{quant}"] if gguf_repo else ["-m", f"{model_name.replace(' ', '-')}-{quant}.gguf"]
+    words += ["-hf", f"{gguf_repo}:{quant}"] if gguf_repo else ["-m", _file_name(model_name, quant)]
+    if beside.has_projector:
+        words += ["--mmproj", _file_name(f"mmproj-{model_name}", "F16")]
     words += ["-c", str(workload.n_ctx_tokens), "-np", str(workload.n_parallel)]
     words += ["-ub", str(workload.n_ubatch), "-b", str(max(workload.n_batch, workload.n_ubatch))]
     words += ["-fa", "on" if workload.flash_attention else "off"]
@@ -65,4 +93,12 @@ def format_llama_server_command(
         words += ["-ot", rf"blk\.({layers})\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU"]
     if tensor_split is not None:
         words += ["-ts", ",".join(str(count) for count in tensor_split)]
+    if beside.draft is not None:
+        words += ["-md", _file_name(*beside.draft), "-ctkd", workload.kv_type_k, "-ctvd", workload.kv_type_v]
+        if beside.n_gpu_layers is not None:
+            words += ["-ngld", str(beside.n_gpu_layers)]
     return shlex.join(words)
+
+
+def _file_name(model_name: str, quant: str) -> str:
+    return f"{model_name.replace(' ', '-')}-{quant}.gguf"

@@ -68,7 +68,8 @@ class Asked:
 
     def to_workload(self) -> Workload:
         """The workload as it was asked for, with f16 caches."""
-        return Workload(self.context_tokens, self.n_parallel, n_ubatch=self.n_ubatch)
+        n_batch = max(2048, self.n_ubatch)  # as llama-server is started
+        return Workload(self.context_tokens, self.n_parallel, n_ubatch=self.n_ubatch, n_batch=n_batch)
 
 
 @dataclass(frozen=True, slots=True)

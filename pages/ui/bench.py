@@ -30,6 +30,7 @@ from pages.ui.inputs import THIS
 from sizing.errors import WeighbridgeError
 from sizing.estimate import say_calibration
 from sizing.hardware import Machine
+from sizing.placement import Offload
 from sizing.throughput import Interval
 from sizing.units import THIN, format_bytes, format_figures, format_range, format_tokens
 from sizing.workload import Workload
@@ -181,13 +182,21 @@ def keep(result: BenchResult, machine: Machine) -> tuple[str | None, bool]:
     return None, bool(calibrate([result], machine.host))
 
 
-def show_checks(model_id: str, name: str, quant: str, workload: Workload, question: frame.Question) -> None:
+def show_checks(
+    model_id: str,
+    name: str,
+    quant: str,
+    workload: Workload,
+    question: frame.Question,
+    offload: Offload | None = None,
+    about: str | None = None,
+) -> None:
     """The two quiet buttons under an answer and what came of them: ask the engine, and time it on this machine."""
     if question.wishes.machine != THIS:
-        verify.show_verify(model_id, quant, workload, question.machine)
+        verify.show_verify(model_id, quant, workload, question.machine, offload, about=about)
         return
     asked = build_asked(model_id, name, quant, workload)
-    verify.show_verify(model_id, quant, workload, question.machine, beside=lambda: show_button(asked))
+    verify.show_verify(model_id, quant, workload, question.machine, offload, lambda: show_button(asked), about)
     show_bench(asked)
 
 

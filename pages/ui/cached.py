@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import streamlit as st
 
 from catalog import licenses, machines, queries
-from catalog.candidates import list_candidates
+from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
 from catalog.licenses import License
 from catalog.models import ModelCard
 from catalog.quality import ScoreRow
@@ -18,20 +19,19 @@ from pages.ui.charts import ContextPoint
 from pages.ui.inputs import THIS
 from pages.ui.questions import Wishes
 from sizing import inverse
-from sizing.estimate import (
-    Estimate,
-    check_workload,
-    describe,
-    estimate,
-    find_largest_context,
-)
+from sizing.beside import MAX_VOCABULARY_DIFFERENCE, PairEstimate, estimate_pair
+from sizing.compute import can_estimate_compute
+from sizing.errors import BadInputError
+from sizing.estimate import Estimate, check_workload, describe, estimate, search_context
 from sizing.explain import PartFormula, explain_parts
 from sizing.fit import Verdict
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.inverse import GridRow, HardwareAnswer, HardwareNeeds, MemoryStep, PriceSource, Unlock, choose_weights
 from sizing.memory import WeightBytes
+from sizing.placement import Offload
 from sizing.recommend import Needs, Ranker, Recommendation
-from sizing.specs import ModelSpec
+from sizing.solver import Asked, NoSolution, Solution, solve
+from sizing.units import format_bytes
 from sizing.workload import Workload
 
 
@@ -137,28 +137,153 @@ class QuantRow:
     loss_label: str
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One configuration of the Size page: the model, where its layers go, and what stands beside it.
+
+    `offload` None places automatically; `draft` is the id and quantization of a second model.
+    """
+
+    model_id: str
+    quant: str
+    workload: Workload
+    machine: Machine
+    offload: Offload | None = None
+    draft: tuple[str, str] | None = None
+    has_projector: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model stands alone and is placed automatically."""
+        return self.offload is None and self.draft is None and not self.has_projector
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A setup's answer: `told` is everything together, `main` the model by itself, `pair` both models where two are.
+
+    `projector_bytes` are on the first device, among the overhead; `beside_bytes` the draft's on each device.
+    """
+
+    told: Estimate
+    main: Estimate
+    pair: PairEstimate | None
+    projector_bytes: int
+
+    @property
+    def beside_bytes(self) -> tuple[int, ...]:
+        """What the draft takes of each device; empty without one."""
+        return self.pair.draft_bytes if self.pair else ()
+
+
+def find_projector_bytes(card: ModelCard) -> int:
+    """Bytes of a model's vision or audio tower as its F16 file; 0 where the catalog knows of none."""
+    return (card.spec.n_params_projector or 0) * PROJECTOR_BYTES_PER_PARAM
+
+
 @st.cache_resource(show_spinner=False, max_entries=128)
-def estimate_one(model_id: str, quant: str, workload: Workload, machine: Machine) -> Estimate:
-    """Memory, speed and fit of one configuration. Raises BadInputError for a context above the maximum."""
-    weights = next(w for w in list_weights(model_id) if w.quant == quant)
-    return estimate(find_card(model_id).spec, weights, workload, machine)
+def size_setup(setup: Setup) -> Sized:
+    """Memory, speed and fit of one configuration.
+
+    Raises BadInputError for a context above a model's maximum, an offload that contradicts the machine, or a draft
+    with another vocabulary.
+    """
+    return _size(setup)
+
+
+def _size(setup: Setup) -> Sized:
+    card = find_card(setup.model_id)
+    weights = find_weights(setup.model_id, setup.quant)
+    projector = find_projector_bytes(card) if setup.has_projector else 0
+    if setup.draft is None:
+        told = estimate(card.spec, weights, setup.workload, setup.machine, setup.offload, projector)
+        return Sized(told, told, None, projector)
+    small = (find_card(setup.draft[0]).spec, find_weights(*setup.draft))
+    pair = estimate_pair((card.spec, weights), small, setup.workload, setup.machine, setup.offload, projector)
+    return Sized(pair.together, pair.main, pair, projector)
+
+
+def find_weights(model_id: str, quant: str) -> WeightBytes:
+    """A model's weights in one quantization. Raises BadInputError where it has none."""
+    known = list_weights(model_id)
+    found = next((w for w in known if w.quant == quant), None)
+    if found is None:
+        raise BadInputError(f"{model_id} has no {quant}; it has {', '.join(w.quant for w in known) or 'nothing'}")
+    return found
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def list_drafts(model_id: str) -> tuple[ModelCard, ...]:
+    """Smaller models whose vocabulary llama.cpp takes for a draft of this one, the smallest first."""
+    spec = find_card(model_id).spec
+    fitting = (
+        c
+        for c in list_cards()
+        if abs(c.spec.vocab_size - spec.vocab_size) <= MAX_VOCABULARY_DIFFERENCE
+        and c.spec.n_params < spec.n_params
+        and list_weights(c.model_id)
+        and can_estimate_compute(c.spec.architecture)
+    )
+    return tuple(sorted(fitting, key=lambda c: (c.spec.n_params, c.spec.name)))
+
+
+def say_why_no_draft(card: ModelCard, draft: ModelCard) -> str:
+    """What keeps a known model from drafting for another one."""
+    spec, small = card.spec, draft.spec
+    if abs(small.vocab_size - spec.vocab_size) > MAX_VOCABULARY_DIFFERENCE:
+        return (
+            f"a draft wants the main model's vocabulary: {spec.name} has {spec.vocab_size:,} entries, "
+            f"{small.name} {small.vocab_size:,}"
+        )
+    if small.n_params >= spec.n_params:
+        return f"a draft wants to be smaller than the model: {small.name} is not smaller than {spec.name}"
+    return f"{small.name} cannot be sized for llama.cpp: {find_gap(draft.model_id)}"
+
+
+@dataclass(frozen=True, slots=True)
+class BestWay:
+    """The best way to run a model on a machine; `is_automatic` where the placement finds it without being told."""
+
+    answer: Solution | NoSolution
+    is_automatic: bool
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def find_best_way(model_id: str, asked: Asked, machine: Machine) -> BestWay:
+    """Which quantization, placement, caches, context and users serve best what is asked.
+
+    Raises BadInputError for a context above the model's own.
+    """
+    card = find_card(model_id)
+    losses = {loss.quant: loss.cautious for loss in list_quant_losses(catalog(), card)}
+    answer = solve(card.spec, list_weights(model_id), losses, machine, asked)
+    if isinstance(answer, NoSolution):
+        return BestWay(answer, True)
+    alone = size_setup(Setup(model_id, answer.quant, answer.workload, machine)).main
+    return BestWay(answer, alone.offload == answer.estimate.offload)
 
 
 @st.cache_resource(show_spinner="Sizing every quantization", max_entries=128)
-def list_quant_rows(model_id: str, workload: Workload, machine: Machine, task: str) -> tuple[QuantRow, ...]:
-    """Every quantization of a model on a machine, largest first."""
-    spec, weights = find_card(model_id).spec, list_weights(model_id)
-    check_workload(spec, workload)
-    known = next(c for c in ranker(task, "any").candidates if c.spec.model_id == model_id)
+def list_quant_rows(setup: Setup, task: str) -> tuple[QuantRow, ...]:
+    """Every quantization of a model on a machine as the setup places it, largest first; a draft's room is left."""
+    spec, weights = find_card(setup.model_id).spec, list_weights(setup.model_id)
+    check_workload(spec, setup.workload)
+    known = next(c for c in ranker(task, "any").candidates if c.spec.model_id == setup.model_id)
     losses = {x.quant: x for x in known.losses}
-    alone = Ranker([replace(known, weights=weights)])
-    sized = alone.size(workload, machine)
-    rows = []
-    for row, quant in enumerate(alone.table.quant):
-        told = describe(sized, row, spec, quant, workload, machine)
-        loss = losses.get(quant)
-        rows.append(QuantRow(quant, told, loss.points if loss else None, loss.label if loss else "unknown"))
-    return tuple(rows)
+    if setup.is_plain:
+        alone = Ranker([replace(known, weights=weights)])
+        sized = alone.size(setup.workload, setup.machine)
+        told = [
+            describe(sized, row, spec, quant, setup.workload, setup.machine)
+            for row, quant in enumerate(alone.table.quant)
+        ]
+    else:
+        told = [_size(replace(setup, quant=w.quant)).told for w in weights]
+    return tuple(
+        QuantRow(e.memory.quant, e, loss.points if loss else None, loss.label if loss else "unknown")
+        for e in told
+        for loss in (losses.get(e.memory.quant),)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,31 +300,46 @@ class ContextSweep:
 
 
 @st.cache_resource(show_spinner="Sweeping the context", max_entries=128)
-def sweep_context(model_id: str, quant: str, workload: Workload, machine: Machine) -> ContextSweep:
-    """Memory against context for one model and quantization, at powers of two and points between."""
-    spec: ModelSpec = find_card(model_id).spec
-    weights = next(w for w in list_weights(model_id) if w.quant == quant)
+def sweep_context(setup: Setup) -> ContextSweep:
+    """Memory against context for one configuration, at powers of two and points between."""
+    spec = find_card(setup.model_id).spec
+    most = spec.context_tokens
+    if setup.draft is not None:  # it has a context as long
+        most = min(most, find_card(setup.draft[0]).spec.context_tokens)
     contexts = sorted(
-        {int(2 ** (n / 3)) // 64 * 64 or 64 for n in range(27, 70) if 2 ** (n / 3) <= spec.context_tokens}
-        | {min(512, spec.context_tokens), spec.context_tokens}
+        {int(2 ** (n / 2)) // 64 * 64 or 64 for n in range(18, 48) if 2 ** (n / 2) <= most} | {min(512, most), most}
     )
-    points = tuple(
-        ContextPoint(c, estimate(spec, weights, replace(workload, context_tokens=c), machine).memory.parts)
-        for c in contexts
-    )
-    largest = find_largest_context(spec, weights, workload, machine)
-    on_cards = largest
-    if any(d.kind is DeviceKind.GPU for d in machine.accelerators):
-        on_cards = find_largest_context(spec, weights, workload, machine, accept=(Verdict.FITS, Verdict.TIGHT))
-    return ContextSweep(points, largest, on_cards, spec.context_tokens)
+
+    @cache  # both searches and the chart ask about many of the same contexts
+    def size(context: int) -> Estimate:
+        return _size(replace(setup, workload=replace(setup.workload, context_tokens=context))).told
+
+    points = tuple(ContextPoint(c, size(c).memory.parts) for c in contexts)
+    on_cards = largest = search_context(most, lambda c: size(c).fit.runs)
+    if any(d.kind is DeviceKind.GPU for d in setup.machine.accelerators):
+        on_cards = search_context(most, lambda c: size(c).fit.verdict in (Verdict.FITS, Verdict.TIGHT))
+    return ContextSweep(points, largest, on_cards, most)
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)
-def list_formulas(model_id: str, quant: str, workload: Workload, machine: Machine) -> tuple[PartFormula, ...]:
-    """The formula of every part of one configuration, with the values put in."""
-    weights = next(w for w in list_weights(model_id) if w.quant == quant)
-    told = estimate_one(model_id, quant, workload, machine)
-    return explain_parts(find_card(model_id).spec, weights, workload, told)
+def list_formulas(setup: Setup) -> tuple[PartFormula, ...]:
+    """The formula of every part of one configuration, with the values put in; a draft is a part of its own."""
+    sized = size_setup(setup)
+    spec, weights = find_card(setup.model_id).spec, find_weights(setup.model_id, setup.quant)
+    formulas = explain_parts(spec, weights, setup.workload, sized.main)
+    if sized.pair is None or setup.draft is None:
+        return formulas
+    parts = sized.pair.draft.memory.parts
+    lines = (
+        ("weights", parts.weight_bytes),
+        ("KV cache", parts.kv_cache_bytes),
+        ("recurrent state", parts.recurrent_state_bytes),
+        ("compute and output", parts.compute_bytes + parts.output_bytes),
+    )
+    name = find_card(setup.draft[0]).spec.name
+    values = tuple(f"{what} {format_bytes(n)}" for what, n in lines if n)
+    formula = f"{name} at {setup.draft[1]}, sized by the same formulas with the same context and users"
+    return (*formulas, PartFormula("draft", formula, values, sum(sized.beside_bytes)))
 
 
 @st.cache_resource(show_spinner=False)

@@ -7,7 +7,7 @@ Colours are Okabe and Ito's set, readable without colour vision
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log10
 
 import plotly.graph_objects as go
@@ -18,6 +18,7 @@ from sizing.memory import DeviceUse, Parts
 from sizing.units import GIB, THIN, format_bytes, format_figures, format_range, format_tokens
 
 WEIGHTS, KV_CACHE, COMPUTE, OVERHEAD, OVER = "#0072B2", "#E69F00", "#009E73", "#8C8C8C", "#D55E00"
+DRAFT = "#CC79A7"
 FAMILY_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B3A800")
 OTHER_FAMILY = "#8C8C8C"
 CLEAR = "rgba(0,0,0,0)"
@@ -143,20 +144,81 @@ def list_keys(figure: go.Figure) -> tuple[Key, ...]:
     return tuple(keys)
 
 
-def memory_bar(devices: Sequence[DeviceUse]) -> go.Figure:
+ALIKE_SHARE = 0.02
+"""Cards of one kind whose use differs by at most this share of their memory are drawn as one bar."""
+
+FEWEST_FOLDED = 3
+
+FURTHEST_SCALE = 6
+"""Devices of which one is more than this many times another do not share a scale: the small one would be a sliver."""
+
+
+@dataclass(frozen=True, slots=True)
+class BarRow:
+    """One bar: the use it draws, the draft's bytes within its overhead, its name, and how many cards it stands for."""
+
+    use: DeviceUse
+    draft_bytes: int
+    name: str
+    count: int = 1
+
+
+def fold_devices(devices: Sequence[DeviceUse], draft_bytes: Sequence[int] = ()) -> tuple[BarRow, ...]:
+    """Bars for devices in their order: from three equal neighbours of like use on, one bar, that of the fullest."""
+    drafts = [*draft_bytes, *[0] * (len(devices) - len(draft_bytes))]
+    runs: list[list[int]] = []
+    for i, device in enumerate(devices):
+        if runs and _are_alike([devices[j] for j in runs[-1]], device):
+            runs[-1].append(i)
+        else:
+            runs.append([i])
+    groups = [g for run in runs for g in ([run] if len(run) >= FEWEST_FOLDED else [[i] for i in run])]
+    names = [_shorten(d.name, 26) for d in devices]
+    rows = []
+    for group in groups:
+        first = group[0]
+        fullest = max(group, key=lambda i: devices[i].parts.total_bytes)
+        name = names[first]
+        if len(group) > 1:
+            name = f"Each of {len(group)} × {name}"
+        elif names.count(name) > 1:
+            name = f"{name} ({names[: first + 1].count(name)})"
+        rows.append(BarRow(devices[fullest], drafts[fullest], name, len(group)))
+    return tuple(rows)
+
+
+def _are_alike(group: Sequence[DeviceUse], other: DeviceUse) -> bool:
+    """Whether a device is of the same kind as a group and its use differs from none of it by much."""
+    first = group[0]
+    if (first.name, first.memory_bytes, first.usable_bytes) != (other.name, other.memory_bytes, other.usable_bytes):
+        return False
+    totals = [d.parts.total_bytes for d in (*group, other)]
+    return max(totals) - min(totals) <= ALIKE_SHARE * other.memory_bytes
+
+
+def memory_bar(devices: Sequence[DeviceUse], draft_bytes: Sequence[int] = ()) -> go.Figure:
     """One stacked horizontal bar per device, in GiB: parts, free memory as an outline, a hairline at the usable limit.
 
-    What overruns the limit is hatched over. Devices keep the given order from the top down.
+    What overruns the limit is hatched over. Devices keep the given order from the top down; equal ones of like use are
+    one bar. Where the largest device is many times the smallest, each bar is its own device's memory and says how much.
+    `draft_bytes` is what a draft takes of each device; it is within the devices' overhead and drawn apart.
     """
+    folded = fold_devices(devices, draft_bytes)
     several = len(devices) > 1
-    rows = _name_rows(devices) if several else [""]
-    span = max(max(d.memory_bytes, d.parts.total_bytes) for d in devices) / GIB * 1.005
+    devices = [r.use for r in folded]
+    lengths = [max(d.memory_bytes, d.parts.total_bytes) for d in devices]
+    is_own_scale = max(lengths) > FURTHEST_SCALE * min(lengths)
+    units = [n / 100 if is_own_scale else GIB for n in lengths]
+    rows = [r.name + f"<br>of {roomy(format_bytes(r.use.memory_bytes))}" * is_own_scale for r in folded]
+    if not several:
+        rows = [""]
+    span = max(n / unit for n, unit in zip(lengths, units, strict=True)) * 1.005
     figure = go.Figure()
     starts = [0.0] * len(devices)
-    by_device = [list_purposes(d.parts) for d in devices]
-    for index in range(4):
+    by_device = [_with_draft(r) if any(draft_bytes) else list_purposes(r.use.parts) for r in folded]
+    for index in range(len(by_device[0])):
         column = [purposes[index] for purposes in by_device]
-        widths = [p.n_bytes / GIB for p in column]
+        widths = [p.n_bytes / unit for p, unit in zip(column, units, strict=True)]
         total = sum(p.n_bytes for p in column)
         name = column[0].name if several else f"{column[0].name} {format_bytes(total)}"
         figure.add_bar(
@@ -166,24 +228,28 @@ def memory_bar(devices: Sequence[DeviceUse]) -> go.Figure:
             orientation="h",
             name=name,
             marker={"color": column[0].colour, "line": {"width": 0}},
-            text=[_inside(p.name, p.n_bytes, span) for p in column],
+            text=[
+                _inside(p.name, p.n_bytes, span * unit) if (start + width) * unit <= d.usable_bytes else ""
+                for p, d, unit, start, width in zip(column, devices, units, starts, widths, strict=True)
+            ],
             textfont={"color": column[0].text_colour, "size": FONT_PX},
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
             hovertext=[
-                f"{d.name}<br>{p.name}: {format_bytes(p.n_bytes)}" + (f"<br>{p.detail}" if p.detail else "")
-                for d, p in zip(devices, column, strict=True)
+                f"{r.name if several else r.use.name}{', the fullest' if r.count > 1 else ''}"
+                f"<br>{p.name}: {format_bytes(p.n_bytes)}" + (f"<br>{p.detail}" if p.detail else "")
+                for r, p in zip(folded, column, strict=True)
             ],
             hoverinfo="text",
             showlegend=total > 0,
         )
         starts = [a + b for a, b in zip(starts, widths, strict=True)]
-    _add_free(figure, devices, rows, span)
-    _add_overrun(figure, devices, rows, span)
-    _add_unusable(figure, devices, rows)
+    _add_free(figure, devices, rows, units, span)
+    _add_overrun(figure, devices, rows, units, span)
+    _add_unusable(figure, devices, rows, units)
     for i, device in enumerate(devices):
-        limit = device.usable_bytes / GIB
+        limit = device.usable_bytes / units[i]
         figure.add_shape(
             type="line",
             xref="x",
@@ -216,24 +282,27 @@ def memory_bar(devices: Sequence[DeviceUse]) -> go.Figure:
     return figure
 
 
-def _name_rows(devices: Sequence[DeviceUse]) -> list[str]:
-    """A name for each device, told apart by a number where several share one."""
-    names = [_shorten(d.name, 26) for d in devices]
-    return [f"{n} ({names[: i + 1].count(n)})" if names.count(n) > 1 else n for i, n in enumerate(names)]
+def _with_draft(row: BarRow) -> tuple[Purpose, ...]:
+    """The segments of a device with the draft's part of the overhead as one of its own."""
+    *parts, overhead = list_purposes(row.use.parts)
+    draft = Purpose("Draft", DRAFT, "#1A1A1A", row.draft_bytes)
+    return (*parts, draft, replace(overhead, n_bytes=overhead.n_bytes - row.draft_bytes))
 
 
-def _add_free(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str], span: float) -> None:
+def _add_free(
+    figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str], units: Sequence[float], span: float
+) -> None:
     """The outline of usable memory that stays free."""
     free = [max(d.headroom_bytes, 0) for d in devices]
     total = sum(free)
     figure.add_bar(
         y=rows,
-        x=[f / GIB for f in free],
-        base=[min(d.parts.total_bytes, d.usable_bytes) / GIB for d in devices],
+        x=[f / unit for f, unit in zip(free, units, strict=True)],
+        base=[min(d.parts.total_bytes, d.usable_bytes) / unit for d, unit in zip(devices, units, strict=True)],
         orientation="h",
         name="Free" if len(devices) > 1 else f"Free {format_bytes(total)}",
         marker={"color": CLEAR, "line": {"width": 1, "color": OVERHEAD}},
-        text=[_inside("Free", f, span) for f in free],
+        text=[_inside("Free", f, span * unit) for f, unit in zip(free, units, strict=True)],
         textfont={"size": FONT_PX, "color": "#7A7A7A"},
         textposition="inside",
         insidetextanchor="middle",
@@ -244,19 +313,21 @@ def _add_free(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str], 
     )
 
 
-def _add_overrun(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str], span: float) -> None:
+def _add_overrun(
+    figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str], units: Sequence[float], span: float
+) -> None:
     """The stretch that goes past the usable limit, in the one colour kept for it."""
     over = [max(-d.headroom_bytes, 0) for d in devices]
     if not any(over):
         return
     figure.add_bar(
         y=rows,
-        x=[o / GIB for o in over],
-        base=[d.usable_bytes / GIB for d in devices],
+        x=[o / unit for o, unit in zip(over, units, strict=True)],
+        base=[d.usable_bytes / unit for d, unit in zip(devices, units, strict=True)],
         orientation="h",
         name=f"Over the limit by {format_bytes(max(over))}",
         marker={"color": OVER, "line": {"width": 1, "color": OVER}},
-        text=[_inside("Over", o, span) for o in over],
+        text=[_inside("Over", o, span * unit) for o, unit in zip(over, units, strict=True)],
         textfont={"size": FONT_PX, "color": "#FFFFFF"},
         textposition="inside",
         insidetextanchor="middle",
@@ -266,15 +337,15 @@ def _add_overrun(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str
     )
 
 
-def _add_unusable(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str]) -> None:
+def _add_unusable(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[str], units: Sequence[float]) -> None:
     """Memory that is built in but not for a model: taken by the system now, or kept for it."""
     ends = [max(d.usable_bytes, d.parts.total_bytes) for d in devices]
     rest = [max(d.memory_bytes - end, 0) for d, end in zip(devices, ends, strict=True)]
     total = sum(rest)
     figure.add_bar(
         y=rows,
-        x=[r / GIB for r in rest],
-        base=[end / GIB for end in ends],
+        x=[r / unit for r, unit in zip(rest, units, strict=True)],
+        base=[end / unit for end, unit in zip(ends, units, strict=True)],
         orientation="h",
         name="Not usable" if len(devices) > 1 else f"Not usable {format_bytes(total)}",
         marker={"color": "rgba(140,140,140,0.16)", "line": {"width": 0}},
@@ -639,9 +710,9 @@ def _describe(p: FrontierPoint) -> str:
     )
 
 
-def _inside(name: str, n_bytes: int, span_gib: float) -> str:
+def _inside(name: str, n_bytes: int, span_bytes: float) -> str:
     """The text of a segment, empty where it is too narrow to hold one."""
-    return roomy(f"{name} {format_bytes(n_bytes)}") if n_bytes / GIB > NARROWEST_LABEL * span_gib else ""
+    return roomy(f"{name} {format_bytes(n_bytes)}") if n_bytes > NARROWEST_LABEL * span_bytes else ""
 
 
 def _total_at(points: Sequence[ContextPoint], context_tokens: int) -> float:

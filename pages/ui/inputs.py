@@ -6,7 +6,7 @@ refuses nonsense with a sentence. Widgets write the address; pages read frozen v
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -22,7 +22,19 @@ from catalog.machine_text import (
     read_parts,
     write_parts,
 )
-from pages.ui.questions import CatalogFilter, MachineDraft, SizeChoice, Wishes, read_draft, text_of_hand_machine
+from pages.ui.questions import (
+    MAX_LAYERS,
+    BesideChoice,
+    CatalogFilter,
+    HandPlacement,
+    MachineDraft,
+    SizeChoice,
+    Wishes,
+    read_draft,
+    read_layer_list,
+    read_split,
+    text_of_hand_machine,
+)
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.hardware import Device, DeviceKind
 from sizing.quants import find_kv_type, find_quant
@@ -35,6 +47,7 @@ LICENSE_WORDS = {"commercial": "Commercial use", "research": "Research use", "an
 COMMON_CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)
 MAX_CONTEXT_TOKENS = 2**27
 NO_CARD = "none"
+AUTO = "auto"
 CARD_COUNTS = (1, 2, 3, 4, 6, 8)
 COMMON_RAM = (
     *(f"{gib} GB DDR5-5600" for gib in (16, 32, 48, 64, 96, 128, 192, 256)),
@@ -107,6 +120,20 @@ def _several(what: str) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
+def _auto_or_whole(what: str, high: int) -> Callable[[str], int | None]:
+    number = _whole(what, 0, high)
+
+    def parse(text: str) -> int | None:
+        if text.strip().lower() == AUTO:
+            return None
+        try:
+            return number(text)
+        except BadInputError as error:
+            raise BadInputError(str(error).replace("wants a", f"wants {AUTO} or a")) from None
+
+    return parse
+
+
 _FIELDS = (
     Field("machine", THIS, _text("machine", MAX_TEXT_CHARACTERS)),
     Field("task", "chat", _one_of("task", TASKS)),
@@ -120,6 +147,13 @@ _FIELDS = (
     Field("kv_k", "f16", lambda text: find_kv_type(text).name),
     Field("kv_v", "f16", lambda text: find_kv_type(text).name),
     Field("flash", "on", _one_of("flash", ("on", "off"))),
+    Field("gpu_layers", AUTO, _auto_or_whole("gpu_layers", MAX_LAYERS)),
+    Field("split", "", read_split),
+    Field("cpu_moe", AUTO, _auto_or_whole("cpu_moe", MAX_LAYERS)),
+    Field("expert_layers", "", read_layer_list),
+    Field("draft", "", _text("draft")),
+    Field("draft_quant", "Q8_0", lambda text: find_quant(text).name),
+    Field("projector", "off", _one_of("projector", ("on", "off"))),
     Field("offload", "off", _one_of("offload", ("on", "off"))),
     Field("find", "", _text("find")),
     Field("family", "", _several("family")),
@@ -131,8 +165,12 @@ _FIELDS = (
     Field("facts", "all", _one_of("facts", ("all", "read", "recalled"))),
 )
 FIELDS = {f.name: f for f in _FIELDS}
+_PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
+_BELONGS_TO = {"machine": _PLACEMENT, "model": (*_PLACEMENT, "draft", "draft_quant", "projector")}
+"""Fields that say nothing once another model or machine is on the page: they go with it."""
 _STORE = "address"
 _LAST_MACHINE = "last_machine"
+_REFUSED = "refused"
 _OLD_BY_HAND = "hand"
 _OLD_FIELDS = (
     Field("kind", "gpu", _one_of("kind", ("gpu", "cpu", "unified"))),
@@ -152,11 +190,15 @@ def load_address() -> tuple[str, ...]:
     """
     kept: dict[str, str] = dict(st.session_state.get(_STORE, {}))
     problems = _renew_old_address()
-    for name in st.query_params:
+    given = {name: st.query_params[name] for name in st.query_params}
+    for name in _list_stale(kept, given):
+        if name not in given:
+            kept.pop(name, None)
+    for name in given:
         field = FIELDS.get(name)
         if field is None:
             continue
-        text = st.query_params[name]
+        text = given[name]
         try:
             field.parse(text)
         except (BadInputError, UnknownNameError) as error:
@@ -166,7 +208,7 @@ def load_address() -> tuple[str, ...]:
         else:
             kept[name] = text
     _keep(kept)
-    return tuple(problems)
+    return (*problems, *st.session_state.pop(_REFUSED, ()))
 
 
 def _renew_old_address() -> list[str]:
@@ -208,7 +250,30 @@ def return_to_machine() -> str:
 
 def set_field(name: str, text: str) -> None:
     """Write one field, here and in the address."""
-    _keep({**st.session_state.get(_STORE, {}), name: text})
+    set_fields({name: text})
+
+
+def set_fields(values: Mapping[str, str]) -> None:
+    """Write several fields at once, here and in the address; what belonged to another model or machine goes."""
+    kept: dict[str, str] = dict(st.session_state.get(_STORE, {}))
+    for name in _list_stale(kept, values):
+        kept.pop(name, None)
+    _keep({**kept, **values})
+
+
+def clear_placement() -> None:
+    """Leave the placement to the formulas again."""
+    set_fields({name: FIELDS[name].default for name in _PLACEMENT})
+
+
+def _list_stale(kept: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ...]:
+    """The fields that belong to a model or machine which `new` replaces."""
+    return tuple(
+        name
+        for owner, names in _BELONGS_TO.items()
+        if kept and owner in new and new[owner] != kept.get(owner, FIELDS[owner].default)
+        for name in names
+    )
 
 
 def read(name: str) -> Any:
@@ -242,6 +307,16 @@ def read_size_choice() -> SizeChoice:
     )
 
 
+def read_placement() -> HandPlacement:
+    """Where the layers go by hand on the Size page."""
+    return HandPlacement(read("gpu_layers"), read("split"), read("cpu_moe"), read("expert_layers"))
+
+
+def read_beside() -> BesideChoice:
+    """What stands beside the model on the Size page."""
+    return BesideChoice(read("draft"), read("draft_quant"), read("projector") == "on")
+
+
 def read_catalog_filter() -> CatalogFilter:
     """What the Catalog page is asked to show."""
     return CatalogFilter(
@@ -258,8 +333,11 @@ def read_catalog_filter() -> CatalogFilter:
 
 def address_of(**changes: object) -> dict[str, str]:
     """Query parameters of the present question with `changes`, for a link to another page."""
-    kept = {**st.session_state.get(_STORE, {}), **{k: str(v) for k, v in changes.items()}}
-    return {k: v for k, v in kept.items() if v != FIELDS[k].default}
+    kept: dict[str, str] = dict(st.session_state.get(_STORE, {}))
+    new = {k: str(v) for k, v in changes.items()}
+    for name in _list_stale(kept, new):
+        kept.pop(name, None)
+    return {k: v for k, v in {**kept, **new}.items() if v != FIELDS[k].default}
 
 
 # ---- widgets: each shows one field and writes it back when changed ----
@@ -324,6 +402,35 @@ def number(name: str, label: str, low: float, high: float, step: float = 1.0, he
         args=(name,),
         help=help,
     )
+
+
+def auto_or_whole(name: str, label: str, high: int, help: str | None = None) -> None:
+    """A whole number up to `high`, or nothing for automatic."""
+    key, value = _key(name), read(name)
+    st.session_state[key] = value if value is None or value <= high else None
+
+    def write() -> None:
+        new = st.session_state[key]
+        set_field(name, AUTO if new is None else str(new))
+
+    st.number_input(label, 0, high, value=None, step=1, key=key, placeholder="Auto", on_change=write, help=help)
+
+
+def as_typed(name: str, label: str, placeholder: str, help: str | None = None) -> None:
+    """Text of a field with a form of its own; what breaks it is said by the next run."""
+    key = _key(name)
+    st.session_state[key] = st.session_state.get(_STORE, {}).get(name, FIELDS[name].default)
+
+    def write() -> None:
+        text = st.session_state[key].strip()[:200]
+        try:
+            FIELDS[name].parse(text)
+        except BadInputError as error:
+            st.session_state[_REFUSED] = (*st.session_state.get(_REFUSED, ()), say_refusal(error, "what was there"))
+        else:
+            set_field(name, text)
+
+    st.text_input(label, key=key, on_change=write, placeholder=placeholder, help=help)
 
 
 def machine_builder(devices: tuple[Device, ...], present: str, assumed_host: str) -> None:

@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from catalog.machine_text import THIS, THIS_NAMES, Described, MachinePart, read_described, read_parts, write_parts
-from sizing.hardware import DeviceKind
+from catalog.machine_text import (
+    MAX_CARDS,
+    THIS,
+    THIS_NAMES,
+    Described,
+    MachinePart,
+    read_described,
+    read_parts,
+    write_parts,
+)
+from sizing.errors import BadInputError
+from sizing.hardware import DeviceKind, Machine
+from sizing.placement import Offload
+from sizing.specs import ModelSpec
 from sizing.units import GB, GIB
 from sizing.workload import Workload
+
+MAX_LAYERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,97 @@ class SizeChoice:
             kv_type_v=self.kv_type_v,
             flash_attention=self.flash_attention,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class HandPlacement:
+    """Where the layers go by hand; None and empty leave it to the placement.
+
+    `gpu_layers` and `split` (the layers of each card) count the output as one layer. `cpu_moe` is how many leading
+    layers keep their routed experts on the host, `expert_layers` names further ones.
+    """
+
+    gpu_layers: int | None = None
+    split: tuple[int, ...] = ()
+    cpu_moe: int | None = None
+    expert_layers: tuple[int, ...] = ()
+
+    def to_offload(self, spec: ModelSpec, machine: Machine) -> Offload | None:
+        """The same for the engine, None where all is automatic. Raises BadInputError for what cannot be."""
+        if self == HandPlacement():
+            return None
+        if not machine.accelerators or machine.is_unified:
+            raise BadInputError(f"placement by hand wants cards with memory of their own; {machine.name} has none")
+        everything, n_cards = spec.n_layers + 1, len(machine.accelerators)
+        counted = f"{spec.name} has {spec.n_layers} layers, {everything} with the output"
+        layers = self.gpu_layers
+        if layers is not None and layers > everything:
+            raise BadInputError(f"gpu_layers wants 0 to {everything}, got {layers}: {counted}")
+        if self.split:
+            if len(self.split) != n_cards:
+                raise BadInputError(f"split wants {n_cards} counts, one for each card, got {len(self.split)}")
+            total = sum(self.split)
+            if total > everything or (layers is not None and total != layers):
+                wanted = f"at most {everything}" if layers is None or layers > everything else str(layers)
+                raise BadInputError(f"split adds up to {total} layers where {wanted} go to the cards: {counted}")
+            layers = total
+        if (self.cpu_moe or self.expert_layers) and not spec.is_moe:
+            raise BadInputError(f"{spec.name} has no routed experts that could stay on the host")
+        if self.cpu_moe is not None and self.cpu_moe > spec.n_layers:
+            raise BadInputError(f"cpu_moe wants 0 to {spec.n_layers} layers, got {self.cpu_moe}")
+        if self.expert_layers and max(self.expert_layers) >= spec.n_layers:
+            raise BadInputError(f"expert_layers wants layers 0 to {spec.n_layers - 1}, got {max(self.expert_layers)}")
+        split = tuple(float(count) for count in self.split) or None
+        return Offload(layers, split, self.cpu_moe, self.expert_layers)
+
+
+@dataclass(frozen=True, slots=True)
+class BesideChoice:
+    """What stands beside the model: a draft (empty for none) in a quantization, and whether the projector counts."""
+
+    draft: str = ""
+    draft_quant: str = "Q8_0"
+    has_projector: bool = False
+
+
+def read_layer_list(text: str) -> tuple[int, ...]:
+    """Layers by index and range.
+
+    >>> read_layer_list("0-2, 7")
+    (0, 1, 2, 7)
+    """
+    found: set[int] = set()
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        first, _, last = part.partition("-")
+        if not (first.strip().isdecimal() and (last.strip() or first.strip()).isdecimal() and len(part) <= 9):
+            raise BadInputError(f"expert_layers wants layers such as 0-3,7, got {text[:80]!r}")
+        low, high = int(first), int(last or first)
+        if high < low or high >= MAX_LAYERS:
+            raise BadInputError(f"expert_layers wants ranges upwards below {MAX_LAYERS}, got {part!r}")
+        found.update(range(low, high + 1))
+    return tuple(sorted(found))
+
+
+def write_layer_list(layers: Collection[int]) -> str:
+    """The shortest text of some layers: '0-2,7'."""
+    runs: list[list[int]] = []
+    for i in sorted(set(layers)):
+        if runs and i == runs[-1][1] + 1:
+            runs[-1][1] = i
+        else:
+            runs.append([i, i])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def read_split(text: str) -> tuple[int, ...]:
+    """Counts of layers, one a card: '41,40'. Empty for none."""
+    parts = [p.strip() for p in text.split(",")] if text.strip() else []
+    if len(parts) > MAX_CARDS or not all(p.isdecimal() and len(p) <= 4 for p in parts):
+        raise BadInputError(f"split wants a whole number of layers for each card, such as 41,40, got {text[:80]!r}")
+    counts = tuple(int(p) for p in parts)
+    if counts and not sum(counts):
+        raise BadInputError(f"split wants at least one layer on some card, got {text!r}")
+    return counts
 
 
 @dataclass(frozen=True, slots=True)

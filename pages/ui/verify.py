@@ -16,6 +16,7 @@ from evals.verify import VerifyResult, verify
 from pages.ui import cached, frame
 from sizing.errors import UserStoreError, WeighbridgeError
 from sizing.hardware import Machine
+from sizing.placement import Offload
 from sizing.units import format_bytes
 from sizing.workload import Workload
 
@@ -29,7 +30,7 @@ PART_WORDS = {
 }
 MAX_KEPT = 64
 
-Asked = tuple[str, str, Workload, Machine]
+Asked = tuple[str, str, Workload, Machine, Offload | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,29 @@ def wanted() -> set[Asked]:
 
 @st.fragment
 def show_verify(
-    model_id: str, quant: str, workload: Workload, machine: Machine, beside: Callable[[], None] | None = None
+    model_id: str,
+    quant: str,
+    workload: Workload,
+    machine: Machine,
+    offload: Offload | None = None,
+    beside: Callable[[], None] | None = None,
+    about: str | None = None,
 ) -> None:
     """A quiet button that asks llama.cpp, and what it said about just this configuration.
 
-    `beside` draws what stands in one row with the button.
+    `offload` None leaves the placement to the formulas. `beside` draws what stands in one row with the button,
+    `about` says what the question leaves out.
     """
-    asked: Asked = (model_id, quant, workload, machine)
+    asked: Asked = (model_id, quant, workload, machine, offload)
     with st.container(horizontal=True, gap="medium"):
         st.button(
-            BUTTON, key="verify", type="tertiary", icon=":material/verified:", on_click=wanted().add, args=(asked,)
+            BUTTON,
+            key="verify",
+            type="tertiary",
+            icon=":material/verified:",
+            help=about,
+            on_click=wanted().add,
+            args=(asked,),
         )
         if beside is not None:
             beside()
@@ -84,10 +98,10 @@ def show_verify(
 
 def ask(asked: Asked) -> Shown:
     """Ask the engine and keep the answer in the person's database. Nothing is raised: a failure is a sentence."""
-    model_id, quant, workload, machine = asked
+    model_id, quant, workload, machine, offload = asked
     try:
         weights = next(w for w in cached.list_weights(model_id) if w.quant == quant)
-        result = verify(cached.find_card(model_id).spec, weights, workload, machine)
+        result = verify(cached.find_card(model_id).spec, weights, workload, machine, offload)
     except (WeighbridgeError, StopIteration) as error:
         return Shown(None, f"llama.cpp was not asked: {error}")
     if isinstance(result, DryRunFailure):

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from pages.ui.charts import fold_devices
 from sizing.estimate import Estimate
 from sizing.fit import Verdict
 from sizing.hardware import DeviceKind, Machine
@@ -28,6 +29,15 @@ SHORT_LICENSES = {
 def format_speed(speed: Interval | None) -> str:
     """Tokens per second as an interval with its unit, or that it is unknown."""
     return f"{format_range(speed.low, speed.high)}{THIN}tokens/s" if speed else "speed unknown"
+
+
+def format_speeds(estimate: Estimate) -> list[str]:
+    """What a user sees; with several, what each sees while all write, and what all get together."""
+    speed = estimate.speed
+    if speed is None or speed.n_parallel < 2:
+        return [format_speed(decode_of(estimate))]
+    total = speed.total_decode_tokens_per_s
+    return [f"{format_speed(speed.decode_tokens_per_s)} each", f"{format_range(total.low, total.high)} together"]
 
 
 def decode_of(estimate: Estimate) -> Interval | None:
@@ -53,11 +63,36 @@ def order_devices(estimate: Estimate) -> tuple[DeviceUse, ...]:
     return (*cards, host)
 
 
+MANY = 3
+"""From this many devices of one name on only the fullest is told in words; the bars show them all."""
+
+
+def list_reasons(estimate: Estimate) -> list[str]:
+    """The reasons of a verdict; of many devices of one name only that of the fullest."""
+    names = [d.name for d in estimate.memory.devices]
+    many = {name for name in names if names.count(name) >= MANY}
+    out, told = [], set()
+    for reason in estimate.fit.reasons:
+        name = next((n for n in many if reason.startswith((f"{n} holds", f"{n} has", f"{n} would"))), None)
+        if name in told:
+            continue
+        if name is not None:
+            told.add(name)
+            reason = f"the fullest {reason}"
+        out.append(reason)
+    return out
+
+
+def order_like_devices(n_bytes: Sequence[int]) -> tuple[int, ...]:
+    """Bytes by device, host first, in the order of `order_devices`."""
+    return (*n_bytes[1:], *n_bytes[:1])
+
+
 def describe_memory(estimate: Estimate) -> str:
     """What a memory bar shows, for those who cannot see it."""
     parts = (
-        f"{d.name}: {format_bytes(d.parts.total_bytes)} of {format_bytes(d.usable_bytes)} usable"
-        for d in order_devices(estimate)
+        f"{r.name}: {format_bytes(r.use.parts.total_bytes)} of {format_bytes(r.use.usable_bytes)} usable"
+        for r in fold_devices(order_devices(estimate))
     )
     return "; ".join(parts)
 
@@ -72,7 +107,7 @@ def list_figures(estimate: Estimate, machine: Machine, license_name: str | None 
     used, usable = used_of(estimate, machine)
     parts = [f"{format_gib(used)} of {format_bytes(usable)}"]
     if estimate.fit.runs:
-        parts.append(format_speed(decode_of(estimate)))
+        parts.extend(format_speeds(estimate))
     if license_name:
         parts.append(shorten_license(license_name))
     return parts

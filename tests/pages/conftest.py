@@ -36,3 +36,17 @@ def open_page() -> Callable[..., AppTest]:
         return app
 
     return run
+
+
+@pytest.fixture
+def open_size() -> Callable[..., AppTest]:
+    """Open the Size page straight from a link: one run of the script, no other page before it."""
+
+    def run(**address: str) -> AppTest:
+        app = AppTest.from_file(str(APP), default_timeout=90)
+        app.switch_page("pages/size.py")
+        for name, value in address.items():
+            app.query_params[name] = value
+        return app.run()
+
+    return run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pages.ui import charts
@@ -174,3 +176,31 @@ def test_the_grid_chart_says_mark_and_speed_in_every_cell_and_the_most_at_the_en
     assert "not at all" in heat.hovertext[2][-1]
     assert [k.name for k in charts.list_keys(figure)] == ["● Fits", "◐ Tight", "◒ Offload", "○ Does not fit"]
     assert {k.mark for k in charts.list_keys(figure)} == {"block"}
+
+
+def test_equal_cards_of_like_use_are_one_bar_and_others_stay_apart() -> None:
+    card = DeviceUse("RTX 3090", 24 * GIB, 23 * GIB, PARTS)
+    fuller = replace(card, parts=replace(PARTS, weight_bytes=PARTS.weight_bytes + 3 * GIB))
+    nearly = replace(card, parts=replace(PARTS, weight_bytes=PARTS.weight_bytes + GIB // 4))
+    rows = charts.fold_devices([fuller, *[card] * 6, nearly, DeviceUse("RAM", 64 * GIB, 60 * GIB, PARTS)])
+    assert [(r.name, r.count) for r in rows] == [("RTX 3090 (1)", 1), ("Each of 7 × RTX 3090", 7), ("RAM", 1)]
+    assert rows[1].use is nearly  # the fullest stands for all
+    assert [r.count for r in charts.fold_devices([card, card])] == [1, 1]
+
+
+def test_a_card_beside_a_far_larger_host_has_a_bar_of_its_own_scale() -> None:
+    card = DeviceUse("RTX 3090", 24 * GIB, 23 * GIB, PARTS)
+    figure = charts.memory_bar([card, DeviceUse("RAM", 512 * GIB, 500 * GIB, PARTS)])
+    weights = trace(figure, "Weights")
+    assert weights.x[0] == pytest.approx(100 * 9 / 24) and weights.x[1] == pytest.approx(100 * 9 / 512)
+    assert weights.y[0].replace("\xa0", " ") == "RTX 3090<br>of 24.0 GiB"
+    alike = charts.memory_bar([card, DeviceUse("RAM", 64 * GIB, 60 * GIB, PARTS)])
+    assert list(trace(alike, "Weights").x) == [9, 9]
+
+
+def test_a_draft_is_a_segment_of_its_own_and_the_total_stays() -> None:
+    device = DeviceUse("card", 24 * GIB, 23 * GIB, replace(PARTS, overhead_bytes=3 * GIB))
+    figure = charts.memory_bar([device, device], (2 * GIB, 0))
+    assert list(trace(figure, "Draft").x) == [2, 0]
+    assert list(trace(figure, "Overhead").x) == [1, 3]
+    assert trace(figure, "Free").base[0] == pytest.approx(device.parts.total_bytes / GIB)

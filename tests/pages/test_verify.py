@@ -65,6 +65,17 @@ def test_the_button_asks_shows_and_keeps(open_page: OpenPage, page: str, home: P
 
 
 @pytest.mark.engine
+def test_the_engine_is_asked_about_the_placement_by_hand(open_size: OpenPage, home: Path) -> None:
+    app = open_size(model="Llama-3.2-1B-Instruct", quant="Q8_0", machine="RTX 3090*2", split="5,3")
+    app = press_verify(app)
+    assert not app.exception
+    (kept,) = UserStore(home).list_verifies()
+    assert kept.result.n_gpu_layers == 8
+    weights = [d for d in kept.result.differences if d.part == "weight_bytes"]
+    assert len(weights) == 3 and all(d.is_equal for d in weights)
+
+
+@pytest.mark.engine
 def test_an_answer_that_cannot_be_kept_is_shown_all_the_same(open_page: OpenPage, home: Path) -> None:
     (home / FILE_NAME).write_bytes(b"no database" * 1000)
     app = press_verify(open_page("size", model="Llama-3.2-1B-Instruct", quant="Q8_0"))

@@ -14,7 +14,7 @@ from sizing.errors import BadInputError
 from sizing.estimate import estimate
 from sizing.fit import Verdict
 from sizing.hardware import Device, DeviceKind, Machine
-from sizing.launch import format_solution_command
+from sizing.launch import Beside, format_command, format_solution_command
 from sizing.memory import WeightBytes
 from sizing.placement import Offload
 from sizing.solver import Asked, NoSolution, Solution, _fill, _share_out, solve
@@ -159,6 +159,11 @@ def test_a_choice_of_quantizations_is_kept_to_and_an_empty_one_refused() -> None
         Asked(8192, min_decode_tokens_per_s=-1.0)
 
 
+def test_a_large_micro_batch_is_sized_with_the_batch_it_is_started_with() -> None:
+    assert Asked(8192, n_ubatch=4096).to_workload().n_batch == 4096
+    assert Asked(8192).to_workload().n_batch == 2048
+
+
 def test_a_draft_takes_its_room_and_the_server_counts_once() -> None:
     machine = Machine("m", host(), (card(12), card(12)))
     big, small = (model(), quants()[1]), (model(4), quants(4)[2])
@@ -172,6 +177,35 @@ def test_a_draft_takes_its_room_and_the_server_counts_once() -> None:
         assert use.usable_bytes == left.usable_bytes - taken
     with pytest.raises(BadInputError, match="vocabulary"):
         estimate_pair(big, (replace(model(4), vocab_size=32_000), quants(4)[2]), Asked(8192).to_workload(), machine)
+
+
+def test_a_pair_together_is_judged_against_the_whole_machine() -> None:
+    machine = Machine("m", host(), (card(12), card(12)))
+    big, small = (model(), quants()[1]), (model(4), quants(4)[2])
+    pair = estimate_pair(big, small, Asked(8192).to_workload(), machine)
+    together = pair.together
+    assert [d.usable_bytes for d in together.memory.devices] == [host().usable_bytes, 12 * GIB, 12 * GIB]
+    for use, main, taken in zip(together.memory.devices, pair.main.memory.devices, pair.draft_bytes, strict=True):
+        assert use.parts.total_bytes == main.parts.total_bytes + taken
+        assert use.headroom_bytes == main.headroom_bytes
+    assert together.memory.total_bytes == pair.total_bytes
+    assert together.fit.runs and "12.0\u2009GiB usable" in together.fit.reasons[0]
+
+
+def test_a_draft_that_overruns_a_card_by_itself_does_not_fit() -> None:
+    machine = Machine("m", host(64), (card(3),))
+    pair = estimate_pair((model(), quants()[3]), (model(30), quants(30)[1]), Asked(8192).to_workload(), machine)
+    assert pair.together.fit.verdict is Verdict.DOES_NOT_FIT and pair.together.speed is None
+    assert "too much" in pair.together.fit.reasons[0]
+
+
+def test_the_command_loads_what_stands_beside_the_model() -> None:
+    machine = Machine("m", host(), (card(24),))
+    told = estimate(model(), quants()[1], Asked(8192).to_workload(), machine)
+    beside = Beside(("Small 1B", "Q8_0"), 5, has_projector=True)
+    command = format_command("Big 8B", "Q6_K", told, Asked(8192).to_workload(), machine, beside)
+    assert "-m Big-8B-Q6_K.gguf --mmproj mmproj-Big-8B-F16.gguf " in command
+    assert command.endswith(" -md Small-1B-Q8_0.gguf -ctkd f16 -ctvd f16 -ngld 5")
 
 
 def test_room_is_left_in_one_pool_too() -> None:
