@@ -22,7 +22,6 @@ from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
 from sizing.placement import ModelBytes, Offload
 from sizing.recommend import (
-    DEFAULT_COMFORTABLE_TOKENS_PER_S,
     POINTS_PER_DOUBLING,
     UNKNOWN_LOSS_POINTS,
     count_points_against,
@@ -35,6 +34,9 @@ from sizing.workload import Workload
 CACHE_POINTS = {"f16": 0.0, "q8_0": 0.75, "q4_0": 5.0}
 """Points a cache type costs for keys and values together. A judgement: llama.cpp's own measurements find q8_0 next to
 lossless and q4_0 not (https://github.com/ggml-org/llama.cpp/pull/7412)."""
+
+READING_TOKENS_PER_S = 10.0
+"""As fast as people read (5 to 10 tokens/s): who has chosen a model wants its quality first, and no waiting."""
 
 SHORTER_POINTS, FEWER_POINTS = 40.0, 45.0
 """Points for half the context and for half the users: more than any quantization costs, so they go last."""
@@ -58,7 +60,7 @@ class Asked:
     n_parallel: int = 1
     min_decode_tokens_per_s: float | None = None
     quants: tuple[str, ...] | None = None
-    comfortable_tokens_per_s: float = DEFAULT_COMFORTABLE_TOKENS_PER_S
+    comfortable_tokens_per_s: float = READING_TOKENS_PER_S
     n_ubatch: int = 512
 
     def __post_init__(self) -> None:

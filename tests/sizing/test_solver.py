@@ -136,8 +136,7 @@ def test_no_answer_overruns_a_device_and_more_memory_is_never_worse(
     assert again.memory.devices == small.estimate.memory.devices, "what is pinned is what was sized"
     large = answer(Machine("m", host(2 * ram), (card(2 * gib),) * n_cards), asked, moe=moe)
     assert isinstance(large, Solution)
-    assert large.workload.context_tokens >= small.workload.context_tokens
-    assert large.workload.n_parallel >= small.workload.n_parallel
+    assert large.points <= small.points + 0.5, "what a smaller machine runs, a larger one runs as well"
 
 
 @given(n=st.integers(1, 200), usable=st.lists(st.integers(1, 10**11), min_size=1, max_size=8))
