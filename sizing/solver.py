@@ -234,9 +234,9 @@ def _list_balanced(
         placed: Estimate | None = None
         if needs[row] <= usable:
             if int(judge(sized.placement)[0][row]) >= 2 or _find_faster(problem.machine) is not None:
-                placed = balance(problem, workload, row)
+                placed = _balance(problem, workload, row)
         elif n_filled < MOST_FILLED and problem.table.tensor_bytes[row] <= problem.machine.usable_bytes:
-            placed = fill_cards(problem, workload, row, sized)
+            placed = _fill_cards(problem, workload, row, sized)
             n_filled += placed is not None
         if placed is not None:
             yield row, placed, problem.size(workload, row, placed.offload)
@@ -268,7 +268,7 @@ def _make_exact(problem: _Problem, workload: Workload, row: int, asked: Asked) -
     return told
 
 
-def balance(problem: _Problem, workload: Workload, row: int) -> Estimate | None:
+def _balance(problem: _Problem, workload: Workload, row: int) -> Estimate | None:
     """A split of whole layers that puts everything on the cards, and more of it on the faster ones; None for none.
 
     llama.cpp divides by free memory and counts neither the output nor compute buffers, so the last card may overrun
@@ -279,7 +279,7 @@ def balance(problem: _Problem, workload: Workload, row: int) -> Estimate | None:
     if len(cards) < 2 or problem.machine.is_unified:
         return None
     everything = problem.spec.n_layers + 1
-    usable: Ints = np.array([d.usable_bytes for d in cards], dtype=np.int64)
+    usable: Ints = np.array([max(d.usable_bytes, 1) for d in cards], dtype=np.int64)
     counts = _share_out(everything, usable)
 
     def attempt(layers: Ints) -> Estimate:
@@ -308,7 +308,7 @@ def balance(problem: _Problem, workload: Workload, row: int) -> Estimate | None:
     return _speed_up(problem, counts, best, attempt)
 
 
-def fill_cards(problem: _Problem, workload: Workload, row: int, sized: TableEstimate) -> Estimate | None:
+def _fill_cards(problem: _Problem, workload: Workload, row: int, sized: TableEstimate) -> Estimate | None:
     """As much as the cards hold when each is filled before the next, the rest on the host; None where that overruns.
 
     With llama.cpp's own shares a mixture of experts that leaves experts of its first layers to the host empties the
