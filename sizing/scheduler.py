@@ -24,11 +24,12 @@ def replay_split_bytes(graph: Graph, n_devices: int, n_copies: int = 1) -> tuple
     _assign(graph, n_devices - 1)
     schedules = tuple(Schedule() for _ in range(n_devices))
     nodes, copies = _cut(graph, n_devices - 1)
-    for leaf in graph.leaves:
-        _place_input(leaf, schedules, n_copies)
-    if n_copies > 1:
-        for copy in copies:
-            _place_input(copy, schedules, n_copies)
+    ahead = graph.leaves
+    if n_copies > 1:  # what is there several times comes first, then what the graph fills itself
+        inputs = [leaf for leaf in graph.leaves if not leaf.is_scratch]
+        ahead = [*inputs, *copies, *(leaf for leaf in graph.leaves if leaf.is_scratch)]
+    for tensor in ahead:
+        _place_input(tensor, schedules, n_copies)
     run(schedules, nodes)
     return tuple(play(schedule, graph.n_models) for schedule in schedules)
 

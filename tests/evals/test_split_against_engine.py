@@ -26,9 +26,9 @@ SEED = 20261125
 CASES_PER_ARCHITECTURE = 2
 N_DEVICES = (1, 2, 3)
 COMPUTE_SHARE, COMPUTE_BYTES = 0.03, 16 * MIB
-UNSURE = {"glm-dsa": 0.17, "glm5-next": 0.10}
-"""Graphs whose buffers on one of several devices are known to be off, and by what share of the buffer at most: an
-indexer's masks on the last card of a pipeline, streams around experts on the host."""
+UNSURE = {"glm5-next": 0.10}
+"""Graphs whose buffers on one of several devices are known to be off, and by what share of the buffer at most: streams
+around experts on the host."""
 
 Case = tuple[ModelSpec, WeightBytes, Workload, Offload]
 
