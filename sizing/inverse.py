@@ -298,7 +298,7 @@ class _Sizer:
         row = int(np.argmax(np.where(runs, self.tensor_bytes, -1)))
         quant = self.table.quant[row]
         if has_cards(machine) and (offload is None or len(machine.accelerators) > 1):  # its own division played
-            one = WeightTable.from_models([(needs.spec, [needs.weights[row]])])
+            one = self.table.take(np.array([row], dtype=np.int64))
             result = estimate_table(
                 one, self.models, self.n_active_params, needs.workload, machine, offload, exact=True
             )

@@ -120,7 +120,7 @@ class _Problem:
 
     def size(self, workload: Workload, row: int | None = None, offload: Offload | None = None) -> TableEstimate:
         """All quantizations at once, or exactly the one of `row`."""
-        table = self.table if row is None else WeightTable.from_models([(self.spec, [self.weights[row]])])
+        table = self.table if row is None else self.table.take(np.array([row], dtype=np.int64))
         return estimate_table(
             table, self.cost(workload), self.n_active, workload, self.machine, offload, exact=row is not None
         )
