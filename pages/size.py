@@ -138,6 +138,8 @@ def show_answer(card: ModelCard, setup: cached.Setup, sized: cached.Sized, quest
     told, main, machine = sized.told, sized.main, question.machine
     verdict = frame.format_verdict(told.fit.verdict)
     reason = "; ".join(words.list_reasons(told))
+    if not told.fit.runs and len(machine.accelerators) > 1 and setup.offload is None:
+        reason += ". Divided as llama.cpp does by itself; another division may fit, see the best way below"
     st.html(
         f"{frame.answer_html(card.spec.name, setup.quant, words.list_figures(told, machine))}"
         f'<p><span class="wb-verdict">{verdict}, {frame.describe_workload(setup.workload)}.</span> '

@@ -61,6 +61,14 @@ def test_what_is_given_up_comes_with_its_reason(open_size: OpenPage) -> None:
     assert "With all there, RTX 4070 would need" in said
 
 
+def test_what_llama_cpps_own_division_cannot_hold_may_still_run(open_size: OpenPage) -> None:
+    # 37 GiB of experts would go to 32 GB of RAM; with more light layers on the first card 17 GiB do
+    app = open_size(model="openai/gpt-oss-120b", quant="MXFP4", machine="RTX 3090*2", context="32768")
+    said = html_of(app).replace("\xa0", " ")
+    assert "Does not fit" in said and "another division may fit, see the best way below" in said
+    assert any("--n-cpu-moe 10 -ts 23,14" in command for command in commands_of(app))
+
+
 def test_given_up_reads_as_a_sentence() -> None:
     fits = GivenUp("quantization", "Q6_K", "Q5_K_M", "tight: card has only 3 MiB of 8 GiB left; about 12 tokens/s")
     assert given_up_item(fits).startswith(
