@@ -213,11 +213,6 @@ def deci(f: Frame, layer: Layer, x: Tensor) -> Tensor:
     return f.add(f.ffn(f.rms_norm(h), layer.ffn_dim), h)
 
 
-def head_rms(f: Frame, x: Tensor) -> None:
-    """Final norm and logits."""
-    f.logits(f.rms_norm(x))
-
-
 def head_layer_norm(f: Frame, x: Tensor, *, weighted: bool = True) -> None:
     """Final LayerNorm and logits."""
     f.logits(f.layer_norm(x, weighted))
