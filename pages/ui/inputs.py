@@ -6,6 +6,7 @@ refuses nonsense with a sentence. Widgets write the address; pages read frozen v
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -54,6 +55,12 @@ COMMON_RAM = (
     *(f"{gib} GB DDR4-3200" for gib in (16, 32, 64, 128)),
 )
 OPENNESS = ("open source", "open weight", "restricted weight")
+TAKES = ("5", "20", "60", "items", "all")
+TAKE_WORDS = {"5": "5 minutes", "20": "20 minutes", "60": "an hour", "items": "N items", "all": "everything"}
+NEEDLE_CONTEXTS = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+FIRST_MODEL, FIRST_SUITE = "demo:Q8_0", "demo"
+"""What the Evaluate page offers a person who has chosen nothing: it needs no download."""
+MAX_RUNS_SHOWN = 2
 VERIFIED_WORDS = {"all": "All facts", "read": "Read from the publisher's files", "recalled": "Partly unverified"}
 
 
@@ -120,6 +127,41 @@ def _several(what: str) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
+def _long_list(what: str) -> Callable[[str], tuple[str, ...]]:
+    """Values parted by '|', of any length one by one: paths of files among them."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        if len(text) > 8000 or not text.isprintable():
+            raise BadInputError(f"{what} wants names parted by |, at most 8,000 plain characters in all")
+        return tuple(dict.fromkeys(part.strip() for part in text.split("|") if part.strip()))
+
+    return parse
+
+
+def _run_ids(text: str) -> tuple[str, ...]:
+    """At most MAX_RUNS_SHOWN ids of runs, parted by commas."""
+    ids = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if len(ids) > MAX_RUNS_SHOWN or not all(re.fullmatch(r"[0-9A-Za-z-]{1,64}", run_id) for run_id in ids):
+        raise BadInputError(f"runs wants one id or two parted by a comma, got {text[:80]!r}")
+    return ids
+
+
+def _contexts(text: str) -> tuple[int, ...]:
+    """Contexts in tokens, parted by commas."""
+    number = _whole("needle (tokens)", 256, MAX_CONTEXT_TOKENS)
+    return tuple(dict.fromkeys(number(part) for part in text.split(",") if part.strip()))
+
+
+def _task_names(text: str) -> tuple[str, ...]:
+    """Names of lm-eval's tasks, parted by commas."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    wrong = [name for name in names if not re.fullmatch(r"[0-9A-Za-z_.-]{1,80}", name)]
+    if wrong or len(names) > 50:
+        got = repr((wrong or [f"{len(names)} names"])[0])
+        raise BadInputError(f"tasks wants at most 50 names of letters, digits and _ parted by commas, got {got}")
+    return names
+
+
 def _auto_or_whole(what: str, high: int) -> Callable[[str], int | None]:
     number = _whole(what, 0, high)
 
@@ -162,6 +204,13 @@ _FIELDS = (
     Field("modality", "", _several("modality")),
     Field("suits", "", _several("suits")),
     Field("at_least", "0", _whole("at_least (tokens)", 0, MAX_CONTEXT_TOKENS)),
+    Field("models", FIRST_MODEL, _long_list("models")),
+    Field("suites", FIRST_SUITE, _long_list("suites")),
+    Field("tasks", "", _task_names),
+    Field("needle", "4096", _contexts),
+    Field("take", "5", _one_of("take", TAKES)),
+    Field("items", "50", _whole("items", 1, 1_000_000)),
+    Field("runs", "", _run_ids),
     Field("facts", "all", _one_of("facts", ("all", "read", "recalled"))),
 )
 FIELDS = {f.name: f for f in _FIELDS}
@@ -630,15 +679,81 @@ def context_quick_picks() -> None:
     )
 
 
-def several(name: str, label: str, options: tuple[str, ...], placeholder: str = "All") -> None:
-    """Any number of values of a field that holds several; none means all."""
+def several(
+    name: str,
+    label: str,
+    options: tuple[str, ...],
+    placeholder: str = "All",
+    words: Mapping[str, str] | None = None,
+    *,
+    shown: tuple[str, ...] | None = None,
+    separator: str = "|",
+    most: int | None = None,
+) -> None:
+    """Any number of values of a field that holds several, at most `most`, in `words`.
+
+    `shown` is what the page shows if not the field's values.
+    """
     key = _key(name)
-    st.session_state[key] = [v for v in read(name) if v in options]
+    st.session_state[key] = [v for v in (read(name) if shown is None else shown) if v in options]
 
     def write() -> None:
-        set_field(name, "|".join(st.session_state[key]))
+        set_field(name, separator.join(st.session_state[key]))
 
-    st.multiselect(label, options, key=key, on_change=write, placeholder=placeholder)
+    st.multiselect(
+        label,
+        options,
+        key=key,
+        format_func=lambda v: (words or {}).get(v, v),
+        on_change=write,
+        placeholder=placeholder,
+        max_selections=most,
+    )
+
+
+def needle_contexts() -> None:
+    """The contexts a needle is looked for in, any number of them."""
+    key = _key("needle")
+    st.session_state[key] = list(read("needle"))
+
+    def write() -> None:
+        set_field("needle", ",".join(str(n) for n in st.session_state[key]))
+
+    options = tuple(sorted({*NEEDLE_CONTEXTS, *read("needle")}))
+    st.pills(
+        "Context to search, tokens",
+        options,
+        key=key,
+        selection_mode="multi",
+        format_func=format_tokens,
+        on_change=write,
+    )
+
+
+def add_value(name: str, value: str, limit: int = 64) -> None:
+    """Put one more value into a field that holds several."""
+    kept = tuple(v for v in read(name) if v != value)
+    set_field(name, "|".join((*kept, value)[-limit:]))
+
+
+def remember(name: str, value: Any) -> None:
+    """Keep a value for this session alone: never in the address, never on disk."""
+    st.session_state[f"session_{name}"] = value
+
+
+def recall(name: str, otherwise: Any = None) -> Any:
+    """What this session keeps under a name."""
+    return st.session_state.get(f"session_{name}", otherwise)
+
+
+def typed(key: str) -> str:
+    """What stands in a plain text box, as it stood when this run began."""
+    return str(st.session_state.get(key) or "").strip()
+
+
+def empty_box(key: str) -> None:
+    """Clear a plain text box; only from a callback, before the box is drawn again."""
+    st.session_state[key] = ""
 
 
 def text(name: str, label: str, placeholder: str) -> None:
