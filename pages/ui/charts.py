@@ -560,8 +560,8 @@ def price_chart(points: Sequence[PricePoint]) -> go.Figure:
         margin={"l": 0, "r": 8, "t": 16, "b": 0},
         hovermode="closest",
         showlegend=False,
-        xaxis=_log_axis("price of the devices, US dollars (log scale)", min(prices), max(prices), ",", "$"),
-        yaxis=_log_axis("tokens/s for each user (log scale)", min(speeds), max(speeds), "g"),
+        xaxis=log_axis("price of the devices, US dollars (log scale)", min(prices), max(prices), ",", "$"),
+        yaxis=log_axis("tokens/s for each user (log scale)", min(speeds), max(speeds), "g"),
     )
     return figure
 
@@ -582,7 +582,7 @@ def _describe_price(p: PricePoint) -> str:
     )
 
 
-def _log_axis(title: str, low: float, high: float, form: str, prefix: str = "") -> dict[str, object]:
+def log_axis(title: str, low: float, high: float, form: str, prefix: str = "") -> dict[str, object]:
     """A logarithmic axis with ticks at 1, 2 and 5, or at 1 and 3 where the range is wide."""
     steps = (1, 2, 5) if high / max(low, 1e-9) < 60 else (1, 3)
     ticks = [m * 10.0**n for n in range(-2, 7) for m in steps if low / 1.5 <= m * 10.0**n <= high * 1.5]

@@ -417,8 +417,10 @@ def choice(
     )
 
 
-def segments(name: str, label: str, options: tuple[str, ...], words: dict[str, str] | None = None) -> None:
-    """A few values side by side, always one of them chosen."""
+def segments(
+    name: str, label: str, options: tuple[str, ...], words: dict[str, str] | None = None, *, wrap: bool | None = None
+) -> None:
+    """A few values side by side, always one of them chosen; with `wrap` in several lines where one is too narrow."""
     _seed(name, str)
     st.segmented_control(
         label,
@@ -428,6 +430,7 @@ def segments(name: str, label: str, options: tuple[str, ...], words: dict[str, s
         format_func=lambda v: (words or {}).get(v, v),
         on_change=_write,
         args=(name,),
+        wrap=wrap,
     )
 
 

@@ -1,0 +1,244 @@
+"""Charts of measured scores, in plotly alone: values in, figures out, no Streamlit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from pages.ui.charts import FAMILY_COLOURS, FONT_PX, OTHER_FAMILY, OVERHEAD, log_axis, roomy
+from sizing.units import THIN, format_bytes, format_figures
+
+NOT_TOLD = "not distinguishable"
+MAX_NAME_CHARACTERS = 30
+ROW_PX = 44
+CLOSE_ROW = 0.62
+"""The step to the next model where nothing is written between the two."""
+FURTHEST_LINEAR = 6.0
+HIGH_CHANCE = 0.3
+"""Above this the line of guessing is named; below, it would stand in the suite's title."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreDot:
+    """One model's score in a suite with its interval, all shares from 0 to 1."""
+
+    model: str
+    value: float
+    low: float
+    high: float
+    n_items: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRow:
+    """One suite: its models from the best down, and between which neighbours the items tell no difference.
+
+    `not_told[i]` is about dots i and i + 1: True where they were compared and are not distinguishable.
+    """
+
+    title: str
+    chance: float
+    dots: tuple[ScoreDot, ...]
+    not_told: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedPoint:
+    """One run: its score (0 to 1) with its interval, decode speed in tokens/s and peak memory (0: unknown)."""
+
+    model: str
+    value: float
+    low: float
+    high: float
+    tokens_per_s: float
+    peak_bytes: int
+
+
+def colour_models(models: Sequence[str]) -> dict[str, str]:
+    """A colour for each model, in the order they come; past seven they share one grey."""
+    names = list(dict.fromkeys(models))
+    return {name: FAMILY_COLOURS[i] if i < len(FAMILY_COLOURS) else OTHER_FAMILY for i, name in enumerate(names)}
+
+
+def score_chart(suites: Sequence[SuiteRow], colours: dict[str, str]) -> go.Figure:
+    """Dots and whiskers in percent, suite under suite, each model a row; a bracket across pairs not told apart."""
+    figure = go.Figure()
+    at, places, names = 0.0, [], []
+    for suite in suites:
+        at += 0.8
+        _write_title(figure, suite, at - 0.5)
+        first = at
+        for i, dot in enumerate(suite.dots):
+            y = at
+            places.append(y)
+            names.append(_shorten(dot.model))
+            _add_dot(figure, suite, dot, y, colours.get(dot.model, OTHER_FAMILY))
+            bracketed = i + 1 < len(suite.dots) and suite.not_told[i]
+            if bracketed:
+                _add_bracket(figure, dot, suite.dots[i + 1], y)
+            at += 1 if bracketed else CLOSE_ROW
+        if 0 < suite.chance < 1:
+            _add_chance(figure, suite, first, at - CLOSE_ROW)
+    figure.update_layout(
+        height=int(40 + ROW_PX * at),
+        margin={"l": 0, "r": 12, "t": 0, "b": 0},
+        showlegend=False,
+        hovermode="closest",
+        xaxis={"range": [-1, 101], "title": "right, %", "fixedrange": True, "zeroline": False, "dtick": 20},
+        yaxis={
+            "range": [at, 0],
+            "tickvals": places,
+            "ticktext": names,
+            "tickfont": {"size": FONT_PX},
+            "showgrid": False,
+            "zeroline": False,
+            "fixedrange": True,
+            "title": None,
+            "automargin": True,
+        },
+    )
+    return figure
+
+
+def _write_title(figure: go.Figure, suite: SuiteRow, y: float) -> None:
+    figure.add_annotation(
+        x=0, xanchor="left", y=y, text=f"<b>{_plain(suite.title)}</b>", showarrow=False, font={"size": FONT_PX}
+    )
+
+
+def _add_dot(figure: go.Figure, suite: SuiteRow, dot: ScoreDot, y: float, colour: str) -> None:
+    said = (
+        f"{_plain(dot.model)}<br>{_plain(suite.title)}: {100 * dot.value:.1f}%"
+        f" ({100 * dot.low:.1f} to {100 * dot.high:.1f})<br>{dot.n_items:,} items"
+    )
+    figure.add_scatter(
+        x=[100 * dot.value],
+        y=[y],
+        mode="markers",
+        name=dot.model,
+        showlegend=False,
+        marker={"color": colour, "size": 11, "line": {"width": 0}},
+        error_x={
+            "type": "data",
+            "array": [100 * (dot.high - dot.value)],
+            "arrayminus": [100 * (dot.value - dot.low)],
+            "color": colour,
+            "thickness": 2,
+            "width": 5,
+        },
+        hovertext=said,
+        hoverinfo="text",
+    )
+
+
+def _add_bracket(figure: go.Figure, upper: ScoreDot, lower: ScoreDot, y: float) -> None:
+    """A dotted line from one dot to the next with the words in its middle."""
+    line = {"width": 1, "dash": "dot", "color": OVERHEAD}
+    figure.add_shape(
+        type="line", x0=100 * upper.value, x1=100 * lower.value, y0=y + 0.16, y1=y + 0.84, line=line, layer="below"
+    )
+    middle = 50 * (upper.value + lower.value)
+    left = middle > 60
+    figure.add_annotation(
+        x=middle,
+        y=y + 0.5,
+        text=NOT_TOLD,
+        showarrow=False,
+        xanchor="right" if left else "left",
+        xshift=-8 if left else 8,
+        font={"size": FONT_PX - 1, "color": OVERHEAD},
+    )
+
+
+def _add_chance(figure: go.Figure, suite: SuiteRow, y: float, last: float) -> None:
+    x = 100 * suite.chance
+    figure.add_shape(
+        type="line",
+        x0=x,
+        x1=x,
+        y0=y - 0.35,
+        y1=last + 0.3,
+        line={"width": 1, "dash": "dash", "color": OVERHEAD},
+        layer="below",
+    )
+    figure.add_annotation(
+        x=x,
+        y=y - 0.35,
+        text="guessing",
+        showarrow=False,
+        yanchor="bottom",
+        font={"size": FONT_PX - 2, "color": OVERHEAD},
+        visible=suite.chance > HIGH_CHANCE,
+    )
+
+
+def speed_chart(points: Sequence[SpeedPoint], colours: dict[str, str]) -> go.Figure:
+    """Score in percent with its interval against decode speed; the area of a dot is peak memory."""
+    figure = go.Figure()
+    largest = max((p.peak_bytes for p in points), default=0)
+    for p in points:
+        colour = colours.get(p.model, OTHER_FAMILY)
+        size = 11 + 19 * (p.peak_bytes / largest) ** 0.5 if largest else 13
+        memory = f"{format_bytes(p.peak_bytes)} at its peak" if p.peak_bytes else "peak memory unknown"
+        figure.add_scatter(
+            x=[p.tokens_per_s],
+            y=[100 * p.value],
+            mode="markers",
+            name=p.model,
+            showlegend=p is next(q for q in points if q.model == p.model),
+            marker={"color": colour, "size": size, "opacity": 0.9, "line": {"width": 0.5, "color": "#FFFFFF"}},
+            error_y={
+                "type": "data",
+                "array": [100 * (p.high - p.value)],
+                "arrayminus": [100 * (p.value - p.low)],
+                "color": colour,
+                "thickness": 1.5,
+                "width": 4,
+            },
+            hovertext=(
+                f"{_plain(p.model)}<br>{100 * p.value:.1f}% ({100 * p.low:.1f} to {100 * p.high:.1f})"
+                f"<br>{format_figures(p.tokens_per_s)}{THIN}tokens/s<br>{memory}"
+            ),
+            hoverinfo="text",
+        )
+    speeds = [p.tokens_per_s for p in points] or [1.0]
+    lowest = min((p.low for p in points), default=0.0)
+    highest = max((p.high for p in points), default=1.0)
+    figure.update_layout(
+        height=320,
+        margin={"l": 0, "r": 12, "t": 12, "b": 0},
+        showlegend=False,
+        hovermode="closest",
+        xaxis=_speed_axis(min(speeds), max(speeds)),
+        yaxis={
+            "title": "right, %",
+            "range": [max(-3.0, 100 * lowest - 8), min(103.0, 100 * highest + 8)],
+            "fixedrange": True,
+            "nticks": 6,
+        },
+    )
+    return figure
+
+
+def _speed_axis(low: float, high: float) -> dict[str, object]:
+    """From zero where speeds are near each other, logarithmic where one is many times another."""
+    if high > FURTHEST_LINEAR * low:
+        return log_axis("tokens/s written in all (log scale)", low, high, "g")
+    return {"title": "tokens/s written in all", "range": [0, 1.15 * high], "fixedrange": True, "nticks": 6}
+
+
+def _shorten(text: str) -> str:
+    name, at, quant = text.rpartition(" at ")
+    room = MAX_NAME_CHARACTERS - len(at + quant)
+    if len(text) > MAX_NAME_CHARACTERS and name and room > 8:  # the quantization tells files of one model apart
+        text = name[: room - 1].rstrip() + "… " + quant
+    elif len(text) > MAX_NAME_CHARACTERS:
+        text = text[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
+    return roomy(_plain(text))
+
+
+def _plain(text: str) -> str:
+    """Text of a person's or a model's, without plotly's own markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,94 @@
+"""A server as a model to test: its address, its key kept in this session alone, and who answers there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+from evals.plans import ModelKind
+from evals.results import RunSummary
+from pages.ui import frame, inputs
+from pages.ui.evaluation import Endpoint, probe_endpoint
+from sizing.errors import WeighbridgeError
+
+API_WORDS = {"chat": "Chat", "completion": "Completion"}
+_KEPT = "endpoints"
+
+
+def list_endpoints(summaries: Sequence[RunSummary]) -> tuple[Endpoint, ...]:
+    """Servers of this session, then those of earlier runs, whose keys nobody kept."""
+    found: dict[str, Endpoint] = {e.name: e for e in inputs.recall(_KEPT, ())}
+    for summary in summaries:
+        model = summary.run.plan.model
+        if model.kind is ModelKind.ENDPOINT and "|" not in model.name:
+            found.setdefault(model.name, Endpoint(model.name, model.url, model.api, model.remote_name))
+    return tuple(found.values())
+
+
+def find_key(url: str) -> str:
+    """The key this session holds for an address; empty for none."""
+    return next((e.key for e in inputs.recall(_KEPT, ()) if e.url == url), "")
+
+
+def show() -> None:
+    """Address, kind, model name and key; Probe says what answered, Add puts it among the models."""
+    url = st.text_input("Address", key="endpoint_url", placeholder="http://127.0.0.1:8080/v1", max_chars=500)
+    api = st.segmented_control(
+        "Asked by",
+        tuple(API_WORDS),
+        format_func=API_WORDS.__getitem__,
+        default="chat",
+        required=True,
+        key="endpoint_api",
+    )
+    remote_name = st.text_input("Model's name there", key="endpoint_model", placeholder="The only one", max_chars=200)
+    key = st.text_input("Key", type="password", key="endpoint_key", placeholder="None", max_chars=1000)
+    st.caption("The key stays in the memory of this session: it is in no file, no address and no log.")
+    asked = Endpoint(
+        remote_name.strip() or shorten_url(url), url.strip(), api or "chat", remote_name.strip(), key.strip()
+    )
+    with st.container(horizontal=True, gap="small"):
+        probed = st.button("Probe", key="endpoint_probe", icon=":material/sensors:")
+        st.button("Add", key="endpoint_add", icon=":material/add:", on_click=add, args=(asked,))
+    if probed:
+        inputs.remember("endpoint_said", say_probe(asked))
+    problem, said = inputs.recall("endpoint_said", ("", ""))
+    if problem:
+        st.warning(problem, icon=":material/dns:")
+    elif said:
+        st.success(said, icon=":material/dns:")
+
+
+def shorten_url(url: str) -> str:
+    """An address as a name: its host and port."""
+    return url.strip().split("://", 1)[-1].split("/", 1)[0][:80] or "server"
+
+
+def say_probe(asked: Endpoint) -> tuple[str, str]:
+    """What went wrong, or who answered; one of the two is empty."""
+    try:
+        return "", plain(frame.to_sentence(probe_endpoint(asked)))
+    except WeighbridgeError as error:
+        return plain(frame.to_sentence(str(error))), ""
+
+
+def plain(text: str) -> str:
+    """A server's own words, which must not be read as Markdown."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+!|<>~$:&" else c for c in text)
+
+
+def add(asked: Endpoint) -> None:
+    """Put the server among the models of this session; a wrong address is said instead."""
+    from evals.endpoint import check_endpoint_url
+
+    try:
+        asked = replace(asked, url=check_endpoint_url(asked.url), name=asked.name.replace("|", "/"))
+    except WeighbridgeError as error:
+        inputs.remember("endpoint_said", (plain(frame.to_sentence(str(error))), ""))
+        return
+    others = tuple(e for e in inputs.recall(_KEPT, ()) if e.name != asked.name)
+    inputs.remember(_KEPT, (*others, asked))
+    inputs.remember("endpoint_said", ("", plain(f"{asked.name} is among the models.")))
+    inputs.add_value("models", f"endpoint:{asked.name}")
