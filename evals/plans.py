@@ -114,6 +114,7 @@ class EvalPlan:
 
     `limit` caps the items of each suite; `minutes` lets the measured speed choose how many. For a divergence
     `reference` is the file the model is held against and `text` what both read: "shipped", "demo" or a file's path.
+    `judge` is an endpoint that scores items which want one; `machine` names where the run was asked for.
     """
 
     run_id: str
@@ -128,6 +129,7 @@ class EvalPlan:
     reference: TestedModel | None = None
     text: str = "shipped"
     judge: TestedModel | None = None
+    machine: str = ""
 
     def __post_init__(self) -> None:
         if self.kind is RunKind.SUITES and not self.suites:
