@@ -28,6 +28,7 @@ from evals.run_files import (
     find_run_path,
     forget_stop,
     is_held,
+    iterate_lines,
     list_run_paths,
     load_run,
     open_run_file,
@@ -46,9 +47,15 @@ MAX_ATTEMPTS = 3
 CANCEL_GRACE_S = 10.0
 """How long a worker may take to stop by itself, one answer long, before it is ended."""
 
+RELEASE_S = 10.0
+"""How long a worker that has written its run's end may take to leave."""
+
 LOOK_EVERY_S = 0.2
 IDLE_S = 1.0
 STDERR_BYTES = 8192
+
+EXIT_HELD = 75
+"""The exit code of a worker whose run another process holds (sysexits.h, EX_TEMPFAIL)."""
 
 FATAL_SIGNALS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS)
 """Signals by which native code ends itself; trying again would end the same way."""
@@ -120,6 +127,7 @@ def work_off(
             watch()
             time.sleep(LOOK_EVERY_S)
             continue
+        n_bytes_before = path.stat().st_size
         worker = Worker(command, path, usable_bytes(), key)
         try:
             wait_for(worker, path, watch)
@@ -128,7 +136,7 @@ def work_off(
             worker.wait()
             raise
         code = worker.wait()
-        close_run(path, code, worker.tell_last())
+        close_run(path, code, worker.tell_last(), n_bytes_before)
 
 
 def wait_for(worker: Worker, path: Path, watch: Callable[[], None]) -> None:
@@ -143,15 +151,18 @@ def wait_for(worker: Worker, path: Path, watch: Callable[[], None]) -> None:
         time.sleep(LOOK_EVERY_S)
 
 
-def close_run(path: Path, code: int, last: str) -> None:
-    """Write down how a worker ended where it could not do so itself. A killed one's run stays open for the next."""
-    file = open_run_file(path)
+def close_run(path: Path, code: int, last: str, n_bytes_before: int) -> None:
+    """Write down how a worker ended where it could not do so itself. A killed one's run stays open for the next.
+
+    `n_bytes_before` is the file's length when the worker began: what stands after it is this worker's.
+    """
+    file = None if code == EXIT_HELD else open_run_file(path)
     if file is None:
         return
     with file:
-        run = load_run(path)
-        if run.state.is_over:
+        if any(record.get("line") == "end" for record in iterate_lines(path, n_bytes_before)):
             return
+        run = load_run(path)
         if file.is_cancelled:
             file.end(RunState.CANCELLED)
             return
@@ -281,15 +292,20 @@ def fail_run(path: Path, reason: str) -> None:
 
 
 def resume_run(path: Path) -> None:
-    """Put a run that was cancelled, failed or interrupted back into the queue. Raises BadInputError for another."""
+    """Put a run that was cancelled, failed or interrupted back into the queue; one under way is left alone.
+
+    Raises BadInputError for one that is done, or whose worker does not let go of it.
+    """
     run = load_run(path)
     if run.state is RunState.DONE:
         raise BadInputError(f"run {path.stem} is done; start a new one")
     forget_stop(path)
-    file = open_run_file(path)
-    if file is not None and run.state.is_over:
-        with file:
-            file.append("again", {"at": find_now()})
-    elif file is not None:
-        with file:
-            pass
+    if not run.state.is_over:
+        return
+    ends_s = time.monotonic() + RELEASE_S
+    while (file := open_run_file(path)) is None:  # its worker has written the end and is about to leave
+        if time.monotonic() > ends_s:
+            raise BadInputError(f"run {path.stem} is still held by its worker; try again in a moment")
+        time.sleep(LOOK_EVERY_S / 4)
+    with file:
+        file.append("again", {"at": find_now()})

@@ -154,9 +154,9 @@ def find_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def name_run(when: datetime | None = None) -> str:
-    """A new run's id: its time, so that ids sort by it, and six random characters."""
-    return f"{(when or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+def name_run() -> str:
+    """A new run's id: its time to the millisecond, so that ids sort by it, and six random characters."""
+    return f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S%f')[:-3]}-{uuid.uuid4().hex[:6]}"
 
 
 def plan_suites(model: TestedModel, suites: tuple[str, ...], **others: Any) -> EvalPlan:
