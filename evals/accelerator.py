@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from evals.accelerator_plan import CONTEXT_TOKENS, Case
-from evals.bench import CHILD_COMMAND, Session, count_threads, hold_turn
+from evals.bench import CHILD_COMMAND, Session, count_threads
 from evals.bench_result import Measurement, Skipped
 from evals.bench_room import BenchPlan, estimate_workload
 from evals.buffer_log import read_buffers, read_copies, read_parts
 from evals.dry_run import DryRunFailure, EngineChild, ask_tensor_types, list_context_params
 from evals.ghost import Ghost, NoRoom, open_ghost
+from evals.turn import hold_turn
 from evals.weigh import count_tensor_bytes, group_weight_bytes
 from evals.weightless import ALIGNMENT
 from sizing.architectures import TensorInfo
@@ -254,7 +255,7 @@ def measure_cases(cases: Sequence[Case], place: Place) -> Iterator[CaseResult | 
     """Every case in turn, answered as it is done. Raises EngineError while another bench holds this machine."""
     with hold_turn(place.home) as mine:
         if not mine:
-            raise EngineError("another bench is running on this machine; wait for its end")
+            raise EngineError("another bench or evaluation is running on this machine; wait for its end")
         for n, case in enumerate(cases, start=1):
             place.progress(f"[{n}/{len(cases)}] {case.name}")
             yield measure_case(case, place)

@@ -7,8 +7,6 @@ of its logits. Memory is checked first; what would not fit is refused with numbe
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import sys
 import time
@@ -39,6 +37,7 @@ from evals.bench_room import (
 )
 from evals.dry_run import DryRunFailure, EngineChild, ask_tensor_types, list_context_params
 from evals.ghost import NoRoom, open_ghost
+from evals.turn import hold_turn
 from evals.weigh import group_weight_bytes
 from sizing.errors import BadInputError
 from sizing.hardware import Machine
@@ -350,18 +349,5 @@ def _list_notes(session: Session, subject: Subject, repacked: bool) -> Iterator[
         yield "some logits were not finite numbers"
 
 
-@contextlib.contextmanager
-def hold_turn(home: Path) -> Iterator[bool]:
-    """Whether it is this process's turn: two benches at once slow each other down manyfold."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "bench.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
-
-
 def _busy() -> BenchRefusal:
-    return BenchRefusal(RefusalReason.BUSY, "another bench is running on this machine; wait for its end")
+    return BenchRefusal(RefusalReason.BUSY, "another bench or evaluation is running on this machine; wait for its end")

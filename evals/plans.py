@@ -114,6 +114,7 @@ class EvalPlan:
 
     `limit` caps the items of each suite; `minutes` lets the measured speed choose how many. For a divergence
     `reference` is the file the model is held against and `text` what both read: "shipped", "demo" or a file's path.
+    `judge` is an endpoint that scores items which want one; `machine` names where the run was asked for.
     """
 
     run_id: str
@@ -128,6 +129,7 @@ class EvalPlan:
     reference: TestedModel | None = None
     text: str = "shipped"
     judge: TestedModel | None = None
+    machine: str = ""
 
     def __post_init__(self) -> None:
         if self.kind is RunKind.SUITES and not self.suites:
@@ -152,9 +154,9 @@ def find_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def name_run(when: datetime | None = None) -> str:
-    """A new run's id: its time, so that ids sort by it, and six random characters."""
-    return f"{(when or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+def name_run() -> str:
+    """A new run's id: its time to the millisecond, so that ids sort by it, and six random characters."""
+    return f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S%f')[:-3]}-{uuid.uuid4().hex[:6]}"
 
 
 def plan_suites(model: TestedModel, suites: tuple[str, ...], **others: Any) -> EvalPlan:

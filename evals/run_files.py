@@ -290,9 +290,10 @@ def forget_stop(path: Path) -> None:
     path.with_suffix(CANCEL_SUFFIX).unlink(missing_ok=True)
 
 
-def iterate_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line of a run file that is an object; a torn or strange one is left out."""
+def iterate_lines(path: Path, n_bytes_before: int = 0) -> Iterator[dict[str, Any]]:
+    """Every whole line of a run file that is an object, after so many bytes; a torn or strange one is left out."""
     with path.open("rb") as file:
+        file.seek(n_bytes_before)
         for raw in file:
             if raw.endswith(b"\n"):
                 with contextlib.suppress(ValueError, RecursionError):

@@ -6,6 +6,7 @@ WeighbridgeError
 ├── DataFileError (ValueError)          a fact file that breaks its own rules; carries file and line
 ├── GgufError (ValueError)              a model file that is broken, cut short or malicious
 ├── EngineError (RuntimeError)          llama.cpp is missing, refused, aborted or hung
+├── EndpointError (RuntimeError)         a model server refused, failed or answered what is no answer; carries kind
 ├── UserStoreError (OSError)             the person's own database is in use, damaged or cannot be written
 └── UnsupportedError (ValueError)       known, but this engine or formula cannot do it; names the reason
 
@@ -56,6 +57,22 @@ class GgufError(WeighbridgeError, ValueError):
 
 class EngineError(WeighbridgeError, RuntimeError):
     """The engine is missing, refused the question, aborted, or ran past its limits."""
+
+
+class EndpointError(WeighbridgeError, RuntimeError):
+    """A model server that gave no answer of use, after all tries.
+
+    `kind` is one word for the page to act on: "refused" (nobody listens), "timeout", "lost" (the connection broke),
+    "key" (401, 403), "path" (404), "model" (unknown to the server), "busy" (429), "server" (5xx), "rejected" (another
+    4xx, or a redirect), "not_json" (a web page or broken JSON), "shape" (JSON of another form), "size", "stopped".
+    `status` is the HTTP status where there was one, `n_tries` how often it was asked.
+    """
+
+    def __init__(self, kind: str, problem: str, status: int | None = None, n_tries: int = 1) -> None:
+        self.kind = kind
+        self.status = status
+        self.n_tries = n_tries
+        super().__init__(problem)
 
 
 class UserStoreError(WeighbridgeError, OSError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from evals.demo.corpus import SKILLS, Item, list_held_out_items
 from evals.dry_run import DryRunFailure, EngineChild
+from evals.stats import wilson_interval
 from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
 from sizing.errors import BadInputError, EngineError
 from sizing.quants import find_quant
@@ -26,8 +26,6 @@ CHILD_COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("answer_chil
 QUANTS = ("F16", "Q8_0", "Q4_K_M", "Q3_K_M", "Q2_K")
 ANSWER_TOKENS = 40
 TIMEOUT_S = 300.0
-Z_95 = 1.959964
-"""The standard normal's 97.5 % point, for intervals of 95 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,8 @@ class SkillScore:
     @property
     def interval(self) -> tuple[float, float]:
         """Where the accuracy on all such items lies, by Wilson at 95 %."""
-        return find_wilson_interval(self.n_right, self.n_items)
+        found = wilson_interval(self.n_right, self.n_items)
+        return found.low, found.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +64,6 @@ class DemoScore:
         n_items = sum(s.n_items for s in self.skills)
         chance = sum(s.chance * s.n_items for s in self.skills) / n_items
         return SkillScore(self.quant, "all", n_items, sum(s.n_right for s in self.skills), chance)
-
-
-def find_wilson_interval(n_right: int, n_items: int, z: float = Z_95) -> tuple[float, float]:
-    """The score interval of a share: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209, doi 10.2307/2276774.
-
-    Raises BadInputError unless 0 <= n_right <= n_items and n_items > 0.
-    """
-    if not 0 <= n_right <= n_items or n_items < 1:
-        raise BadInputError(f"an interval wants 0 <= right <= items and items > 0, got {n_right!r} of {n_items!r}")
-    share, square = n_right / n_items, z * z
-    middle = (share + square / (2 * n_items)) / (1 + square / n_items)
-    reach = z / (1 + square / n_items) * math.sqrt(share * (1 - share) / n_items + square / (4 * n_items**2))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def ask(child: EngineChild, question: dict[str, Any]) -> dict[str, Any]:

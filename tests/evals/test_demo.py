@@ -11,10 +11,10 @@ import pytest
 
 from evals.demo import corpus, measure
 from evals.demo.corpus import SKILLS, WORLD, Item, list_held_out_items, list_training_items
-from evals.demo.measure import MODEL_FILE, DemoScore, find_wilson_interval, list_items, make_quant, measure_quant
+from evals.demo.measure import MODEL_FILE, DemoScore, list_items, make_quant, measure_quant
 from evals.demo.vocabulary import SPECIALS, SPLIT, Vocabulary, join_pair, learn_vocabulary, spell
 from evals.dry_run import EngineChild
-from sizing.errors import BadInputError, EngineError
+from sizing.errors import EngineError
 
 N_ITEMS = 150
 SIZE_LIMIT_BYTES = 8 * 1000**2
@@ -114,14 +114,6 @@ def test_every_byte_has_a_letter_of_its_own_and_splitting_loses_nothing() -> Non
         text = "".join(chance.choice(" \n\tabZ09{}\":,.'+=?") for _ in range(30))
         assert "".join(SPLIT.findall(text)) == text
     assert join_pair(("a", "a", "a"), ("a", "a")) == ("aa", "a")
-
-
-def test_wilson_intervals() -> None:
-    # R. G. Newcombe, Statistics in Medicine 17 (1998) 857, table I, method 3 (score): 81/263 and 0/20
-    assert find_wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert find_wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    with pytest.raises(BadInputError):
-        find_wilson_interval(3, 2)
 
 
 def test_the_file_is_small() -> None:

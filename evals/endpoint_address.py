@@ -1,0 +1,158 @@
+"""Where a model server may be, and the key that opens it: checked before the first byte is sent, never shown."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping
+from typing import NoReturn
+from urllib.parse import quote, urlsplit
+
+from sizing.errors import BadInputError
+
+KEY_VARIABLES = ("WEIGHBRIDGE_API_KEY", "OPENAI_API_KEY")
+"""Environment variables that may hold the key, the first one set wins."""
+
+HIDDEN = "***"
+
+SHORTEST_KEY = 8
+"""Keys below this many characters are placeholders ("ollama", "EMPTY"); in answers they stand for themselves."""
+
+METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "metadata", "instance-data"})
+
+FORBIDDEN_NETWORKS = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "169.254.0.0/16",  # link-local, where the clouds answer for a machine's own credentials
+        "fe80::/10",
+        "fd00:ec2::254/128",  # the same service of Amazon over IPv6
+        "100.100.100.200/32",  # of Alibaba
+        "224.0.0.0/4",  # many machines at once
+        "ff00::/8",
+    )
+)
+
+_VERSION = re.compile(r"v\d+\w*")
+_API_PATHS = ("/chat/completions", "/completions", "/models")
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Secret:
+    """A key that shows itself as "***": in text, in a debugger, in an f-string. It cannot be pickled.
+
+    `reveal()` gives the key itself; only the line that sends it needs that. An empty key means none is needed.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        value = value.strip()
+        if not value.isascii() or not value.isprintable():
+            raise BadInputError(
+                "the key holds characters that no HTTP header can carry; paste it again, without quotes"
+            )
+        self._value = value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
+    def __format__(self, spec: str) -> str:
+        return HIDDEN
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key is not stored: pass it by the environment")
+
+    def reveal(self) -> str:
+        """The key itself."""
+        return self._value
+
+    def redact(self, text: str) -> str:
+        """`text` with every trace of the key hidden, also as JSON or a URL would write it."""
+        for form in {self._value, json.dumps(self._value)[1:-1], quote(self._value, safe="")} - {""}:
+            text = text.replace(form, HIDDEN)
+        return text
+
+    def redact_answer(self, text: str) -> str:
+        """A model's answer with the key hidden; a placeholder's word ("ollama") may stand."""
+        return self.redact(text) if len(self._value) >= SHORTEST_KEY else text
+
+
+def read_key(environment: Mapping[str, str] | None = None) -> Secret:
+    """The key from `WEIGHBRIDGE_API_KEY`, else `OPENAI_API_KEY`, else an empty one."""
+    variables = os.environ if environment is None else environment
+    return Secret(next((variables[name] for name in KEY_VARIABLES if variables.get(name)), ""))
+
+
+def check_endpoint_url(url: str) -> str:
+    """The base of the API that `url` means, as "http://host:port/v1": BadInputError where it may not be asked.
+
+    Refused: other schemes than http and https, user names and queries in the address (a key belongs in its own field),
+    link-local, metadata and multicast addresses and every name that resolves to one. "/v1" is added where no version
+    stands in the path; the path of a single call ("/chat/completions") is cut off. A name that does not resolve here
+    passes, for a proxy may know it.
+    """
+    text = url.strip()
+    if not text.isprintable() or any(c.isspace() for c in text) or len(text) > 2000:
+        raise BadInputError("the server's address holds blanks or control characters, or more than 2,000 characters")
+    if "@" in text:  # before any other message, for those show what was written
+        raise BadInputError("the server's address holds a user name or password; give the key in its own field")
+    try:
+        parts = urlsplit(text)
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:
+        raise BadInputError(f"the server's address is none, write http://host:port, got {text!r}") from None
+    if parts.query or parts.fragment:
+        raise BadInputError("the server's address ends in a query or fragment; write only http://host:port/path")
+    if parts.scheme not in ("http", "https") or not host:
+        raise BadInputError(f"a server's address starts with http:// or https:// and names a host, got {text!r}")
+    for address in find_addresses(host):
+        if is_forbidden(address):
+            raise BadInputError(
+                f"{host!r} is {address}, a link-local, metadata or multicast address; none serves a model"
+            )
+    if host.casefold() in METADATA_NAMES:
+        raise BadInputError(f"{host!r} is the metadata service of a cloud, not a model server")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{_find_api_path(parts.path)}"
+
+
+def _find_api_path(path: str) -> str:
+    path = re.sub(r"/{2,}", "/", path).rstrip("/")
+    for call in _API_PATHS:
+        path = path.removesuffix(call)
+    if any(_VERSION.fullmatch(segment) for segment in path.split("/")):
+        return path
+    return f"{path}/v1"
+
+
+def find_addresses(host: str) -> tuple[IpAddress, ...]:
+    """Every IP address that `host` is or resolves to here; none where it does not resolve."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    texts = {str(entry[4][0]).split("%", 1)[0] for entry in found}
+    return tuple(ipaddress.ip_address(text) for text in sorted(texts))
+
+
+def is_forbidden(address: IpAddress) -> bool:
+    """Whether no model server can be there. An IPv4 address inside an IPv6 one is looked at too."""
+    forms: list[IpAddress] = [address]
+    if isinstance(address, ipaddress.IPv6Address):
+        nat64 = address in ipaddress.ip_network("64:ff9b::/96")
+        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if nat64 else address.ipv4_mapped or address.sixtofour
+        forms += [inner] if inner is not None else []
+    return any(form in network for form in forms for network in FORBIDDEN_NETWORKS if form.version == network.version)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address names this machine itself, so that no proxy may stand between."""
+    host = urlsplit(url).hostname or ""
+    return any(a.is_loopback or a.is_unspecified for a in find_addresses(host))
