@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import bench, cached, charts, frame, inputs, words
+from pages.ui import bench, cached, charts, evaluate_measured, frame, inputs, words
 from sizing.launch import format_command
 from sizing.recommend import Needs, Option, Recommendation, RuledOut
 
@@ -68,6 +68,7 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
         f'<p class="wb-verdict">{frame.format_verdict(best.verdict)}, {frame.describe_workload(needs.workload)}</p>'
         f'<ul class="wb-list">{items}</ul>'
     )
+    evaluate_measured.show(best.candidate.spec.model_id, best.quant)
     changes = st.empty()
     changes.html('<p class="wb-quiet">What would change this: working it out.</p>')
     command = format_command(best.name, best.quant, best.estimate, needs.workload, question.machine)
@@ -109,6 +110,7 @@ def show_runners_up(answer: Recommendation, question: frame.Question) -> None:
                 f"<p>{frame.format_verdict(option.verdict)}, {escape(charts.roomy(line))}</p>"
                 f'<p class="wb-quiet">{escape(frame.to_sentence(option.reasons[0]))}</p>'
             )
+            evaluate_measured.show(option.candidate.spec.model_id, option.quant, with_link=False)
             frame.link_to_size(option.candidate.spec.model_id, option.quant, "Size it")
     if answer.best is not None and not answer.runners_up:
         st.caption("No other model with evidence for this task runs here.")

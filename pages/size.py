@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import bench, best_way, by_hand, cached, charts, frame, inputs, words
+from pages.ui import bench, best_way, by_hand, cached, charts, evaluate_measured, frame, inputs, words
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.explain import PartFormula
@@ -146,6 +146,7 @@ def show_answer(card: ModelCard, setup: cached.Setup, sized: cached.Sized, quest
         f'<span class="wb-quiet">{escape(frame.to_sentence(reason))}</span></p>'
     )
     bench.show_calibration(machine)
+    evaluate_measured.show(card.model_id, setup.quant)
     parts = main.memory.parts
     formulas = cached.list_formulas(setup)
     figures = [

@@ -16,8 +16,6 @@ ROW_PX = 44
 CLOSE_ROW = 0.62
 """The step to the next model where nothing is written between the two."""
 FURTHEST_LINEAR = 6.0
-HIGH_CHANCE = 0.3
-"""Above this the line of guessing is named; below, it would stand in the suite's title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +79,9 @@ def score_chart(suites: Sequence[SuiteRow], colours: dict[str, str]) -> go.Figur
             at += 1 if bracketed else CLOSE_ROW
         if 0 < suite.chance < 1:
             _add_chance(figure, suite, first, at - CLOSE_ROW)
+    if any(0 < suite.chance < 1 for suite in suites):
+        line = {"width": 1, "dash": "dash", "color": OVERHEAD}
+        figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name="what guessing gives", hoverinfo="skip")
     figure.update_layout(
         height=int(40 + ROW_PX * at),
         margin={"l": 0, "r": 12, "t": 0, "b": 0},
@@ -162,15 +163,6 @@ def _add_chance(figure: go.Figure, suite: SuiteRow, y: float, last: float) -> No
         y1=last + 0.3,
         line={"width": 1, "dash": "dash", "color": OVERHEAD},
         layer="below",
-    )
-    figure.add_annotation(
-        x=x,
-        y=y - 0.35,
-        text="guessing",
-        showarrow=False,
-        yanchor="bottom",
-        font={"size": FONT_PX - 2, "color": OVERHEAD},
-        visible=suite.chance > HIGH_CHANCE,
     )
 
 

@@ -33,6 +33,7 @@ class Chosen:
     settings: EvalSettings
     allow_code: bool
     problem: str
+    judge: Endpoint | None = None
 
     def build_plans(self) -> tuple[EvalPlan, ...]:
         """One run for each model. Raises BadInputError."""
@@ -44,25 +45,32 @@ class Chosen:
                 limit=self.limit,
                 settings=self.settings,
                 allow_code=self.allow_code,
+                judge=None if self.judge is None else self.judge.model,
             )
             for model in self.models
         )
+
+    def list_keys(self) -> tuple[str, ...]:
+        """The key each run's worker gets: the server's, else the judge's."""
+        other = self.judge.key if self.judge is not None else ""
+        return tuple(key or other for key in self.keys)
 
 
 def show(summaries: Sequence[RunSummary], own: Sequence[OwnSuite]) -> None:
     """The sentence, its button, and what it will give."""
     titles = evaluation.title_suites(own)
     with st.container(key="eval_sentence"):
-        left, middle, right = st.columns(3, gap="large")
+        left, middle, right = st.columns(3, gap="medium")
         with left:
             models, keys = choose_models(summaries)
         with middle:
             suites, allow_code, problem = choose_suites(titles)
+            judge, no_judge = choose_judge(suites, own, summaries)
         with right:
             minutes, limit = choose_time()
             place = st.container(gap="small")
             settings = choose_settings()
-        chosen = Chosen(models, keys, suites, minutes, limit, settings, allow_code, problem)
+        chosen = Chosen(models, keys, suites, minutes, limit, settings, allow_code, problem or no_judge, judge)
         with place:
             show_start(chosen, summaries, own, titles)
 
@@ -74,7 +82,7 @@ def show_start(
     missing = find_missing(chosen)
     if st.button(START, type="primary", icon=":material/play_arrow:", disabled=bool(missing), key="eval_start"):
         try:
-            problem = evaluation.start(chosen.build_plans(), chosen.keys)
+            problem = evaluation.start(chosen.build_plans(), chosen.list_keys())
         except BadInputError as error:
             problem = str(error)
         if problem is None:
@@ -266,6 +274,19 @@ def choose_suites(titles: dict[str, str]) -> tuple[tuple[str, ...], bool, str]:
     if tasks:
         st.html(f'<p class="wb-quiet">And from the Hub: {escape(", ".join(tasks))}.</p>')
     return evaluation.name_suites(chosen, contexts, tasks), allow_code, problem
+
+
+def choose_judge(
+    suites: Sequence[str], own: Sequence[OwnSuite], summaries: Sequence[RunSummary]
+) -> tuple[Endpoint | None, str]:
+    """The server that judges answers, where a suite asks for one, or what stands in the way."""
+    if not any(o.needs_judge and o.suite in suites for o in own):
+        return None, ""
+    servers = {e.name: e for e in evaluate_endpoint.list_endpoints(summaries)}
+    if not servers:
+        return None, "a chosen suite is judged by a model: add its server under A server"
+    name = st.selectbox("Answers are judged by", tuple(servers), key="eval_judge")
+    return servers[name], ""
 
 
 def show_measures() -> None:

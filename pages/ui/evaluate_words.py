@@ -198,7 +198,7 @@ def describe_verdict(comparison: Comparison, name_a: str, name_b: str) -> str:
     if comparison.verdict is Verdict.NOT_DISTINGUISHABLE:
         said = f"Not distinguishable at n = {comparison.n:,}"
         if comparison.n_needed is not None:
-            return f"{said}; about {comparison.n_needed:,} items would tell a difference like the one seen"
+            return f"{said}; about {round_up(comparison.n_needed):,} items would tell a difference like the one seen"
         if comparison.least_difference is not None:
             return f"{said}; these items could have told {100 * comparison.least_difference:.0f} points"
         return f"{said}; these are too few to tell any difference"
@@ -208,6 +208,12 @@ def describe_verdict(comparison: Comparison, name_a: str, name_b: str) -> str:
     return (
         f"{better} is better than {worse}: {format_percent(high)} against {format_percent(low)}, n = {comparison.n:,}"
     )
+
+
+def round_up(n: int) -> int:
+    """A whole number to two figures, upwards: a planned number of items is no more exact than that."""
+    step = 10 ** max(0, len(str(n)) - 2)
+    return -(-n // step) * step
 
 
 def format_p(value: float) -> str:
@@ -333,7 +339,7 @@ def verdict_html(rows: Sequence[tuple[str, Comparison | None, str]], name_a: str
     reach = max((max(abs(c.difference.low), abs(c.difference.high)) for _, c, _ in rows if c is not None), default=0.1)
     head = (
         f"<tr><th></th><th class='wb-n'>{escape(name_a)}</th><th class='wb-n'>{escape(name_b)}</th>"
-        "<th class='wb-wide'></th><th class='wb-n'>Difference, points</th><th class='wb-n'>p</th></tr>"
+        "<th class='wb-wide'></th><th class='wb-n'>Difference, points</th><th class='wb-n wb-wide'>p</th></tr>"
     )
     body = ""
     for title, c, why_not in rows:
@@ -346,7 +352,7 @@ def verdict_html(rows: Sequence[tuple[str, Comparison | None, str]], name_a: str
             f'<td class="wb-n">{format_percent(c.mean_b)}</td>'
             f'<td class="wb-track-cell wb-wide">{difference_html(c, max(reach, 0.01))}</td>'
             f'<td class="wb-n">{format_points(d.value)} ({format_points(d.low)} to {format_points(d.high)})</td>'
-            f'<td class="wb-n">{format_p(c.p_adjusted)}</td></tr>'
+            f'<td class="wb-n wb-wide">{format_p(c.p_adjusted)}</td></tr>'
             f'<tr><td colspan="6" class="wb-verdict">{escape(roomy(describe_verdict(c, name_a, name_b)))}.</td></tr>'
         )
     return f'<div class="wb-scroll"><table class="wb-scores">{head}{body}</table></div>'

@@ -15,18 +15,23 @@ from typing import Any
 
 import streamlit as st
 
+from catalog.candidates import find_loss_model
 from catalog.gguf_header import GgufHeader, load_header
 from catalog.gguf_weights import find_quant_label
-from evals import results
+from catalog.quant_loss import list_published_losses
+from evals import divergence_result, results
+from evals.damage import DamageRow, line_up_damage, list_measured
+from evals.divergence_result import DivergenceResult
 from evals.home import find_home
 from evals.jobs import EvalQueue
+from evals.own_data import list_own_suites, load_own_suite
 from evals.plans import OWN_PREFIX, EvalPlan, ModelKind, TestedModel
 from evals.results import RunSummary, SuiteScore
-from evals.run_files import RunState, find_run_path, is_held, list_run_paths, load_run
+from evals.run_files import MAX_LINE_BYTES, RunState, is_held, list_run_paths, load_run
 from evals.stats import Comparison, plan_interval
 from evals.suites import Suite, list_suites
 from pages.ui import cached
-from sizing.errors import BadInputError, GgufError, UnknownNameError
+from sizing.errors import BadInputError, GgufError, UnknownNameError, WeighbridgeError
 
 DEMO_NAME = "Weighbridge Demo"
 DEMO_QUANTS = ("F16", "Q8_0", "Q4_K_M", "Q2_K")
@@ -81,6 +86,7 @@ class RunShelf:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._kept: dict[Path, tuple[tuple[int, int, bool], RunSummary | None]] = {}
+        self._models: dict[Path, str] = {}
         self._turn = threading.Lock()
 
     def list_runs(self) -> tuple[RunSummary, ...]:
@@ -91,6 +97,22 @@ class RunShelf:
                 del self._kept[gone]
             found = [self._read(path) for path in reversed(paths)]
         return tuple(summary for summary in found if summary is not None)
+
+    def list_of(self, model_id: str) -> tuple[RunSummary, ...]:
+        """Runs of one catalog model, newest first; of the others only the plan is read, once."""
+        with self._turn:
+            paths = [path for path in list_run_paths(self.home) if self._find_model(path) == model_id]
+            found = [self._read(path) for path in reversed(paths)]
+        return tuple(summary for summary in found if summary is not None)
+
+    def _find_model(self, path: Path) -> str:
+        if path not in self._models:
+            try:
+                with path.open("rb") as file:
+                    self._models[path] = str(json.loads(file.readline(MAX_LINE_BYTES))["model"]["model_id"])
+            except (OSError, ValueError, KeyError, TypeError):
+                return ""
+        return self._models[path]
 
     def _read(self, path: Path) -> RunSummary | None:
         try:
@@ -147,6 +169,8 @@ class OwnSuite:
     title: str
     n_items: int
     note: str = ""
+    created_at: str = ""
+    needs_judge: bool = False
 
     @property
     def suite(self) -> str:
@@ -162,12 +186,18 @@ def find_suites() -> dict[str, Suite]:
 
 def list_own() -> tuple[OwnSuite, ...]:
     """Suites of the person's own data."""
-    from evals.own_data import list_own_suites
-
+    found = (head for head in list_own_suites(find_home()) if not head.problem)
     return tuple(
-        OwnSuite(s.name, getattr(s, "title", "") or s.name, s.n_items, getattr(s, "note", ""))
-        for s in list_own_suites(find_home())
+        OwnSuite(h.name, h.name, h.n_items, h.note, h.created_at, _needs_judge(h.name, h.version, str(find_home())))
+        for h in found
     )
+
+
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _needs_judge(name: str, version: str, home: str) -> bool:
+    with contextlib.suppress(WeighbridgeError, OSError):
+        return any(item["scorer"] == "judge" for item in load_own_suite(Path(home), name).items)
+    return False
 
 
 def title_suites(own: Sequence[OwnSuite]) -> dict[str, str]:
@@ -381,6 +411,31 @@ def write_json(summary: RunSummary) -> str:
     return results.write_json(summary.run)
 
 
+# ---- quantization damage ----
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _sum_up_windows(run_id: str, n_windows: int, _windows: Any) -> DivergenceResult | str:
+    try:
+        return divergence_result.sum_up([divergence_result.read_window(dict(w)) for w in _windows])
+    except (WeighbridgeError, TypeError, ValueError) as error:
+        return f"the windows of this run cannot be read: {error}"
+
+
+def find_divergence(summary: RunSummary) -> DivergenceResult | str:
+    """The figures of a divergence run so far, or why there are none."""
+    return _sum_up_windows(summary.run.run_id, len(summary.run.windows), summary.run.windows)
+
+
+def line_up(summary: RunSummary, result: DivergenceResult) -> tuple[DamageRow, ...]:
+    """What was measured beside what was published of the same quantization, under its labels."""
+    model = rename_quant(summary)
+    rows = find_loss_model(cached.catalog().data_dir).rows
+    family = cached.find_card(model.model_id).family if model.model_id else ""
+    published = list_published_losses(rows, model.quant, model.model_id, family)
+    return line_up_damage(list_measured(result, summary.run.plan.text), published)
+
+
 # ---- what is asked of the queue ----
 
 
@@ -398,12 +453,8 @@ def measured_here(model_id: str, quant: str) -> tuple[tuple[RunSummary, SuiteSco
     """Scores measured on this machine of a catalog model in a quantization, newest first."""
     found = []
     with contextlib.suppress(OSError):
-        if not any((find_home() / "runs" / "evals").glob("*.jsonl")):
-            return ()
-        for summary in list_summaries():
-            model = summary.run.plan.model
-            quant_found = model.quant or (summary.run.facts.quant if summary.run.facts else "")
-            if model.model_id == model_id and quant_found == quant:
+        for summary in _shelf(str(find_home())).list_of(model_id):
+            if rename_quant(summary).quant == quant:
                 found += [(summary, score) for score in summary.scores if score.value is not None]
     return tuple(found)
 
@@ -412,11 +463,6 @@ def rename_quant(summary: RunSummary) -> TestedModel:
     """The model of a run with the quantization its file turned out to have, where the plan did not know."""
     model, facts = summary.run.plan.model, summary.run.facts
     return model if model.quant or facts is None or not facts.quant else replace(model, quant=facts.quant)
-
-
-def find_path(run_id: str) -> Path:
-    """A run's file."""
-    return find_run_path(find_home(), run_id)
 
 
 def probe_endpoint(asked: Endpoint) -> str:

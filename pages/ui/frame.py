@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from catalog.queries import ASSUMED_HOST
-from pages.ui import cached, charts, inputs
+from pages.ui import cached, charts, evaluation, inputs
 from pages.ui.questions import Wishes
 from sizing.errors import WeighbridgeError
 from sizing.estimate import Estimate
@@ -78,6 +78,7 @@ def open_page() -> Question:
     one that was understood, at first this one.
     """
     _leave_folder_navigation()
+    evaluation.wake_queue()
     st.html(_STYLE)
     problems = list(inputs.load_address())
     wishes = inputs.read_wishes()

@@ -148,7 +148,7 @@ def _run_ids(text: str) -> tuple[str, ...]:
 
 def _contexts(text: str) -> tuple[int, ...]:
     """Contexts in tokens, parted by commas."""
-    number = _whole("needle (tokens)", 256, MAX_CONTEXT_TOKENS)
+    number = _whole("needle (tokens)", 1024, 1_048_576)
     return tuple(dict.fromkeys(number(part) for part in text.split(",") if part.strip()))
 
 
