@@ -79,6 +79,25 @@ class QuantLossEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedLoss:
+    """One published figure of a quantization against 16 bit, and how near its model is to the one asked about.
+
+    `label` as in `QuantLossEstimate`; `metric` is 'perplexity_ratio', 'kl_divergence' (mean, nats) or
+    'same_top_percent'; `test` is the text it was measured on.
+    """
+
+    label: str
+    metric: str
+    value: float
+    model: str
+    quant: str
+    test: str
+    imatrix: str
+    source_url: str
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True)
 class LossModel:
     """`log(points)` of every measured quantization, of every measured model what it adds, and the noise around both.
 
@@ -198,6 +217,34 @@ def fit_losses(rows: Sequence[QuantRow]) -> LossModel:
 
 def _is_family(row: QuantRow, family: str) -> bool:
     return bool(row.family) and (row.family == family or family in RELATIVES.get(row.family, ()))
+
+
+METRICS = ("perplexity_ratio", "kl_divergence", "same_top_percent")
+
+
+def list_published_losses(
+    rows: Sequence[QuantRow], quant: str, model_id: str, family: str
+) -> tuple[PublishedLoss, ...]:
+    """Every published figure of `quant`'s weights, nearest models first, each with its label; empty where none is.
+
+    A row counts under its nearest label only. Benchmark scores are left out: they are of another kind. Rows that give
+    the cache another type than f16 are left out too.
+    """
+    found: dict[str, list[PublishedLoss]] = {"same model": [], "same family": [], "generic": []}
+    for row in rows:
+        if row.quant != quant or not _is_weights_only(row):
+            continue
+        same = bool(model_id) and row.model_id == model_id
+        label = "same model" if same else "same family" if _is_family(row, family) else "generic"
+        for metric in METRICS:
+            value = getattr(row, metric)
+            if value is not None:
+                found[label].append(
+                    PublishedLoss(
+                        label, metric, value, row.model, quant, row.test, row.imatrix, row.source_url, row.as_of
+                    )
+                )
+    return tuple(loss for losses in found.values() for loss in losses)
 
 
 def estimate_quant_loss(

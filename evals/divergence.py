@@ -1,17 +1,22 @@
 """What a quantization does to a model, measured on a text: perplexity, KL divergence, top-token agreement.
 
 Both files are opened in one child process (`evals.divergence_child`) and read the same text window by window; each
-window's sums come back small, are told at once and can be kept, so a run goes on from the windows it has. Memory is that
-of two models, two contexts of one window and a step's logits, whatever the length of the text. `find_needed_bytes` says
-how much the files take; the caller compares it with what is free, or gives `memory_bytes` and has it refused here.
+window's sums come back small, are told at once and can be kept, so a run goes on from the windows it has. Memory is
+that of two models, two contexts of one window and a step's logits, whatever the length of the text.
+`find_needed_bytes` says how much the files take; the caller compares it with what is free, or gives `memory_bytes` and
+has it refused here.
 
-As llama.cpp's own `llama-perplexity` does: the text is cut into windows of `context_tokens`, each read alone; where the
+As llama.cpp's own `llama-perplexity` does, the text is cut into windows of `context_tokens`, each read alone; where the
 vocabulary begins a text with a token of its own, that takes the first place of each window; the first half of a window
-is read but not scored, so every scored token has half a window before it at least. Differing from it: logits are
-compared as float32 as they come, not through a file that rounds the reference's to 16 bits, so nothing against itself
-diverges by exactly nothing; two windows are enough instead of a text of two; the text is made into tokens in pieces of 64
-KiB, cut at line ends, which a tokenizer that puts a space before a text notices once per piece; and standard errors take
-windows, not tokens, as what varies, which makes them larger and truer.
+is read but not scored, so every scored token has half a window before it at least. What differs:
+
+- Logits are compared as the float32 they come as; llama.cpp's file of the reference's rounds them to 16 bits. So a
+  model against itself diverges by exactly nothing here.
+- Standard errors take windows, not tokens, as what varies: tokens of one window err together. They are larger.
+- The text is made into tokens in pieces of 64 KiB cut at line ends, not at once. A tokenizer that puts a space before
+  a text does so before each piece.
+- Two whole windows suffice, and the text's end that fills no window is left out; so it is there.
+- Quantiles of the divergence are known to 2%, from a sketch.
 """
 
 from __future__ import annotations
@@ -69,7 +74,7 @@ class DivergenceReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DivergenceFailure:
-    """No figures: why, in one line a person can act on, with the windows measured before and the engine's last words."""
+    """No figures: why, in one line a person can act on, the windows measured before, and the engine's last words."""
 
     reason: DivergenceReason
     message: str
@@ -302,8 +307,8 @@ def check_files(reference: Path, candidate: Path, plan: DivergencePlan) -> None:
     needed = find_needed_bytes(reference, candidate)
     if plan.memory_bytes is not None and needed > plan.memory_bytes:
         said = (
-            f"both models at once want {needed / GIB:.1f} GiB, {plan.memory_bytes / GIB:.1f} GiB are free; take a smaller "
-            "reference, such as Q8_0 instead of F16"
+            f"both models at once want {needed / GIB:.1f} GiB, {plan.memory_bytes / GIB:.1f} GiB are free; "
+            "take a smaller reference, such as Q8_0 instead of F16"
         )
         raise _Stop(DivergenceFailure(DivergenceReason.NO_ROOM, said))
 

@@ -1,8 +1,8 @@
 """What measuring a quantization's damage gives: sums per window of text, and from them figures with standard errors.
 
 Tokens of one window share their context, so they err together, and an error computed as if each were drawn alone is
-too small. The window is the unit here: every figure's standard error is the cluster-robust one of a ratio of sums (W. G.
-Cochran, Sampling Techniques, 3rd ed. 1977, section 6.4; A. C. Cameron and D. L. Miller, J. Human Resources 50 (2015)
+too small. The window is the unit here: every mean's standard error is the cluster-robust one of a ratio of sums (W. G.
+Cochran, Sampling Techniques, 3rd ed. 1977, section 6.3; A. C. Cameron and D. L. Miller, J. Human Resources 50 (2015)
 317), intervals use Student's distribution with one degree of freedom fewer than windows, and quantiles resample whole
 windows. Neighbouring windows of one document still resemble each other, which these errors do not see.
 """

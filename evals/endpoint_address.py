@@ -110,6 +110,8 @@ def check_endpoint_url(url: str) -> str:
         raise BadInputError(f"the server's address is none, write http://host:port, got {text!r}") from None
     if parts.query or parts.fragment:
         raise BadInputError("the server's address ends in a query or fragment; write only http://host:port/path")
+    if "%" in parts.netloc:
+        raise BadInputError(f"the server's host is written with %; write its plain name or number, got {text!r}")
     if parts.scheme not in ("http", "https") or not host:
         raise BadInputError(f"a server's address starts with http:// or https:// and names a host, got {text!r}")
     for address in find_addresses(host):

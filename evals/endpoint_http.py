@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import logging
 import random
 import re
 import threading
@@ -31,6 +32,9 @@ FIRST_PAUSE_S = 0.5
 LONGEST_BACKOFF_S = 20.0
 CONNECT_TIMEOUT_S = 10.0
 MAX_QUOTED_CHARACTERS = 300
+
+HEADER_LOGGERS = ("httpcore2", "httpcore2.http11", "httpcore2.connection", "httpcore2.proxy")
+"""Loggers of the transport that print a response's headers at DEBUG, in which a server may repeat the key."""
 
 RETRIED_STATUS = frozenset({408, 409, 425, 429})
 """Statuses below 500 that another try may mend; of the others all but 501 and 505."""
@@ -142,6 +146,8 @@ class HttpDoor:
 
         with self._lock:
             if self._opened is None:
+                for name in HEADER_LOGGERS:
+                    logging.getLogger(name).setLevel(logging.INFO)
                 self._opened = httpx2.Client(
                     follow_redirects=False,
                     trust_env=not is_loopback(self.api_url),
