@@ -13,9 +13,9 @@ from evals.damage import LABELS, METRICS, DamageRow
 from evals.divergence_result import DivergenceResult, Estimate
 from evals.plans import EvalPlan, RunKind, TestedModel, plan_divergence
 from evals.results import RunSummary
-from pages.ui import evaluation, frame
+from pages.ui import evaluation, frame, inputs
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import STATE_WORDS, format_moment, name_run
+from pages.ui.evaluate_words import STATE_WORDS, escape_markdown, format_moment, name_run
 from pages.ui.evaluation import DEMO_QUANTS, name_model
 from sizing.errors import WeighbridgeError
 from sizing.units import format_figures
@@ -102,13 +102,21 @@ def show_form(summaries: Sequence[RunSummary]) -> None:
         "For", tuple(TIME_WORDS), default="2", required=True, format_func=TIME_WORDS.__getitem__, key="damage_minutes"
     )
     missing = find_missing(candidates, text, data)
-    if st.button("Measure", key="damage_start", icon=":material/difference:", disabled=bool(missing)):
+    st.button(
+        "Measure",
+        key="damage_start",
+        icon=":material/difference:",
+        disabled=bool(missing),
+        on_click=inputs.remember,
+        args=("damage_wanted", True),
+    )
+    if inputs.take("damage_wanted") and not missing:
         problem = start(
             files[reference], [files[c] for c in candidates], text, data, float(minutes) if minutes else None
         )
         if problem is None:
             st.rerun()
-        st.error(frame.to_sentence(problem), icon=":material/error:")
+        st.error(escape_markdown(frame.to_sentence(problem)), icon=":material/error:")
     if missing:
         st.caption(frame.to_sentence(missing))
 

@@ -18,6 +18,7 @@ from pages.ui.evaluate_words import (
     UNSCORED,
     WRONG,
     describe_pace,
+    escape_markdown,
     format_with_interval,
     judge_item,
     label_runs,
@@ -216,7 +217,7 @@ def show_two(a: RunSummary, b: RunSummary, titles: Mapping[str, str]) -> None:
             )
     with st.container(horizontal=True, gap="large"):
         for summary, name in ((a, names[0]), (b, names[1])):
-            with st.popover(f"How {plain_label(name)} was made", type="tertiary", icon=":material/info:"):
+            with st.popover(f"How {escape_markdown(name)} was made", type="tertiary", icon=":material/info:"):
                 st.html(frame.facts_html((*list_facts(summary), ("Progress", roomy(describe_pace(summary))))))
                 show_exports(summary)
     if found:
@@ -230,11 +231,6 @@ def name_both(a: RunSummary, b: RunSummary) -> tuple[str, str]:
         return names
     times = [s.run.plan.created_at[5:16].replace("T", " ") for s in (a, b)]
     return f"{names[0]}, {times[0]}", f"{names[1]}, {times[1]}"
-
-
-def plain_label(text: str) -> str:
-    """A name as a button's label, which Streamlit reads as Markdown."""
-    return "".join(f"\\{c}" if c in r"\`*_[]#~$:<>" else c for c in text)
 
 
 def list_disagreements(a: RunSummary, b: RunSummary) -> tuple[tuple[ItemResult, ItemResult], ...]:

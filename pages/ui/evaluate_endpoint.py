@@ -10,6 +10,7 @@ import streamlit as st
 from evals.plans import ModelKind
 from evals.results import RunSummary
 from pages.ui import frame, inputs
+from pages.ui.evaluate_words import escape_markdown
 from pages.ui.evaluation import Endpoint, probe_endpoint
 from sizing.errors import WeighbridgeError
 
@@ -34,8 +35,8 @@ def find_key(url: str) -> str:
 
 def show() -> None:
     """Address, kind, model name and key; Probe says what answered, Add puts it among the models."""
-    url = st.text_input("Address", key="endpoint_url", placeholder="http://127.0.0.1:8080/v1", max_chars=500)
-    api = st.segmented_control(
+    st.text_input("Address", key="endpoint_url", placeholder="http://127.0.0.1:8080/v1", max_chars=500)
+    st.segmented_control(
         "Asked by",
         tuple(API_WORDS),
         format_func=API_WORDS.__getitem__,
@@ -43,17 +44,12 @@ def show() -> None:
         required=True,
         key="endpoint_api",
     )
-    remote_name = st.text_input("Model's name there", key="endpoint_model", placeholder="The only one", max_chars=200)
-    key = st.text_input("Key", type="password", key="endpoint_key", placeholder="None", max_chars=1000)
+    st.text_input("Model's name there", key="endpoint_model", placeholder="The only one", max_chars=200)
+    st.text_input("Key", type="password", key="endpoint_key", placeholder="None", max_chars=1000)
     st.caption("The key stays in the memory of this session: it is in no file, no address and no log.")
-    asked = Endpoint(
-        remote_name.strip() or shorten_url(url), url.strip(), api or "chat", remote_name.strip(), key.strip()
-    )
     with st.container(horizontal=True, gap="small"):
-        probed = st.button("Probe", key="endpoint_probe", icon=":material/sensors:")
-        st.button("Add", key="endpoint_add", icon=":material/add:", on_click=add, args=(asked,))
-    if probed:
-        inputs.remember("endpoint_said", say_probe(asked))
+        st.button("Probe", key="endpoint_probe", icon=":material/sensors:", on_click=probe)
+        st.button("Add", key="endpoint_add", icon=":material/add:", on_click=add)
     problem, said = inputs.recall("endpoint_said", ("", ""))
     if problem:
         st.warning(problem, icon=":material/dns:")
@@ -66,29 +62,37 @@ def shorten_url(url: str) -> str:
     return url.strip().split("://", 1)[-1].split("/", 1)[0][:80] or "server"
 
 
+def read_boxes() -> Endpoint:
+    """The server in the boxes, as they stand now: a callback given their values would hold earlier ones."""
+    url, remote_name = inputs.typed("endpoint_url"), inputs.typed("endpoint_model")
+    name = (remote_name or shorten_url(url)).replace("|", "/")
+    return Endpoint(name, url, inputs.typed("endpoint_api") or "chat", remote_name, inputs.typed("endpoint_key"))
+
+
+def probe() -> None:
+    """Ask who is there; the next run of the page says what came of it."""
+    inputs.remember("endpoint_said", say_probe(read_boxes()))
+
+
 def say_probe(asked: Endpoint) -> tuple[str, str]:
     """What went wrong, or who answered; one of the two is empty."""
     try:
-        return "", plain(frame.to_sentence(probe_endpoint(asked)))
+        return "", escape_markdown(frame.to_sentence(probe_endpoint(asked)))
     except WeighbridgeError as error:
-        return plain(frame.to_sentence(str(error))), ""
+        return escape_markdown(frame.to_sentence(str(error))), ""
 
 
-def plain(text: str) -> str:
-    """A server's own words, which must not be read as Markdown."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+!|<>~$:&" else c for c in text)
-
-
-def add(asked: Endpoint) -> None:
+def add() -> None:
     """Put the server among the models of this session; a wrong address is said instead."""
     from evals.endpoint import check_endpoint_url
 
     try:
-        asked = replace(asked, url=check_endpoint_url(asked.url), name=asked.name.replace("|", "/"))
+        asked = read_boxes()
+        asked = replace(asked, url=check_endpoint_url(asked.url))
     except WeighbridgeError as error:
-        inputs.remember("endpoint_said", (plain(frame.to_sentence(str(error))), ""))
+        inputs.remember("endpoint_said", (escape_markdown(frame.to_sentence(str(error))), ""))
         return
     others = tuple(e for e in inputs.recall(_KEPT, ()) if e.name != asked.name)
     inputs.remember(_KEPT, (*others, asked))
-    inputs.remember("endpoint_said", ("", plain(f"{asked.name} is among the models.")))
+    inputs.remember("endpoint_said", ("", escape_markdown(f"{asked.name} is among the models.")))
     inputs.add_value("models", f"endpoint:{asked.name}")

@@ -9,9 +9,9 @@ import streamlit as st
 
 from evals.results import RunSummary
 from evals.run_files import RunState
-from pages.ui import evaluate_endpoint, evaluation, frame
+from pages.ui import evaluate_endpoint, evaluation, frame, inputs
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import STATE_WORDS, describe_pace, describe_suites, name_run, scores_html
+from pages.ui.evaluate_words import STATE_WORDS, describe_pace, describe_suites, escape_markdown, name_run, scores_html
 from sizing.errors import WeighbridgeError
 
 LIVE_S = 1.0
@@ -51,6 +51,9 @@ def _draw(titles: Mapping[str, str], drawn: tuple[tuple[str, str], ...]) -> None
     if not (running or waiting or stopped):
         return
     with st.container(key="eval_live", gap="small"):
+        problem = inputs.take("live_problem", "")
+        if problem:
+            st.warning(escape_markdown(frame.to_sentence(problem)), icon=":material/error:")
         for summary in running:
             show_running(summary, titles)
         for place, summary in enumerate(waiting, start=1):
@@ -102,11 +105,11 @@ def show_stopped(summary: RunSummary, titles: Mapping[str, str]) -> None:
 
 
 def _button(label: str, run_id: str, what: str, icon: str) -> None:
-    if st.button(label, key=f"{what}_{run_id}", type="tertiary", icon=icon):
-        problem = act(what, run_id)
-        if problem is None:
-            st.rerun()
-        st.warning(frame.to_sentence(problem), icon=":material/error:")
+    st.button(label, key=f"{what}_{run_id}", type="tertiary", icon=icon, on_click=_act, args=(what, run_id))
+
+
+def _act(what: str, run_id: str) -> None:
+    inputs.remember("live_problem", act(what, run_id) or "")
 
 
 def act(what: str, run_id: str) -> str | None:

@@ -19,8 +19,9 @@ from evals.own_data import (
     save_own_suite,
     suggest_mapping,
 )
+from evals.plans import OWN_PREFIX
 from pages.ui import frame, inputs
-from pages.ui.evaluate_words import shorten
+from pages.ui.evaluate_words import escape_markdown, shorten
 from pages.ui.evaluation import OwnSuite, find_home
 from sizing.errors import WeighbridgeError
 
@@ -47,7 +48,7 @@ N_PREVIEW = 5
 
 def show(own: Sequence[OwnSuite]) -> None:
     """What was saved before, and the way to one more."""
-    said = inputs.recall("own_saved", "")
+    said = inputs.take("own_saved", "")
     if said:
         st.success(said, icon=":material/check:")
     left, right = st.columns([2, 3], gap="large")
@@ -87,8 +88,7 @@ def read(data: bytes, name: str) -> Table | None:
 
 def _warn(text: str) -> None:
     """A sentence that may quote the person's file, which is not read as Markdown."""
-    plain = "".join(f"\\{c}" if c in r"\`*_[]#~$:<>|" else c for c in frame.to_sentence(text))
-    st.warning(plain, icon=":material/table:")
+    st.warning(escape_markdown(frame.to_sentence(text)), icon=":material/table:")
 
 
 def choose_mapping(table: Table, mark: str) -> Mapping | None:
@@ -181,28 +181,27 @@ def show_save(built: BuiltItems, file_name: str, mark: str) -> None:
         f"Save {len(built.items):,} questions as a suite",
         key="own_save",
         icon=":material/save:",
-        on_click=save,
-        args=(name, built, file_name),
+        on_click=inputs.remember,
+        args=("own_wanted", True),
     )
+    if inputs.take("own_wanted"):
+        save(name, built, file_name)
 
 
 def save(name: str, built: BuiltItems, file_name: str) -> None:
-    """Save the suite and choose it; what went wrong is said by the next run."""
+    """Save the suite and choose it; what went wrong is said."""
     try:
         path = save_own_suite(find_home(), name, built.items, f"from {file_name[:100]}")
     except (WeighbridgeError, OSError) as error:
-        inputs.remember("own_problem", str(error))
+        _warn(str(error))
         return
-    inputs.remember("own_problem", "")
     inputs.remember("own_saved", f"{len(built.items):,} questions are saved; the suite is chosen above.")
-    inputs.add_value("suites", f"own:{path.stem}")
+    inputs.add_value("suites", f"{OWN_PREFIX}{path.stem}")
+    st.rerun()
 
 
 def show_preview(built: BuiltItems) -> None:
     """The first items as they will be asked."""
-    problem = inputs.recall("own_problem", "")
-    if problem:
-        _warn(problem)
     st.subheader(f"The first of {len(built.items):,} questions, as they will be asked", anchor=False)
     for item in built.preview(N_PREVIEW):
         system = f"[system] {item['system']}\n\n" if item["system"] else ""

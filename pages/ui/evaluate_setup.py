@@ -12,6 +12,7 @@ import streamlit as st
 from evals.plans import EvalPlan, EvalSettings, ModelKind, TestedModel, plan_suites
 from evals.results import RunSummary
 from pages.ui import cached, charts, evaluate_endpoint, evaluation, frame, inputs
+from pages.ui.evaluate_words import escape_markdown
 from pages.ui.evaluation import DEMO_QUANTS, Endpoint, Expected, FileFacts, OwnSuite
 from sizing.errors import BadInputError
 from sizing.quants import KV_TYPES
@@ -80,16 +81,30 @@ def show_start(
 ) -> None:
     """The one button, and beside it what stands in its way or what the time will give."""
     missing = find_missing(chosen)
-    if st.button(START, type="primary", icon=":material/play_arrow:", disabled=bool(missing), key="eval_start"):
-        try:
-            problem = evaluation.start(chosen.build_plans(), chosen.list_keys())
-        except BadInputError as error:
-            problem = str(error)
+    st.button(
+        START,
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=bool(missing),
+        key="eval_start",
+        on_click=inputs.remember,
+        args=("start_wanted", True),
+    )
+    if inputs.take("start_wanted") and not missing:  # here, not in the callback: it would hold what was typed before
+        problem = start(chosen)
         if problem is None:
             st.rerun()
-        st.error(frame.to_sentence(problem), icon=":material/error:")
+        st.error(escape_markdown(frame.to_sentence(problem)), icon=":material/error:")
     told = missing or "; ".join(describe_expected(chosen, summaries, own, titles))
     st.html(f'<p class="wb-quiet">{escape(frame.to_sentence(told))}</p>')
+
+
+def start(chosen: Chosen) -> str | None:
+    """Put the runs into the queue; why that failed, if it did."""
+    try:
+        return evaluation.start(chosen.build_plans(), chosen.list_keys())
+    except BadInputError as error:
+        return str(error)
 
 
 def find_missing(chosen: Chosen) -> str:
@@ -97,7 +112,7 @@ def find_missing(chosen: Chosen) -> str:
     if not chosen.models:
         return "choose at least one model: the demonstration model needs no download"
     if not chosen.suites:
-        return "choose at least one suite"
+        return chosen.problem or "choose at least one suite"
     return chosen.problem
 
 
@@ -172,11 +187,6 @@ def choose_models(summaries: Sequence[RunSummary]) -> tuple[tuple[TestedModel, .
     models = [build_model(key, files, servers) for key in wanted if key in words]
     keys = [servers[key].key if key in servers else "" for key in wanted if key in words]
     return tuple(models), tuple(keys)
-
-
-def escape_markdown(text: str) -> str:
-    """Text as it stands, inside a sentence that Streamlit reads as Markdown."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|<>~$:&" else c for c in text)
 
 
 def build_model(key: str, files: dict[str, FileFacts], servers: dict[str, Endpoint]) -> TestedModel:

@@ -228,6 +228,11 @@ def judge_item(item: ItemResult) -> str:
     return RIGHT if item.score >= 1 else WRONG if item.score <= 0 else PARTLY
 
 
+def escape_markdown(text: str) -> str:
+    """Text of a person's, a file's or a server's as it stands, where Streamlit reads Markdown."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-!|<>~$:&" else c for c in text)
+
+
 def shorten(text: str, most: int = 160) -> str:
     """Text in one line, cut with an ellipsis."""
     line = " ".join(text.split())

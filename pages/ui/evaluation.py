@@ -283,7 +283,7 @@ def _read_header(text: str, mtime_ns: int, n_bytes: int) -> FileFacts:
     if header.missing_bytes:
         problem = f"{path.name} is incomplete: {header.missing_bytes:,} bytes are missing; fetch it again"
         return FileFacts(text, path.name, n_bytes=n_bytes, problem=problem)
-    model_id = match_catalog(header, path)
+    model_id = match_catalog(header)
     name = cached.find_card(model_id).spec.name if model_id else find_header_name(header) or path.stem
     return FileFacts(text, name[:80], find_quant_label((header,)), n_bytes, model_id)
 
@@ -294,7 +294,7 @@ def find_header_name(header: GgufHeader) -> str:
     return " ".join(name.split()) if isinstance(name, str) and name.isprintable() else ""
 
 
-def match_catalog(header: GgufHeader, path: Path) -> str:
+def match_catalog(header: GgufHeader) -> str:
     """The catalog model a file says it is, by its name or that of the model it was made from; empty for none."""
     repositories = [
         header.find(f"general.{k}") for k in ("source.huggingface.repository", "repo_url", "base_model.0.repo_url")

@@ -749,6 +749,11 @@ def recall(name: str, otherwise: Any = None) -> Any:
     return st.session_state.get(f"session_{name}", otherwise)
 
 
+def take(name: str, otherwise: Any = None) -> Any:
+    """What this session keeps under a name, once: it is then forgotten."""
+    return st.session_state.pop(f"session_{name}", otherwise)
+
+
 def typed(key: str) -> str:
     """What stands in a plain text box, as it stood when this run began."""
     return str(st.session_state.get(key) or "").strip()
