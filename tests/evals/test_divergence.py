@@ -17,9 +17,9 @@ from evals.divergence import (
     DivergenceFailure,
     DivergencePlan,
     DivergenceReason,
-    list_open_params,
     check_text,
     find_needed_bytes,
+    list_open_params,
     measure_divergence,
 )
 from evals.divergence_child import PIECE_BYTES, find_cut, read_pieces
