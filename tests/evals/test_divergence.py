@@ -25,7 +25,7 @@ from evals.divergence import (
 from evals.divergence_child import PIECE_BYTES, find_cut, read_pieces
 from evals.divergence_result import DivergenceResult, WindowResult, read_window
 from evals.dry_run import EngineChild
-from evals.texts import build_demo_text
+from evals.texts import build_demo_text, build_own_text
 from sizing.errors import BadInputError
 
 PLAN = DivergencePlan(context_tokens=128, max_tokens=128 * 20, n_threads=1, parse_special=True)
@@ -107,6 +107,14 @@ def test_fewer_bits_diverge_more(quants: dict[str, Path], text: Path) -> None:
     assert q8.kl_p99.value < q4.kl_p99.value < q2.kl_p99.value
     assert q2.perplexity_ratio.low is not None and q2.perplexity_ratio.low > 1
     assert q8.perplexity_reference == q2.perplexity_reference
+
+
+@pytest.mark.engine
+def test_a_text_the_model_knows_nothing_of_is_named(text: Path) -> None:
+    """The demonstration model has 768 tokens and its own small language."""
+    plan = DivergencePlan(context_tokens=128, max_tokens=512, n_threads=1)
+    assert "blindly" in measure(MODEL_FILE, MODEL_FILE, build_own_text(), plan=plan).warning
+    assert measure(MODEL_FILE, MODEL_FILE, text).warning == ""
 
 
 @pytest.mark.engine
