@@ -131,10 +131,8 @@ class DivergenceResult:
         even raise the probability of what comes.
         """
         if self.setting is not None and self.perplexity_reference.value > self.setting.n_vocab:
-            return (
-                f"the reference guesses this text worse than blindly (perplexity {self.perplexity_reference.value:,.0f} "
-                f"with {self.setting.n_vocab:,} tokens); give a text of the kind it was made for"
-            )
+            found = f"perplexity {self.perplexity_reference.value:,.0f} with {self.setting.n_vocab:,} tokens"
+            return f"the reference guesses this text worse than blindly ({found}); give one of the kind it was made for"
         return ""
 
 
