@@ -38,15 +38,17 @@ PRELOADED = (
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """The kernel's own mark of each machine (linux/audit.h)."""
 
+# fmt: off
 COMPUTING = {
-    "x86_64": (0, 1, 3, 5, 8, 9, 10, 11, 12, 13, 14, 15, 17, 19, 20, 24, 25, 28, 35, 39, 60, 63, 79, 96, 100, 102, 104)
-    + (107, 108, 131, 186, 202, 219, 228, 229, 230, 231, 318, 324, 334),
-    "aarch64": (63, 64, 57, 80, 62, 222, 226, 215, 214, 134, 135, 139, 67, 65, 66, 124, 216, 233, 101, 172, 93, 160)
-    + (17, 169, 153, 174, 176, 175, 177, 132, 178, 98, 128, 113, 114, 115, 94, 278, 283, 293),
+    "x86_64": (0, 1, 3, 5, 8, 9, 10, 11, 12, 13, 14, 15, 17, 19, 20, 24, 25, 28, 35, 39, 60, 63, 79, 96, 100, 102, 104,
+               107, 108, 131, 186, 202, 219, 228, 229, 230, 231, 318, 324, 334),
+    "aarch64": (63, 64, 57, 80, 62, 222, 226, 215, 214, 134, 135, 139, 67, 65, 66, 124, 216, 233, 101, 172, 93, 160,
+                17, 169, 153, 174, 176, 175, 177, 132, 178, 98, 128, 113, 114, 115, 94, 278, 283, 293),
 }
-"""read write close fstat lseek mmap mprotect munmap brk, own signal masks, pread readv writev sched_yield mremap madvise
-nanosleep getpid exit uname getcwd clocks, own user numbers, sigaltstack gettid futex exit_group getrandom membarrier
-rseq. `kill`, `fcntl`, `ioctl`, `prctl` and `prlimit64` are left out on purpose."""
+# fmt: on
+"""read write close fstat lseek mmap mprotect munmap brk, own signal masks, pread readv writev sched_yield mremap
+madvise nanosleep getpid exit uname getcwd clocks, own user numbers, sigaltstack gettid futex exit_group getrandom
+membarrier rseq. `kill`, `fcntl`, `ioctl`, `prctl` and `prlimit64` are left out on purpose."""
 
 LOOKING = {"x86_64": (4, 6, 21, 217, 262, 267, 332), "aarch64": (48, 61, 78, 79, 291)}
 """stat, access, readlink, getdents: what an import needs beside opening; only where Landlock holds."""
