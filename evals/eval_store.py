@@ -173,10 +173,10 @@ def list_measured(store: UserStore) -> tuple[MeasuredScore, ...]:
             return ()
         rows = db.execute(
             """SELECT r.model_id, r.quant, s.suite, s.title, s.n_items, s.value, s.low, s.high, s.is_higher_better,
-                r.created_at, r.run_id, TRY_CAST(r.record::JSON ->> 'decode_tokens_per_s' AS DOUBLE)
+                left(r.created_at, 10), r.run_id, TRY_CAST(r.record::JSON ->> 'decode_tokens_per_s' AS DOUBLE)
             FROM eval_scores s JOIN eval_runs r USING (run_id)
             WHERE r.model_id <> ''
             QUALIFY row_number() OVER (PARTITION BY r.model_id, r.quant, s.suite ORDER BY r.run_id DESC) = 1
             ORDER BY r.run_id DESC, s.suite"""
         ).fetchall()
-    return tuple(MeasuredScore(*row[:9], str(row[9])[:10], *row[10:]) for row in rows)
+    return tuple(MeasuredScore(*row) for row in rows)
