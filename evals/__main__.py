@@ -1,4 +1,7 @@
-"""`python -m evals weigh|dry-run|check|ledger|bench|accelerator`: what llama.cpp itself says, without any weights."""
+"""What llama.cpp itself says without any weights, and how well, how fast and in how much memory a model answers here.
+
+`python -m evals weigh|dry-run|check|ledger|bench|accelerator|run|compare|divergence|list|runs|resume`
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ from evals.bench_command import add_bench_command, run_bench
 from evals.check import QUANTS as CHECKED_QUANTS
 from evals.check import Checked, check_models, format_report, report_architectures, write_report
 from evals.dry_run import DryRunFailure, EngineChild
+from evals.eval_command import COMMANDS as EVAL_COMMANDS
+from evals.eval_command import add_eval_commands, run_eval_command
 from evals.imagined import open_imagined_machine
 from evals.ledger import (
     EVERY_WORKLOAD_QUANT,
@@ -70,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print the result as JSON")
     add_bench_command(commands)
     add_accelerator_command(commands)
+    add_eval_commands(commands)
     ledger = commands.add_parser("ledger", help="how exact the formulas are, per architecture and part, as a table")
     ledger.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
     ledger.add_argument("--sample", type=int, help="at most this many models of each architecture")
@@ -278,6 +284,11 @@ def run_accelerator_here(arguments: argparse.Namespace) -> int:
     return run_accelerator(arguments, world)
 
 
+def run_eval_here(arguments: argparse.Namespace) -> int:
+    """`run` and its kin: on this machine, with models of the catalog known by name."""
+    return run_eval_command(arguments, detect_machine, lambda name: find_model(open_catalog(), name).spec.model_id)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 failed, 2 wrong usage."""
     parsed = build_parser().parse_args(arguments)
@@ -288,6 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "ledger": run_ledger,
         "bench": run_bench_here,
         "accelerator": run_accelerator_here,
+        **dict.fromkeys(EVAL_COMMANDS, run_eval_here),
     }
     return run_command(f"evals {parsed.command}", lambda: commands[parsed.command](parsed))
 

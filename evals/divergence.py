@@ -167,7 +167,7 @@ def measure_divergence(
             else:
                 path = text
             facts = check_text(path)
-            opened = _ask(child, _list_open_params(reference, candidate, plan), OPEN_TIMEOUT_S)
+            opened = _ask(child, list_open_params(reference, candidate, plan), OPEN_TIMEOUT_S)
             _ask(child, {"kind": "text", "path": str(path), "parse_special": plan.parse_special}, OPEN_TIMEOUT_S)
             ended = _measure_windows(child, plan, windows, on_window or (lambda window: None))
             peak_bytes = int(_ask(child, {"kind": "memory"}, OPEN_TIMEOUT_S)["peak"])
@@ -257,7 +257,8 @@ def _ask(child: EngineChild, question: dict[str, Any], timeout_s: float) -> dict
     return reply
 
 
-def _list_open_params(reference: Path, candidate: Path, plan: DivergencePlan) -> dict[str, Any]:
+def list_open_params(reference: Path, candidate: Path, plan: DivergencePlan) -> dict[str, Any]:
+    """The child's first question."""
     return {
         "kind": "open",
         "reference": str(reference.resolve()),

@@ -123,6 +123,18 @@ class DivergenceResult:
     shift_rms: Estimate
     setting: DivergenceSetting | None = None
 
+    @property
+    def warning(self) -> str:
+        """What makes these figures say little of the quantization, empty where nothing does.
+
+        A perplexity above the number of tokens is worse than guessing among all of them: on such a text damage may
+        even raise the probability of what comes.
+        """
+        if self.setting is not None and self.perplexity_reference.value > self.setting.n_vocab:
+            found = f"perplexity {self.perplexity_reference.value:,.0f} with {self.setting.n_vocab:,} tokens"
+            return f"the reference guesses this text worse than blindly ({found}); give one of the kind it was made for"
+        return ""
+
 
 def sum_up(windows: Sequence[WindowResult], seed: int = 0) -> DivergenceResult:
     """The figures of these windows, in whatever order they came. Raises BadInputError for none, or one given twice."""

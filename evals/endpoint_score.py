@@ -68,8 +68,10 @@ class EchoAnswer:
 def score(client: EndpointClient, prompt: str, continuation: str) -> Scored:
     """The log-likelihood of `continuation` after `prompt`, both as text.
 
-    Blanks that end the prompt count to the continuation, as in lm-eval. With an empty prompt the first token has a
-    log-probability only where the server puts a token before the text: UnsupportedError elsewhere.
+    Blanks that end the prompt count to the continuation, as in lm-eval. Where a token lies across the border, what
+    follows it is weighed after that token; lm-eval in process puts the prompt's own last token in its place. With an
+    empty prompt the first token has a log-probability only where the server puts a token before the text:
+    UnsupportedError elsewhere.
     """
     kept = prompt.rstrip()
     whole = ask_echo(client, prompt + continuation)

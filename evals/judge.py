@@ -43,7 +43,12 @@ TOP_SCORE = 10.0
 MAX_REASON_CHARACTERS = 2000
 WORDS = {"pass": 1.0, "fail": 0.0, "passed": 1.0, "failed": 0.0}
 
-_FRACTION = re.compile(r"(\d+(?:\.\d+)?)(?:\s*/\s*10)?")
+MAX_READ_CHARACTERS = 20_000
+"""How much of the end of a reply is searched for a verdict."""
+
+MAX_BRACES = 200
+
+_FRACTION = re.compile(r"(\d+(?:\.\d+)?)(?:\s*/\s*10)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ def parse_verdict(text: str) -> Judgement:
     Prose and code fences around it are passed over, thoughts in <think> too. No verdict: scores outside 0 to 10, none
     at all, or two that differ (a judge that quotes the answer's own "score" is not understood by guessing).
     """
-    said = text.rsplit("</think>", 1)[-1]
+    said = text.rsplit("</think>", 1)[-1][-MAX_READ_CHARACTERS:]
     verdicts, refused = [], ""
     for found in find_objects(said):
         if "score" not in found:
@@ -140,9 +145,10 @@ def parse_verdict(text: str) -> Judgement:
 
 
 def find_objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every JSON object in a text that stands in no other."""
+    """Every JSON object in a text that stands in no other, looked for at the last `MAX_BRACES` braces."""
     decoder = json.JSONDecoder()
-    at = text.find("{")
+    braces = [match.start() for match in re.finditer("{", text)]
+    at = braces[-MAX_BRACES:][0] if braces else -1
     while at >= 0:
         try:
             found, end = decoder.raw_decode(text, at)

@@ -45,8 +45,9 @@ class Facts:
     """The model and engine that answered, and what answering took so far.
 
     `n_prompt_tokens` and `n_scored_tokens` are what was asked; `n_computed_tokens` what the engine computed, less where
-    requests share their beginnings. `prefill_s` is wall clock of steps with any prompt in them, `decode_s` of steps
-    that only wrote on, both with the read of the logits. `template_sha256` is None for a file without a chat template.
+    requests share their beginnings. `n_prefilled_tokens` and `prefill_s` (wall clock) are of steps with any prompt in
+    them, `n_decoded_tokens` and `decode_s` of steps that only wrote on, both with the read of the logits.
+    `template_sha256` is None for a file without a chat template.
     """
 
     engine: str
@@ -63,6 +64,8 @@ class Facts:
     n_prompt_tokens: int
     n_scored_tokens: int
     n_computed_tokens: int
+    n_prefilled_tokens: int
+    n_decoded_tokens: int
     n_generated_tokens: int
     prefill_s: float
     decode_s: float
@@ -398,6 +401,8 @@ class LlamaLM(TemplateLM):  # type: ignore[misc] # lm-eval ships no types
             n_prompt_tokens=self._n_prompt,
             n_scored_tokens=self._n_scored,
             n_computed_tokens=loaded.n_computed,
+            n_prefilled_tokens=loaded.n_prefilled,
+            n_decoded_tokens=loaded.n_decoded,
             n_generated_tokens=self._n_generated,
             prefill_s=loaded.prefill_s,
             decode_s=loaded.decode_s,

@@ -165,7 +165,7 @@ class LoadedModel:
             self.close()
             raise
         self.prefill_s = self.decode_s = 0.0
-        self.n_computed = 0
+        self.n_prefilled = self.n_decoded = 0
 
     def _load_model(self) -> Any:
         api = self.api
@@ -216,6 +216,11 @@ class LoadedModel:
         return int(found)
 
     @property
+    def n_computed(self) -> int:
+        """Tokens computed so far."""
+        return self.n_prefilled + self.n_decoded
+
+    @property
     def n_window_cells(self) -> int:
         """Cells that sliding-window layers have for all sequences; those of the whole cache where none has fewer."""
         if self.window_tokens == 0 or self.plan.swa_full:
@@ -244,10 +249,11 @@ class LoadedModel:
             values = api.llama_get_logits(self.context)
             rows = np.ctypeslib.as_array(values, shape=(n_wanted, self.n_vocab))
         took = time.perf_counter() - started
-        self.n_computed += batch.n
         if is_prefill:
+            self.n_prefilled += batch.n
             self.prefill_s += took
         else:
+            self.n_decoded += batch.n
             self.decode_s += took
         return rows
 

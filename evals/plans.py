@@ -67,7 +67,7 @@ class TestedModel:
     @property
     def title(self) -> str:
         """Name and quantization."""
-        return " ".join(part for part in (self.name, self.quant) if part and part not in self.name) or self.name
+        return f"{self.name} {self.quant}" if self.quant and self.quant not in self.name else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,9 @@ class EvalPlan:
     """One run. `suites` are names, `needle@8192` and `own:NAME` among them.
 
     `limit` caps the items of each suite; `minutes` lets the measured speed choose how many. For a divergence
-    `reference` is the file the model is held against and `text` what both read: "shipped", "demo" or a file's path.
-    `judge` is an endpoint that scores items which want one; `machine` names where the run was asked for.
+    `reference` is the file the model is held against, and `text` what both read: the name of a text of ours ("own",
+    "demo") or a file's path. `judge` is an endpoint that scores items which want one; `machine` names where the run was
+    asked for.
     """
 
     run_id: str
@@ -127,7 +128,7 @@ class EvalPlan:
     settings: EvalSettings = field(default_factory=EvalSettings)
     allow_code: bool = False
     reference: TestedModel | None = None
-    text: str = "shipped"
+    text: str = "own"
     judge: TestedModel | None = None
     machine: str = ""
 

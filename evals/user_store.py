@@ -112,7 +112,7 @@ class UserStore:
     def keep_verify(self, result: VerifyResult, checked_at: str | None = None) -> None:
         """Keep one comparison, now unless told otherwise."""
         when = checked_at or datetime.now(UTC).isoformat(timespec="seconds")
-        with self._open(writing=True) as db:
+        with self.open(writing=True) as db:
             number = db.execute("SELECT nextval('verify_numbers')").fetchall()[0][0]
             settings = [getattr(result.workload, name) for name in _WORKLOAD_FIELDS]
             head = [number, when, result.model_id, result.quant, result.machine, result.engine, result.engine_s]
@@ -129,7 +129,7 @@ class UserStore:
 
     def list_verifies(self, limit: int = 200) -> tuple[KeptVerify, ...]:
         """The comparisons kept, newest first."""
-        with self._open(writing=False) as db:
+        with self.open(writing=False) as db:
             if db is None:
                 return ()
             heads = db.execute(
@@ -170,7 +170,7 @@ class UserStore:
                     n_broken += 1
         if not found:
             return Ingested(0, 0, n_broken)
-        with self._open(writing=True) as db:
+        with self.open(writing=True) as db:
             before = db.execute("SELECT count(*) FROM run_records").fetchall()[0][0]
             db.executemany("INSERT OR IGNORE INTO run_records VALUES (?, ?, ?)", found)
             after = db.execute("SELECT count(*) FROM run_records").fetchall()[0][0]
@@ -178,14 +178,14 @@ class UserStore:
 
     def list_runs(self, kind: str) -> tuple[str, ...]:
         """The records of one kind as they were written, one JSON object each, in the order of their ids."""
-        with self._open(writing=False) as db:
+        with self.open(writing=False) as db:
             if db is None:
                 return ()
             rows = db.execute("SELECT record FROM run_records WHERE kind = ? ORDER BY run_id", [kind]).fetchall()
         return tuple(row[0] for row in rows)
 
     @contextlib.contextmanager
-    def _open(self, *, writing: bool) -> Iterator[Any]:
+    def open(self, *, writing: bool) -> Iterator[Any]:
         """A connection for one operation. To read where there is no file yet gives None."""
         if not writing and not self.path.exists():
             yield None

@@ -40,13 +40,14 @@ def read_all_logits(path: str, windows: list[list[int]]) -> list[np.ndarray]:
     return found
 
 
-def tokenize_all(path: str, text: bytes) -> list[int]:
-    """The text's tokens, the model's special ones read, as llama.cpp adds to it what begins a text."""
+def tokenize_all(path: str, text: bytes) -> tuple[list[int], int | None]:
+    """The text's tokens with what llama.cpp adds at its beginning, special ones read; and that token, if it does."""
     params = api.llama_model_default_params()
     params.vocab_only = True
     vocab = api.llama_model_get_vocab(api.llama_model_load_from_file(path.encode(), params))
     room = (api.llama_token * (len(text) + 8))()
-    return list(room[: api.llama_tokenize(vocab, text, len(text), room, len(room), True, True)])
+    tokens = list(room[: api.llama_tokenize(vocab, text, len(text), room, len(room), True, True)])
+    return tokens, api.llama_vocab_bos(vocab) if api.llama_vocab_get_add_bos(vocab) else None
 
 
 def main() -> None:
@@ -54,9 +55,10 @@ def main() -> None:
     quiet = api.llama_log_callback(lambda level, said, data: None)
     api.llama_log_set(quiet, ctypes.c_void_p(0))
     reference, candidate, text, size, n_windows = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
-    tokens = tokenize_all(reference, Path(text).read_bytes())
-    starts = range(0, len(tokens) - size + 1, size)
-    windows = [tokens[i : i + size] for i in starts]
+    tokens, begin = tokenize_all(reference, Path(text).read_bytes())
+    windows = [tokens[i : i + size] for i in range(0, len(tokens) - size + 1, size)]
+    for window in windows:  # each is read as if it began the text
+        window[0] = window[0] if begin is None else begin
     scored = windows[:n_windows]
     nll: list[list[float]] = [[], []]
     kl, agree, shift = [], [], []

@@ -215,10 +215,10 @@ def drip(seconds: float) -> Behaviour:
 
     def behave(handler: Handler) -> None:
         handler.send_response(200)
-        handler.send_header("Content-Length", "100000")
+        handler.send_header("Content-Length", "40")
         handler.end_headers()
         handler.wfile.flush()
-        for _ in range(200):
+        for _ in range(40):
             handler.wfile.write(b" ")
             handler.wfile.flush()
             time.sleep(seconds)
@@ -231,7 +231,8 @@ def echo_key(status: int) -> Behaviour:
 
     def behave(handler: Handler) -> None:
         sent = handler.headers.get("Authorization", "none")
-        body = {"error": {"message": f"bad header: {sent} {'x' * 280} {sent}"}}
+        # the second key lies across the place where long texts are cut
+        body = {"error": {"message": f"bad header: {sent} {'x' * 228} {sent}"}}
         handler.send(status, body, X_Seen=sent, Location=f"http://elsewhere/{sent.split()[-1]}")
 
     return behave

@@ -13,16 +13,19 @@ import pytest
 
 from evals.demo.measure import MODEL_FILE, make_quant, open_child
 from evals.divergence import (
+    CHILD_COMMAND,
     DivergenceFailure,
     DivergencePlan,
     DivergenceReason,
     check_text,
     find_needed_bytes,
+    list_open_params,
     measure_divergence,
 )
 from evals.divergence_child import PIECE_BYTES, find_cut, read_pieces
 from evals.divergence_result import DivergenceResult, WindowResult, read_window
-from evals.texts import build_demo_text
+from evals.dry_run import EngineChild
+from evals.texts import build_demo_text, build_own_text
 from sizing.errors import BadInputError
 
 PLAN = DivergencePlan(context_tokens=128, max_tokens=128 * 20, n_threads=1, parse_special=True)
@@ -47,11 +50,15 @@ def measure(reference: Path, candidate: Path, text: Path | str, **changes: Any) 
     return found
 
 
+def work_out_plainly(reference: Path, candidate: Path, text: Path, context_tokens: int, n_windows: int) -> Any:
+    script = Path(__file__).with_name("brute_divergence_child.py")
+    asked = [sys.executable, *map(str, (script, reference, candidate, text, context_tokens, n_windows))]
+    return json.loads(subprocess.run(asked, capture_output=True, text=True, check=True, timeout=100).stdout)
+
+
 @pytest.mark.engine
 def test_figures_equal_plain_arithmetic_over_all_logits(quants: dict[str, Path], text: Path) -> None:
-    script = str(Path(__file__).with_name("brute_divergence_child.py"))
-    asked = [sys.executable, script, str(MODEL_FILE), str(quants["Q2_K"]), str(text), "128", "4"]
-    wanted = json.loads(subprocess.run(asked, capture_output=True, text=True, check=True, timeout=100).stdout)
+    wanted = work_out_plainly(MODEL_FILE, quants["Q2_K"], text, 128, 4)
     windows: list[WindowResult] = []
     plan = DivergencePlan(context_tokens=128, max_tokens=128 * 4, n_threads=1, parse_special=True)
     found = measure(MODEL_FILE, quants["Q2_K"], text, plan=plan, on_window=windows.append)
@@ -74,11 +81,8 @@ def test_pieces_give_the_tokens_of_the_whole_text(text: Path, tmp_path: Path) ->
     lined = tmp_path / "lined.txt"
     lined.write_text(text.read_text(encoding="utf-8").replace("<|end|><|user|>", "<|end|>\n<|user|>"), encoding="utf-8")
     assert lined.stat().st_size > 2 * PIECE_BYTES
-    script = str(Path(__file__).with_name("brute_divergence_child.py"))
     for path in (text, lined):
-        asked = [sys.executable, script, str(MODEL_FILE), str(MODEL_FILE), str(path), "512", "1"]
-        wanted = json.loads(subprocess.run(asked, capture_output=True, text=True, check=True, timeout=100).stdout)
-        hashes = wanted["hashes"]
+        hashes = work_out_plainly(MODEL_FILE, MODEL_FILE, path, 512, 1)["hashes"]
         done = [make_window(i, mark) for i, mark in enumerate(hashes)]
         plan = DivergencePlan(context_tokens=512, n_threads=1, parse_special=True)
         found = measure(MODEL_FILE, MODEL_FILE, path, plan=plan, done=done)  # each is passed over once seen to be same
@@ -103,6 +107,14 @@ def test_fewer_bits_diverge_more(quants: dict[str, Path], text: Path) -> None:
     assert q8.kl_p99.value < q4.kl_p99.value < q2.kl_p99.value
     assert q2.perplexity_ratio.low is not None and q2.perplexity_ratio.low > 1
     assert q8.perplexity_reference == q2.perplexity_reference
+
+
+@pytest.mark.engine
+def test_a_text_the_model_knows_nothing_of_is_named(text: Path) -> None:
+    """The demonstration model has 768 tokens and its own small language."""
+    plan = DivergencePlan(context_tokens=128, max_tokens=512, n_threads=1)
+    assert "blindly" in measure(MODEL_FILE, MODEL_FILE, build_own_text(), plan=plan).warning
+    assert measure(MODEL_FILE, MODEL_FILE, text).warning == ""
 
 
 @pytest.mark.engine
@@ -146,7 +158,26 @@ def test_windows_of_another_text_are_not_added(text: Path) -> None:
 
 
 @pytest.mark.engine
-def test_memory_does_not_grow_with_the_text(text: Path) -> None:
+def test_a_token_that_begins_texts_begins_every_window(quants: dict[str, Path], text: Path, tmp_path: Path) -> None:
+    pair = []
+    for name in ("F16", "Q4_K_M"):
+        raw = bytearray(quants[name].read_bytes())
+        at = raw.index(b"tokenizer.ggml.add_bos_token") + len(b"tokenizer.ggml.add_bos_token") + 4
+        raw[at] = 1
+        pair.append(tmp_path / f"{name}.gguf")
+        pair[-1].write_bytes(raw)
+    wanted, plain = (work_out_plainly(x, y, text, 128, 3) for x, y in (pair, (MODEL_FILE, quants["Q4_K_M"])))
+    windows: list[WindowResult] = []
+    plan = DivergencePlan(context_tokens=128, max_tokens=128 * 3, n_threads=1, parse_special=True)
+    found = measure(*pair, text, plan=plan, on_window=windows.append)
+    assert [w.tokens_hash for w in windows] == wanted["hashes"][:3] != plain["hashes"][:3]
+    assert found.kl_mean.value == pytest.approx(wanted["kl_mean"], abs=1e-4)
+    assert found.perplexity_candidate.value == pytest.approx(wanted["perplexities"][1], rel=1e-4)
+
+
+@pytest.mark.engine
+def test_memory_does_not_grow_with_the_windows_compared(text: Path) -> None:
+    """Were the logits kept, the longer text would take another 80 MB."""
     short = text.read_text(encoding="utf-8")[:16_000]
     peaks = []
     for times in (1, 8):
@@ -156,6 +187,30 @@ def test_memory_does_not_grow_with_the_text(text: Path) -> None:
         assert found.setting.text_bytes == 16_000 * times
         peaks.append(found.setting.peak_bytes)
     assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.mark.engine
+def test_memory_does_not_grow_with_the_text_read(text: Path, tmp_path: Path) -> None:
+    """The same, with windows only passed over: the longer text alone is 4 MB, its tokens as a list 40 or more."""
+    peaks = []
+    for times in (1, 30):
+        path = tmp_path / "long.txt"
+        path.write_text(text.read_text(encoding="utf-8") * times, encoding="utf-8")
+        with EngineChild(CHILD_COMMAND) as child:
+            ask(child, list_open_params(MODEL_FILE, MODEL_FILE, DivergencePlan(n_threads=1)))
+            ask(child, {"kind": "text", "path": str(path), "parse_special": True})
+            n_windows = 0
+            while "end" not in ask(child, {"kind": "window", "compute": False}):
+                n_windows += 1
+            assert n_windows * 512 * 6 > path.stat().st_size / 2
+            peaks.append(ask(child, {"kind": "memory"})["peak"])
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def ask(child: EngineChild, question: dict[str, Any]) -> dict[str, Any]:
+    reply = child.ask(question)
+    assert isinstance(reply, dict), reply
+    return reply
 
 
 @pytest.mark.engine

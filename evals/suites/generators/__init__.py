@@ -1,0 +1,1 @@
+"""What writes the items of each suite, from a seed."""
