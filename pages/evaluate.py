@@ -21,7 +21,7 @@ from pages.ui import (
     frame,
 )
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import STYLE, describe_verdict, format_with_interval, name_run
+from pages.ui.evaluate_words import STYLE, describe_verdict, escape_markdown, format_with_interval, name_run
 
 RESULTS, DAMAGE, OWN = "Results", "Quantization damage", "Your own data"
 
@@ -35,6 +35,9 @@ def show() -> None:
     show_headline(summaries)
     evaluate_setup.show(summaries, own)
     evaluate_live.show(titles)
+    problem = evaluation.keep_results()
+    if problem:
+        st.warning(escape_markdown(frame.to_sentence(problem)), icon=":material/database:")
     results, damage, data = st.tabs((RESULTS, DAMAGE, OWN))
     with results:
         evaluate_results.show(summaries, titles)

@@ -21,7 +21,7 @@ from sizing.errors import WeighbridgeError
 from sizing.units import format_figures
 
 TEXT_WORDS = {
-    "shipped": "This project's pages: English, code, tables",
+    "own": "This project's pages: English, code, tables",
     "demo": "The demonstration model's own chats",
     "yours": "Your text",
 }
@@ -179,6 +179,12 @@ def show_result(summary: RunSummary) -> None:
     if sources:
         with st.popover("Where the published figures come from", type="tertiary", icon=":material/link:"):
             st.html(sources_html(rows))
+
+
+def describe_progress(summary: RunSummary) -> str:
+    """What a measurement under way has found so far, in one line."""
+    result = evaluation.find_divergence(summary) if summary.run.windows else "no window was read yet"
+    return result if isinstance(result, str) else describe_result(result)
 
 
 def describe_result(result: DivergenceResult) -> str:

@@ -7,10 +7,12 @@ from html import escape
 
 import streamlit as st
 
+from evals.plans import RunKind
 from evals.results import RunSummary
 from evals.run_files import RunState
 from pages.ui import evaluate_endpoint, evaluation, frame, inputs
 from pages.ui.charts import roomy
+from pages.ui.evaluate_damage import describe_progress
 from pages.ui.evaluate_words import STATE_WORDS, describe_pace, describe_suites, escape_markdown, name_run, scores_html
 from sizing.errors import WeighbridgeError
 
@@ -73,10 +75,9 @@ def show_running(summary: RunSummary, titles: Mapping[str, str]) -> None:
                 width="stretch",
             )
             _button("Cancel", run_id, "cancel", ":material/stop_circle:")
-        st.html(
-            scores_html(summary)
-            + f'<p class="wb-quiet">{escape(frame.to_sentence(summary.run.said or "starting"))}</p>'
-        )
+        is_text = summary.run.plan.kind is RunKind.DIVERGENCE
+        found = f"<p>{escape(roomy(describe_progress(summary)))}.</p>" if is_text else scores_html(summary)
+        st.html(found + f'<p class="wb-quiet">{escape(frame.to_sentence(summary.run.said or "starting"))}</p>')
 
 
 def show_waiting(summary: RunSummary, titles: Mapping[str, str], place: int) -> None:

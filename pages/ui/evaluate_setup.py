@@ -19,6 +19,7 @@ from sizing.quants import KV_TYPES
 from sizing.units import format_bytes
 
 UNKNOWN_MODEL = ""
+DEMO_SUITES = ("demo", "demo_choice")
 START = "Start"
 
 
@@ -96,6 +97,9 @@ def show_start(
             st.rerun()
         st.error(escape_markdown(frame.to_sentence(problem)), icon=":material/error:")
     told = missing or "; ".join(describe_expected(chosen, summaries, own, titles))
+    strangers = any(m.kind is not ModelKind.DEMO for m in chosen.models)
+    if not missing and strangers and any(name in DEMO_SUITES for name in chosen.suites):
+        told += ". Only the demonstration model knows its world: of other models that suite says nothing"
     st.html(f'<p class="wb-quiet">{escape(frame.to_sentence(told))}</p>')
 
 

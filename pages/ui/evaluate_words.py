@@ -7,6 +7,7 @@ from html import escape
 
 import pandas as pd
 
+from evals.plans import RunKind
 from evals.results import RunSummary, SuiteScore
 from evals.run_files import ItemResult, RunState
 from evals.stats import Comparison, Verdict
@@ -141,11 +142,12 @@ def label_runs(summaries: Sequence[RunSummary], titles: Mapping[str, str]) -> di
 def describe_pace(summary: RunSummary) -> str:
     """'34 of 120 items, 12.3 tokens/s, 45 items/min, about 3 min left': what is known of a run's progress."""
     planned = f" of {summary.n_planned:,}" if summary.n_planned else ""
-    parts = [f"{summary.n_done:,}{planned} items"]
+    what = "windows of text" if summary.run.plan.kind is RunKind.DIVERGENCE else "items"
+    parts = [f"{summary.n_done:,}{planned} {what}"]
     if summary.decode_tokens_per_s:
         parts.append(f"{format_figures(summary.decode_tokens_per_s)}{THIN}tokens/s")
     if summary.items_per_s:
-        parts.append(f"{format_figures(60 * summary.items_per_s)}{THIN}items/min")
+        parts.append(f"{format_figures(60 * summary.items_per_s)}{THIN}{what.split()[0]}/min")
     if summary.seconds_left is not None and summary.state is RunState.RUNNING:
         parts.append(format_time_left(summary.seconds_left))
     return ", ".join(parts)

@@ -22,6 +22,7 @@ from catalog.quant_loss import list_published_losses
 from evals import divergence_result, results
 from evals.damage import DamageRow, line_up_damage, list_measured
 from evals.divergence_result import DivergenceResult
+from evals.eval_store import ingest_evals
 from evals.home import find_home
 from evals.jobs import EvalQueue
 from evals.own_data import list_own_suites, load_own_suite
@@ -30,8 +31,9 @@ from evals.results import RunSummary, SuiteScore
 from evals.run_files import MAX_LINE_BYTES, RunState, is_held, list_run_paths, load_run
 from evals.stats import Comparison, plan_interval
 from evals.suites import Suite, list_suites
+from evals.user_store import UserStore
 from pages.ui import cached
-from sizing.errors import BadInputError, GgufError, UnknownNameError, WeighbridgeError
+from sizing.errors import BadInputError, GgufError, UnknownNameError, UserStoreError, WeighbridgeError
 
 DEMO_NAME = "Weighbridge Demo"
 DEMO_QUANTS = ("F16", "Q8_0", "Q4_K_M", "Q2_K")
@@ -136,6 +138,20 @@ def _shelf(home: str) -> RunShelf:
 def list_summaries() -> tuple[RunSummary, ...]:
     """Every run on this machine, newest first."""
     return _shelf(str(find_home())).list_runs()
+
+
+def keep_results() -> str:
+    """Take ended runs into the person's database, once for each state of the folder; why that failed, if it did."""
+    return _take_in(str(find_home()), tuple(pair for pair in find_signature() if RunState(pair[1]).is_over))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _take_in(home: str, ended: tuple[tuple[str, str], ...]) -> str:
+    try:
+        ingest_evals(UserStore(Path(home)))
+    except UserStoreError as error:
+        return str(error)
+    return ""
 
 
 def is_active(summary: RunSummary) -> bool:

@@ -480,7 +480,7 @@ def test_damage_is_asked_for_one_run_a_candidate(evaluate: OpenPage, queue: Fake
         (RunKind.DIVERGENCE, "Q4_K_M"),
         (RunKind.DIVERGENCE, "Q2_K"),
     ]
-    assert all(p.reference is not None and p.reference.quant == "F16" and p.text == "shipped" for p in queue.plans)
+    assert all(p.reference is not None and p.reference.quant == "F16" and p.text == "own" for p in queue.plans)
 
 
 def test_an_uploaded_text_is_kept_for_a_run_to_go_on_with(home: Path) -> None:
