@@ -171,7 +171,7 @@ def choose_models(summaries: Sequence[RunSummary]) -> tuple[tuple[TestedModel, .
     words = {f"demo:{q}": f"{evaluation.DEMO_NAME} at {q}" for q in DEMO_QUANTS}
     words |= {key: describe_file(facts) for key, facts in files.items() if not facts.problem}
     words |= {key: f"{e.name} (server)" for key, e in servers.items()}
-    inputs.several("models", "Run", tuple(words), "Choose models", words)
+    inputs.several("models", "Run", tuple(words), "Choose models", words, wrap=True)
     with st.container(horizontal=True, gap="small"):
         with st.popover("A file", icon=":material/draft:", type="tertiary"):
             add_file()
@@ -260,7 +260,7 @@ def add_file() -> None:
 
 def choose_suites(titles: dict[str, str]) -> tuple[tuple[str, ...], bool, str]:
     """The suites as a plan names them, whether code may be run, and what still stands in the way."""
-    inputs.several("suites", "on", tuple(titles), "Choose suites", titles)
+    inputs.several("suites", "on", tuple(titles), "Choose suites", titles, wrap=True)
     with st.container(horizontal=True, gap="small"):
         with st.popover("What they measure", icon=":material/help:", type="tertiary"):
             show_measures()

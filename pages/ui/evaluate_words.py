@@ -143,7 +143,9 @@ def describe_pace(summary: RunSummary) -> str:
     """'34 of 120 items, 12.3 tokens/s, 45 items/min, about 3 min left': what is known of a run's progress."""
     planned = f" of {summary.n_planned:,}" if summary.n_planned else ""
     what = "windows of text" if summary.run.plan.kind is RunKind.DIVERGENCE else "items"
-    parts = [f"{summary.n_done:,}{planned} {what}"]
+    n_suites = len(summary.run.plan.suites)
+    so_far = f"suite {len(summary.scores)} of {n_suites}, " if 0 < len(summary.scores) < n_suites else ""
+    parts = [f"{so_far}{summary.n_done:,}{planned} {what}"]
     if summary.decode_tokens_per_s:
         parts.append(f"{format_figures(summary.decode_tokens_per_s)}{THIN}tokens/s")
     if summary.items_per_s:

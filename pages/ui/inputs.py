@@ -692,6 +692,7 @@ def several(
     shown: tuple[str, ...] | None = None,
     separator: str = "|",
     most: int | None = None,
+    wrap: bool | None = None,
 ) -> None:
     """Any number of values of a field that holds several, at most `most`, in `words`.
 
@@ -711,6 +712,7 @@ def several(
         on_change=write,
         placeholder=placeholder,
         max_selections=most,
+        wrap=wrap,
     )
 
 
