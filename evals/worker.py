@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FILE_LIMIT_BYTES = 16 * 1024**3
 """The largest file a worker may write; the data of standard tasks is kept on disk by the Hub's own client."""
 
+OWN_BYTES = 1024**3
+"""Private memory that Python, lm-eval and the data of tasks may take beside the model."""
+
 MIN_CONTEXT_TOKENS = 4096
 """Context of one sequence where no suite wants more, as far as the model was trained for it."""
 
@@ -223,7 +226,7 @@ def set_limits(usable_bytes: int | None) -> None:
     for what, top in ((resource.RLIMIT_FSIZE, FILE_LIMIT_BYTES), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(what)[1]
         resource.setrlimit(what, (top if hard == resource.RLIM_INFINITY else min(top, hard),) * 2)
-    watch(usable_bytes if usable_bytes is not None else 2**62, "this evaluation")
+    watch(2**62 if usable_bytes is None else usable_bytes + OWN_BYTES, "this evaluation")
 
 
 def tell_error(error: BaseException) -> str:
