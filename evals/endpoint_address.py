@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from sizing.errors import BadInputError
 
 KEY_VARIABLE = "WEIGHBRIDGE_API_KEY"
-"""The environment variable that may hold the key. No other is read: a key meant for one server is not sent to another."""
+"""The environment variable that may hold the key; no other is read, so no server is sent a key meant for another."""
 
 HIDDEN = "***"
 

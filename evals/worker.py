@@ -73,7 +73,7 @@ def load_tasks(plan: EvalPlan, model: Any, home: Path, file: RunFile) -> list[Su
             if suite.opt_in and not plan.allow_code:
                 raise BadInputError(f"{suite.title} runs code a model wrote; allow that first (--allow-code)")
             file.say(f"preparing {suite.title}")
-            task = load_task(suite.name, context_tokens, model.count_tokens)
+            task = load_task(suite.name, context_tokens, getattr(model, "count_tokens", None))
             version = f"{suite.version} {suite.items_sha256[:12]}"
             tasks.append(wrap_own(name, suite.title, version, suite.chance, task, seed))
         else:
@@ -92,11 +92,15 @@ def work(path: Path, file: RunFile, usable_bytes: int | None) -> None:
     before = load_run(path)
     file.append("start", {"at": find_now(), "pid": os.getpid()})
 
+    said: list[str] = []
+
     def wait() -> None:
         if file.is_cancelled:
             raise Cancelled
+        if not said:
+            said.append("waiting for another measurement to end")
+            file.say(said[0])
 
-    file.say("waiting for another measurement to end")
     with hold_turn(home, wait):
         if before.plan.kind is RunKind.DIVERGENCE:
             from evals.divergence_run import run_divergence
