@@ -13,8 +13,8 @@ from urllib.parse import quote, urlsplit
 
 from sizing.errors import BadInputError
 
-KEY_VARIABLES = ("WEIGHBRIDGE_API_KEY", "OPENAI_API_KEY")
-"""Environment variables that may hold the key, the first one set wins."""
+KEY_VARIABLE = "WEIGHBRIDGE_API_KEY"
+"""The environment variable that may hold the key; no other is read, so no server is sent a key meant for another."""
 
 HIDDEN = "***"
 
@@ -85,9 +85,9 @@ class Secret:
 
 
 def read_key(environment: Mapping[str, str] | None = None) -> Secret:
-    """The key from `WEIGHBRIDGE_API_KEY`, else `OPENAI_API_KEY`, else an empty one."""
+    """The key from `KEY_VARIABLE`, else an empty one."""
     variables = os.environ if environment is None else environment
-    return Secret(next((variables[name] for name in KEY_VARIABLES if variables.get(name)), ""))
+    return Secret(variables.get(KEY_VARIABLE, ""))
 
 
 def check_endpoint_url(url: str) -> str:

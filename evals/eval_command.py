@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.divergence_result import DivergenceResult, Estimate
-from evals.endpoint_address import KEY_VARIABLES, check_endpoint_url
+from evals.endpoint_address import KEY_VARIABLE, check_endpoint_url
 from evals.home import find_home
 from evals.jobs import resume_run, work_off
 from evals.own_suites import list_own_suites, load_own_suite
@@ -216,7 +216,7 @@ def follow(home: Path, plan: EvalPlan, detect: Detect) -> EvalRun:
 def watch_run(path: Path, detect: Detect) -> EvalRun:
     """Work on a run and say on stderr how it goes; Ctrl-C cancels it."""
     watcher = Watcher(path)
-    key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
+    key = os.environ.get(KEY_VARIABLE)
     try:
         return work_off(path, usable_bytes=lambda: detect().usable_bytes, key=key, watch=watcher.look)
     except KeyboardInterrupt:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from evals.endpoint_address import KEY_VARIABLE
 from evals.plans import EvalPlan, find_now
 from evals.run_files import (
     CANCEL_SUFFIX,
@@ -37,9 +38,6 @@ from sizing.errors import BadInputError
 
 WORKER_COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("worker.py")))
 """How a worker is started, with the run's file after it."""
-
-KEY_VARIABLE = "WEIGHBRIDGE_API_KEY"
-"""The environment variable by which a worker is given an endpoint's key."""
 
 MAX_ATTEMPTS = 3
 """How often a run that was killed is started by itself."""

@@ -278,17 +278,17 @@ def read_number(value: Any) -> float:
     return number
 
 
-def expect_json(row: Row, mapping: Mapping) -> dict[str, Any]:
-    """A JSON value: parsed from text, else the cell's own."""
+def expect_json(row: Row, mapping: Mapping) -> Any:
+    """The JSON value an answer must equal: parsed from text, else the cell's own."""
     value = read_expected(row, mapping)
     if not isinstance(value, str):
-        return {"value": value}
+        return value
     try:
         value = json.loads(value)
         json.dumps(value, allow_nan=False).encode()
     except (ValueError, RecursionError) as problem:
         raise _BadRow(f"the expected answer is no JSON ({problem})") from None
-    return {"value": value}
+    return value
 
 
 def expect_judged(row: Row, mapping: Mapping) -> dict[str, Any]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FILE_LIMIT_BYTES = 16 * 1024**3
 """The largest file a worker may write; the data of standard tasks is kept on disk by the Hub's own client."""
 
+OWN_BYTES = 1024**3
+"""Private memory that Python, lm-eval and the data of tasks may take beside the model."""
+
 MIN_CONTEXT_TOKENS = 4096
 """Context of one sequence where no suite wants more, as far as the model was trained for it."""
 
@@ -70,7 +73,7 @@ def load_tasks(plan: EvalPlan, model: Any, home: Path, file: RunFile) -> list[Su
             if suite.opt_in and not plan.allow_code:
                 raise BadInputError(f"{suite.title} runs code a model wrote; allow that first (--allow-code)")
             file.say(f"preparing {suite.title}")
-            task = load_task(suite.name, context_tokens, model.count_tokens)
+            task = load_task(suite.name, context_tokens, getattr(model, "count_tokens", None))
             version = f"{suite.version} {suite.items_sha256[:12]}"
             tasks.append(wrap_own(name, suite.title, version, suite.chance, task, seed))
         else:
@@ -89,11 +92,15 @@ def work(path: Path, file: RunFile, usable_bytes: int | None) -> None:
     before = load_run(path)
     file.append("start", {"at": find_now(), "pid": os.getpid()})
 
+    said: list[str] = []
+
     def wait() -> None:
         if file.is_cancelled:
             raise Cancelled
+        if not said:
+            said.append("waiting for another measurement to end")
+            file.say(said[0])
 
-    file.say("waiting for another measurement to end")
     with hold_turn(home, wait):
         if before.plan.kind is RunKind.DIVERGENCE:
             from evals.divergence_run import run_divergence
@@ -223,7 +230,7 @@ def set_limits(usable_bytes: int | None) -> None:
     for what, top in ((resource.RLIMIT_FSIZE, FILE_LIMIT_BYTES), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(what)[1]
         resource.setrlimit(what, (top if hard == resource.RLIM_INFINITY else min(top, hard),) * 2)
-    watch(usable_bytes if usable_bytes is not None else 2**62, "this evaluation")
+    watch(2**62 if usable_bytes is None else usable_bytes + OWN_BYTES, "this evaluation")
 
 
 def tell_error(error: BaseException) -> str:
