@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (an attack a line)
 """What the sandbox must hold: every attack fails, and no attack looks like a success."""
 
 from __future__ import annotations
@@ -90,7 +91,12 @@ def test_no_attack_succeeds_or_passes(name: str, with_landlock: bool, tmp_path: 
         server.bind(("127.0.0.1", 0))
         server.listen()
         server.settimeout(0.05)
-        places = {"secret": str(secret), "target": str(target), "folder": str(tmp_path), "port": server.getsockname()[1]}
+        places = {
+            "secret": str(secret),
+            "target": str(target),
+            "folder": str(tmp_path),
+            "port": server.getsockname()[1],
+        }
         result = run(ATTACKS[name].format(**places), with_landlock)
         with pytest.raises(TimeoutError):
             server.accept()

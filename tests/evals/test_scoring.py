@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (tables, a row a line)
 """What a judge accepts and what it refuses, scorer by scorer, and that no output can break it."""
 
 from __future__ import annotations
@@ -123,7 +124,11 @@ def test_nasty_outputs_in_a_child(scorer: str, at: int) -> None:
     assert judge(scorer, EXPECTED_OF[scorer], NASTY[at]).score == 0.0
 
 
-JSONS = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x), max_leaves=8)
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+    max_leaves=8,
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -140,7 +145,7 @@ def test_json_equals_itself_in_any_spelling(value: Any) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(-10**9, 10**9), st.integers(-10**9, 10**9))
+@given(st.integers(-(10**9), 10**9), st.integers(-(10**9), 10**9))
 def test_a_number_is_right_only_where_it_is_the_number(a: int, b: int) -> None:
     assert judge("numeric", json.dumps(a), f"I get {b} first.\nAnswer: {a:,}").score == 1.0
     assert judge("numeric", json.dumps(a), f"I get {a} first.\nAnswer: {b}").score == float(a == b)
@@ -161,7 +166,15 @@ def test_unknown_scorers_and_broken_expectations_are_the_caller_s_error() -> Non
     with pytest.raises(UnknownNameError) as caught:
         judge("numerc", "1", "1")
     assert caught.value.near[0] == "numeric"
-    for scorer, expected in (("exact", "{"), ("exact", "{}"), ("exact", "[]"), ("choice", "{}"), ("regex", '"("'), ("code", "{}"), ("contains", "{}")):
+    for scorer, expected in (
+        ("exact", "{"),
+        ("exact", "{}"),
+        ("exact", "[]"),
+        ("choice", "{}"),
+        ("regex", '"("'),
+        ("code", "{}"),
+        ("contains", "{}"),
+    ):
         with pytest.raises(BadInputError):
             judge(scorer, expected, "text")
 
@@ -198,7 +211,14 @@ def test_every_constraint_is_in_the_table() -> None:
 
 
 def test_sentences_end_where_people_end_them() -> None:
-    assert [count_sentences(t) for t in ("", "a", "A. B", "Is it 3.5? Yes!", "Wait... what?!", "他来。我去。")] == [0, 1, 2, 2, 2, 2]
+    assert [count_sentences(t) for t in ("", "a", "A. B", "Is it 3.5? Yes!", "Wait... what?!", "他来。我去。")] == [
+        0,
+        1,
+        2,
+        2,
+        2,
+        2,
+    ]
 
 
 SENTENCES = {
