@@ -21,7 +21,14 @@ from pages.ui import (
     frame,
 )
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import STYLE, describe_verdict, escape_markdown, format_with_interval, name_run
+from pages.ui.evaluate_words import (
+    STYLE,
+    describe_verdict,
+    escape_markdown,
+    format_with_interval,
+    lower_first,
+    name_run,
+)
 
 RESULTS, DAMAGE, OWN = "Results", "Quantization damage", "Your own data"
 
@@ -71,10 +78,10 @@ def say_latest(done: Sequence[RunSummary]) -> str:
                 names = evaluate_detail.name_both(other, newest)
                 said = describe_verdict(found.comparison, *names)
                 if found.comparison.verdict is Verdict.NOT_DISTINGUISHABLE:
-                    return f"{names[0]} and {names[1]} in {found.title}: {said[0].lower()}{said[1:]}"
+                    return f"{names[0]} and {names[1]} in {lower_first(found.title)}: {said[0].lower()}{said[1:]}"
                 return f"{found.title}: {said}"
     score = next(s for s in newest.scores if s.value is not None)
-    return f"{name_run(newest)}: {format_with_interval(score)} in {score.title}, n = {score.n_items:,}"
+    return f"{name_run(newest)}: {format_with_interval(score)} in {lower_first(score.title)}, n = {score.n_items:,}"
 
 
 with frame.kind_errors():

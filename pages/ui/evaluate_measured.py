@@ -9,7 +9,7 @@ import streamlit as st
 from evals.results import RunSummary, SuiteScore
 from pages.ui import evaluation, inputs
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import format_interval, format_moment, format_score, is_share
+from pages.ui.evaluate_words import format_interval, format_moment, format_score, is_share, lower_first
 from sizing.units import THIN, format_figures
 
 MAX_SCORES = 3
@@ -47,8 +47,3 @@ def describe_measured(found: tuple[tuple[RunSummary, SuiteScore], ...]) -> str:
         parts.append(f"{format_figures(summary.decode_tokens_per_s)}{THIN}tokens/s{together}")
     parts.append(format_moment(summary.run.plan.created_at)[:10])
     return f"Measured here: {', '.join(parts)}."
-
-
-def lower_first(title: str) -> str:
-    """A title inside a sentence: 'arithmetic and word problems', but 'JSON to a schema'."""
-    return title if title[:2].isupper() else title[:1].lower() + title[1:]

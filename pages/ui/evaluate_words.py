@@ -232,6 +232,11 @@ def judge_item(item: ItemResult) -> str:
     return RIGHT if item.score >= 1 else WRONG if item.score <= 0 else PARTLY
 
 
+def lower_first(title: str) -> str:
+    """A title inside a sentence: 'arithmetic and word problems', but 'JSON to a schema'."""
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+
+
 def escape_markdown(text: str) -> str:
     """Text of a person's, a file's or a server's as it stands, where Streamlit reads Markdown."""
     return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-!|<>~$:&" else c for c in text)

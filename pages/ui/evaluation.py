@@ -456,7 +456,9 @@ def line_up(summary: RunSummary, result: DivergenceResult) -> tuple[DamageRow, .
 
 
 def start(plans: Sequence[EvalPlan], keys: Sequence[str]) -> str | None:
-    """Put runs into the queue, each with the key of its server or none; why that failed, if it did."""
+    """Put runs into the queue in their order, each with the key of its server or none; why that failed, if it did."""
+    ids = sorted(plan.run_id for plan in plans)  # of one second they differ by chance alone, and the queue goes by them
+    plans = [replace(plan, run_id=run_id) for plan, run_id in zip(plans, ids, strict=True)]
     try:
         for plan, key in zip(plans, keys, strict=True):
             find_queue().enqueue(plan, key or None)

@@ -138,7 +138,7 @@ def test_one_run_for_each_model_with_every_suite(evaluate: OpenPage, queue: Fake
     assert [p.model.quant for p in queue.plans] == ["F16", "Q2_K"]
     assert all(p.suites == ("demo", "arithmetic", "gsm8k", "mmlu") for p in queue.plans)
     assert all(p.limit == 30 and p.minutes is None for p in queue.plans)
-    assert len({p.run_id for p in queue.plans}) == 2
+    assert queue.plans[0].run_id < queue.plans[1].run_id
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_an_unfinished_run_wakes_the_queue_whichever_page_is_opened(
 def test_the_headline_is_the_difference_that_was_found(evaluate: OpenPage, home: Path) -> None:
     write_run(home, DEMO, GOOD, number=1)
     app = evaluate()
-    assert answer_of(app) == "Weighbridge Demo at Q8_0: 90% (83 to 94) in Arithmetic, n = 100."
+    assert answer_of(app) == "Weighbridge Demo at Q8_0: 90% (83 to 94) in arithmetic, n = 100."
     write_run(home, DEMO_2, BAD, number=2)
     app = evaluate()
     assert answer_of(app) == (
