@@ -38,9 +38,10 @@ LAST_WORDS = 3
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """How a file is opened. `context_tokens` is per sequence (None: as trained, 8,192 at most); the rest as in llama.cpp.
+    """How a file is opened. `context_tokens` is per sequence, None for as trained but 8,192 at most.
 
-    `n_cells` is the size of the whole cache in tokens, None for `n_seq` times `context_tokens`.
+    `n_cells` is the size of the whole cache in tokens, None for `n_seq` times `context_tokens`; a
+    smaller one makes requests wait. The rest as in llama.cpp.
     """
 
     path: str
@@ -73,7 +74,7 @@ class LoadPlan:
 
 @functools.cache
 def open_engine() -> Engine:
-    """llama.cpp, once per process: its log callback must outlive every model. Raises EngineError where it is missing."""
+    """llama.cpp, once per process: its log callback must outlive every model. Raises EngineError without it."""
     try:
         return Engine()
     except (ImportError, OSError, RuntimeError) as error:
@@ -183,7 +184,9 @@ class LoadedModel:
         has_window = self.window_tokens > 0 and not self.plan.swa_full
         if not self.has_state and not has_window:
             wanted = max(wanted, N_SEQUENCES_PLAIN)
-        return min(wanted, int(self.api.llama_max_parallel_sequences()))
+        # llama.cpp aborts on more sequences than a physical batch has tokens
+        n_ubatch = min(self.plan.n_ubatch, self.plan.n_batch)
+        return min(wanted, n_ubatch, int(self.api.llama_max_parallel_sequences()))
 
     def _open_context(self) -> None:
         api, plan = self.api, self.plan
