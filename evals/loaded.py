@@ -149,6 +149,7 @@ class LoadedModel:
         try:
             self.vocab: Any = self.api.llama_model_get_vocab(self.model)
             self.n_vocab = int(self.api.llama_vocab_n_tokens(self.vocab))
+            self.has_vocabulary = self.api.llama_vocab_type(self.vocab) != self.api.LLAMA_VOCAB_TYPE_NONE
             self.n_ctx_train = int(self.api.llama_model_n_ctx_train(self.model))
             self.has_state = bool(
                 self.api.llama_model_is_recurrent(self.model) or self.api.llama_model_is_hybrid(self.model)
@@ -276,7 +277,9 @@ class LoadedModel:
         return list(room[:n])
 
     def spell(self, token: int, *, special: bool = False) -> bytes:
-        """The bytes a token stands for; none for a special token unless `special`."""
+        """The bytes a token stands for; none for a special token unless `special`, nor in a file without vocabulary."""
+        if not self.has_vocabulary:
+            return b""
         room = ctypes.create_string_buffer(64)
         n = self.api.llama_token_to_piece(self.vocab, token, room, len(room), 0, special)
         if n < 0:
