@@ -7,6 +7,8 @@ Three comparisons, each in one run with both sides taking turns; medians count, 
 a. Few-shot multiple choice on the demonstration model, against lm-eval's `gguf` client and llama-cpp-python's own
    server (`python -m llama_cpp.server`) on a loopback address. The server's packages are fetched into a folder that is
    thrown away, where they are missing; a folder that holds them can be named with `--server-packages`.
+   The two do not choose alike: that client leaves out a continuation's last token where the model ends after it, and
+   its other figures differ from one request at a time too, to which tests/evals/test_lm.py holds ours.
 b. Prompt tokens per second on long prompts with nothing in common, against plain `llama_decode` of the same tokens.
 c. Texts written eight at a time against one at a time.
 
@@ -80,7 +82,9 @@ class Request:
     args: tuple[str, ...]
 
 
-def take_turns(ours: Callable[[], Any], theirs: Callable[[], Any], repeat: int) -> tuple[list[float], list[float]]:
+def take_turns(
+    ours: Callable[[], Any], theirs: Callable[[], Any], repeat: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Seconds of each, in turns, after one turn of each that is not counted."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeat + 1):
@@ -89,7 +93,7 @@ def take_turns(ours: Callable[[], Any], theirs: Callable[[], Any], repeat: int) 
             call()
             if turn:
                 side.append(time.perf_counter() - started)
-    return seconds
+    return tuple(seconds[0]), tuple(seconds[1])
 
 
 def make_choices() -> list[Request]:
@@ -168,9 +172,7 @@ def compare_choices(repeat: int, n_threads: int, packages: str | None) -> Compar
     n_tokens = lm.count_tokens(requests[0].args[0])
     lm.close()
     note = f"prompts of {n_tokens} tokens; same choice in {n_same} of {N_QUESTIONS}"
-    return Comparison(
-        "few-shot choices", "in process", "gguf client", "requests", len(requests), *map(tuple, seconds), 3.0, note
-    )
+    return Comparison("few-shot choices", "in process", "gguf client", "requests", len(requests), *seconds, 3.0, note)
 
 
 def find_best(answers: Sequence[tuple[float, bool]], first: int) -> int:
@@ -206,16 +208,14 @@ def compare_prefill(lm: LlamaLM, repeat: int) -> Comparison:
     """b: long prompts, ours against plain calls of `llama_decode` in a context of one sequence."""
     chance = np.random.default_rng(1)
     prompts = chance.integers(0, 512, (N_PROMPTS, PROMPT_TOKENS), dtype=np.int32)
-    pairs = [(None, prompt.tolist(), [7]) for prompt in prompts]
+    pairs: list[tuple[tuple[str, str] | None, list[int], list[int]]] = [(None, p.tolist(), [7]) for p in prompts]
     raw = open_raw(lm)
     try:
         seconds = take_turns(lambda: lm._loglikelihood_tokens(pairs), lambda: decode_raw(lm, raw, prompts), repeat)
     finally:
         lm.loaded.api.llama_free(raw)
     note = f"{N_PROMPTS} prompts of {PROMPT_TOKENS} tokens"
-    return Comparison(
-        "long prompts", "in process", "llama_decode", "tokens", prompts.size, *map(tuple, seconds), 0.85, note
-    )
+    return Comparison("long prompts", "in process", "llama_decode", "tokens", prompts.size, *seconds, 0.85, note)
 
 
 def open_raw(lm: LlamaLM) -> Any:
@@ -253,9 +253,7 @@ def compare_writing(lm: LlamaLM, repeat: int) -> Comparison:
 
     seconds = take_turns(lambda: lm.sequences.write(writings), write_each, repeat)
     note = f"{N_TEXTS} texts of {NEW_TOKENS} tokens after {START_TOKENS}"
-    return Comparison(
-        "writing", "8 at a time", "1 at a time", "tokens", N_TEXTS * NEW_TOKENS, *map(tuple, seconds), 2.0, note
-    )
+    return Comparison("writing", "8 at a time", "1 at a time", "tokens", N_TEXTS * NEW_TOKENS, *seconds, 2.0, note)
 
 
 def format_row(found: Comparison) -> str:
