@@ -48,7 +48,8 @@ SMALL_WORDS = {
     "estación capital estrella después viene abejas aves llama producen nos da nieve blanca agua hielo responde",
     "it": "il lo la i gli le di del della dei delle e è sono un una in per con che non si al alla nel nella da "
     "dal più come questo questa ha anche ci suo sua o l molto tra essere degli dalla ne nell dell quale "
-    "fanno viene dopo giorni settimana stagione capitale stella api uccelli chiama producono illumina dà acqua diventa ghiaccio neve rispondi",
+    "fanno viene dopo giorni settimana stagione capitale stella api uccelli chiama producono illumina dà acqua diventa "
+    "ghiaccio neve rispondi",
     "pt": "o a os as de do da dos das e é são um uma em no na nos nas para com que não se por ao à mais como "
     "este esta isso seu sua também tem ou muito foi entre pelo pela há ser está dois qual fazem vem "
     "depois dias semana estação estrela capital abelhas aves chama produzem dá água gelo neve branca",
@@ -63,7 +64,7 @@ SMALL_WORDS = {
     "mi mı vardır olur dır dir tarafından üzerinde içinde iki olduğu hangi kaç gün haftada hafta mevsim "
     "yıldız başkenti arılar kuşlar yapar verir gelir",
 }
-"""Small words and a few everyday ones; some belong to several languages, and then count for each."""
+"""Small words and a few everyday ones; some belong to several languages, and count for each."""
 
 ACCENTS = {
     "de": "äöüß",
@@ -125,7 +126,7 @@ def detect_language(text: str) -> str:
 
 
 def detect_latin_language(lower: str) -> str:
-    """The Latin language whose small words cover most of the text; "" below `FEWEST_POINTS` or without a clear first."""
+    """The Latin language whose small words cover most of the text; "" below `FEWEST_POINTS` or without a lead."""
     words = re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", lower))
     points = {
         code: sum(word in small for word in words)

@@ -211,7 +211,9 @@ def find_letter(answer: str, n_choices: int, choices: list[str]) -> str:
         letters = {"".join(groups) for groups in marked}
         if len(letters) == 1:
             return letters.pop()
-    alone = set(re.findall(rf"(?<![\w'])([B-HJ-Z])(?![\w'])", answer))
+    if re.search(rf"\b[A-{last}]\s*(?:or|and|/|,|&)\s*[A-{last}]\b", answer):
+        return ""
+    alone = set(re.findall(r"(?<![\w'])([B-HJ-Z])(?![\w'])", answer))
     return alone.pop() if len(alone) == 1 and alone <= set(map(chr, range(66, ord(last) + 1))) else ""
 
 

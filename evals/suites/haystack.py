@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a list of phrases stands as it is)
 """Long contexts built on the spot: varied prose of no meaning, with the facts of one item laid into it."""
 
 from __future__ import annotations

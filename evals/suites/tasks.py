@@ -100,7 +100,7 @@ def task_from_items(
         config |= {"doc_to_choice": list_choices, "doc_to_target": find_right_choice, "process_results": score_choice}
     else:
         longest = max_output_tokens or max(item["max_tokens"] for item in items)
-        generation = {"until": [], "do_sample": False, "temperature": 0.0, "max_gen_toks": longest}
+        generation: dict[str, Any] = {"until": [], "do_sample": False, "temperature": 0.0, "max_gen_toks": longest}
         config |= {"doc_to_target": "expected", "process_results": score_answer, "generation_kwargs": generation}
     return import_module("lm_eval.api.task").ConfigurableTask(config=config)
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a text and its data stand on one line)
 """Sums and word problems. Each item carries, beside its value, an expression that gives it in another way."""
 
 from __future__ import annotations
@@ -261,8 +262,8 @@ def make_divisible_count(chance: random.Random) -> Problem:
 LEVELS: dict[str, tuple[int, tuple[Callable[[random.Random], Problem], ...]]] = {
     "easy": (43, (make_sum, make_one_step, make_product, make_two_step)),
     "middle": (60, (make_order_of_operations, make_percentage, make_remainder, make_distractor, make_journey, make_clock)),
-    "hard": (63, (make_thought_number, make_heads_and_legs, make_meeting_buses, make_average, make_workers)
-             + (make_machines, make_series, make_growth, make_pairs)),
+    "hard": (63, (make_thought_number, make_heads_and_legs, make_meeting_buses, make_average, make_workers,
+             make_machines, make_series, make_growth, make_pairs)),
     "very hard": (24, (make_long_product, make_power_remainder, make_divisible_count)),
 }  # fmt: skip
 """How many items of each level, and the kinds they are taken from in turn."""

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a text and its data stand on one line)
 """Short texts with one label from a closed list: sentiment, topic, intent, urgency, spam."""
 
 from __future__ import annotations

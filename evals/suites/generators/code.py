@@ -11,7 +11,8 @@ import random
 from typing import Any
 
 from evals.suites.generators.base import Item, Plan
-from evals.suites.generators.code_tasks import TASKS, Task
+from evals.suites.generators.code_task import Task
+from evals.suites.generators.code_tasks import TASKS
 
 MAX_TOKENS = 1024
 SYSTEM = "Answer with Python code in one fenced block. Use the standard library only; do not read files or print."

@@ -1,44 +1,12 @@
+# ruff: noqa: E501 (a text and its data stand on one line)
 """The functions of the code suite: families written once, most in two or three variants with their own numbers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One function to write. `examples` are (call, value) as shown; `inputs` are further argument tuples, hidden."""
-
-    name: str
-    parameters: str
-    about: str
-    reference: str
-    examples: tuple[tuple[str, str], ...]
-    inputs: tuple[tuple[Any, ...], ...]
-    level: str
-
-
-def body(name: str, parameters: str, *lines: str) -> str:
-    """A function as source text."""
-    return "\n".join([f"def {name}({parameters}):", *(f"    {line}" for line in lines)]) + "\n"
-
-
-def task(
-    level: str,
-    signature: str,
-    about: str,
-    lines: str,
-    examples: list[tuple[str, str]],
-    inputs: list[tuple[Any, ...]],
-) -> Task:
-    """A task from a signature such as "f(a, b)" and the lines of its reference, which are indented here."""
-    name, _, rest = signature.partition("(")
-    parameters = rest.rstrip(")")
-    reference = body(name, parameters, *lines.strip("\n").splitlines())
-    shown = tuple((f"{name}({arguments})", value) for arguments, value in examples)
-    return Task(name, parameters, about, reference, shown, tuple(inputs), level)
-
+from evals.suites.generators.code_task import Task, task
+from evals.suites.generators.code_tasks_more import MORE_TASKS
 
 NUMBERS: list[tuple[Any, ...]] = [([],), ([0],), ([-3, 4, 4, 10],), ([7, 7, 7],), ([5, 1, 9, 2, 8, 3],), ([-8, -2, -5],), (list(range(20)),)]
 TEXTS: list[tuple[Any, ...]] = [("",), ("a",), ("Level up",), ("two  spaces",), ("MiXed CaSe 42!",), ("banana bandana",), ("x-y_z.w",)]
@@ -305,5 +273,5 @@ def list_hard() -> list[Task]:
     return tasks
 
 
-TASKS: tuple[Task, ...] = (*list_easy(), *list_middle(), *list_hard())
+TASKS: tuple[Task, ...] = (*list_easy(), *list_middle(), *list_hard(), *MORE_TASKS)
 """Every task; names are unique."""

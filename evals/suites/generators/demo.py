@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a text and its data stand on one line)
 """The demonstration model's own small world: its held-out questions, to be written out or chosen among."""
 
 from __future__ import annotations

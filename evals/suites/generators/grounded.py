@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a text and its data stand on one line)
 """Questions to a passage about invented places and firms; about a third have no answer in it."""
 
 from __future__ import annotations

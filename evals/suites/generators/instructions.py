@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a text and its data stand on one line)
 """Instructions that code can check. Each item is made around a reply that keeps to all of them, so none is impossible."""
 
 from __future__ import annotations

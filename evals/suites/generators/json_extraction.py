@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a text and its data stand on one line)
 """Texts of everyday kinds and the fields to take from them, to a JSON schema given in the prompt."""
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def make_recipe(chance: random.Random) -> Extract:
 def make_invoice(chance: random.Random) -> Extract:
     """Lines of goods, of which one is taken off again."""
     goods = chance.sample(GOODS, 3)
-    lines = [{"item": item, "quantity": chance.choice(list(NUMBER_WORDS)), "unit_price": chance.randrange(4, 90) + 0.5} for item in goods]
+    lines: list[dict[str, Any]] = [{"item": item, "quantity": chance.choice(list(NUMBER_WORDS)), "unit_price": chance.randrange(4, 90) + 0.5} for item in goods]
     number, (said, iso), buyer = f"R-{chance.randrange(1000, 9999)}", pick_date(chance), pick_person(chance)
     told = [f"{NUMBER_WORDS[line['quantity']]} of the {line['item']} at {line['unit_price']:.2f} each" for line in lines]
     dropped = chance.randrange(3) if chance.random() < 0.5 else None

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a text and its data stand on one line)
 """Ordering and logic puzzles, each with exactly one answer.
 
 A puzzle is kept as data beside its text: the candidates for every unknown and the clues as small tuples. `solve` tries

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a text and its data stand on one line)
 """Simple questions to be answered in a language: asked in it, asked in English, or asked in a third one.
 
 The languages are those `evals.languages` can tell apart, English left out. What is asked is common knowledge, so that

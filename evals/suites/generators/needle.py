@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a text and its data stand on one line)
 """Facts to find in a long text: one alone, one among look-alikes, two or three to join."""
 
 from __future__ import annotations

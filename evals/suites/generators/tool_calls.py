@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a text and its data stand on one line)
 """Requests and the tools that may serve them: the right tool with the right arguments, several calls, or none."""
 
 from __future__ import annotations
