@@ -21,6 +21,7 @@ import argparse
 import ctypes
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -280,6 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--repeat wants a number from 1 to 20")
     from evals.loaded import count_physical_cores
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends with this process
     n_threads = options.threads or count_physical_cores()
     found: list[Comparison] = []
     if options.only != "shape":
