@@ -18,6 +18,7 @@ from evals.jobs import work_off
 from evals.plans import EvalSettings, plan_suites
 from evals.run_files import RunState, create_run, list_runs, load_run
 from evals.tested_models import make_demo
+from evals.weightless import write_gguf_header
 
 pytestmark = pytest.mark.engine
 
@@ -167,15 +168,31 @@ def test_bad_input_is_one_line_that_says_what_to_do(
     assert not list_runs(home)
 
 
-def test_a_file_that_is_no_model_fails_its_run_with_llama_cpps_reason(
+def test_a_file_that_is_no_model_is_refused_and_one_llama_cpp_does_not_know_fails_its_run(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = home / "no-model.gguf"
     path.write_bytes(b"GGUF" + b"\xff" * 2000)
     assert main(["run", "--model", str(path), "--suite", "demo"]) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not list_runs(home)
+    write_gguf_header(path, [("general.architecture", "nonsense")], ())
+    assert main(["run", "--model", str(path), "--suite", "demo"]) == 1
     (run,) = list_runs(home)
-    assert run.state is RunState.FAILED and "no-model.gguf" in run.reason
-    assert "failed" in capsys.readouterr().out
+    assert run.state is RunState.FAILED and "does not know the architecture 'nonsense'" in run.reason
+
+
+def test_a_divergence_stands_beside_what_others_published(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["divergence", "--reference", "demo", "--candidate", "demo:Q4_K_M", "--limit", "4", *ONE, "--json"]
+    assert main(asked) == 0
+    damage = json.loads(capsys.readouterr().out)["damage"]
+    labels = {row["label"] for row in damage}
+    assert {"measured here", "generic"} <= labels
+    for row in damage:
+        if row["label"] == "measured here":
+            assert (row["texts"], row["sources"]) == (["demo"], [])
+        else:
+            assert row["sources"] and all(source.startswith("https://") for source in row["sources"])
 
 
 def test_a_text_longer_than_the_model_knows_is_refused_with_numbers(home: Path) -> None:
