@@ -14,11 +14,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from catalog.candidates import find_loss_model
 from catalog.card_memory import read_card_memory, read_driver_version
+from catalog.gguf_header import load_header
+from catalog.gguf_weights import find_quant_label
 from catalog.machine import detect_machine
 from catalog.memory_logs import LogComparison, compare_memory_logs
 from catalog.models import DATA_DIR, ModelCard, load_families
+from catalog.quant_loss import PublishedLoss, list_published_losses
 from catalog.queries import all_weights, find_machine, find_model, find_weights
+from catalog.recognise import recognise
 from catalog.store import open_catalog
 from evals.accelerator import CardReading
 from evals.accelerator_command import World, add_accelerator_command, run_accelerator
@@ -27,7 +32,7 @@ from evals.check import QUANTS as CHECKED_QUANTS
 from evals.check import Checked, check_models, format_report, report_architectures, write_report
 from evals.dry_run import DryRunFailure, EngineChild
 from evals.eval_command import COMMANDS as EVAL_COMMANDS
-from evals.eval_command import add_eval_commands, run_eval_command
+from evals.eval_command import EvalWorld, add_eval_commands, run_eval_command
 from evals.imagined import open_imagined_machine
 from evals.ledger import (
     EVERY_WORKLOAD_QUANT,
@@ -285,8 +290,25 @@ def run_accelerator_here(arguments: argparse.Namespace) -> int:
 
 
 def run_eval_here(arguments: argparse.Namespace) -> int:
-    """`run` and its kin: on this machine, with models of the catalog known by name."""
-    return run_eval_command(arguments, detect_machine, lambda name: find_model(open_catalog(), name).spec.model_id)
+    """`run` and its kin: on this machine, with models, headers and published losses as the catalog knows them."""
+    catalog = open_catalog()
+
+    def recognise_file(path: Path) -> tuple[str, str]:
+        header = load_header(path)
+        card = recognise(header, catalog.cards)
+        return "" if card is None else card.spec.model_id, find_quant_label((header,))
+
+    def list_published(model_id: str, quant: str) -> tuple[PublishedLoss, ...]:
+        family = find_model(catalog, model_id).family if model_id else ""
+        return list_published_losses(find_loss_model(catalog.data_dir).rows, quant, model_id, family)
+
+    world = EvalWorld(
+        detect=detect_machine,
+        find_model_id=lambda name: find_model(catalog, name).spec.model_id,
+        recognise_file=recognise_file,
+        list_published=list_published,
+    )
+    return run_eval_command(arguments, world)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

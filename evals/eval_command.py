@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evals.damage import METRICS, DamageRow, Published, line_up_damage, list_measured
 from evals.divergence_result import DivergenceResult, Estimate
+from evals.divergence_run import find_result
 from evals.endpoint_address import KEY_VARIABLE, check_endpoint_url
 from evals.home import find_home
 from evals.jobs import resume_run, work_off
@@ -45,6 +47,21 @@ from sizing.units import format_bytes, format_figures
 COMMANDS = ("run", "compare", "divergence", "list", "runs", "resume")
 
 Detect = Callable[[], Machine]
+
+
+@dataclass(frozen=True, slots=True)
+class EvalWorld:
+    """What the commands ask of other rooms.
+
+    `detect` describes this machine, `find_model_id` turns a name of the catalog's into its id, `recognise_file` tells a
+    file's model id ("" where unknown) and quantization from its header, `list_published` what others measured of a
+    model's quantization.
+    """
+
+    detect: Detect
+    find_model_id: Callable[[str], str]
+    recognise_file: Callable[[Path], tuple[str, str]]
+    list_published: Callable[[str, str], Sequence[Published]]
 
 
 def add_eval_commands(commands: argparse._SubParsersAction[Any]) -> None:
@@ -142,17 +159,26 @@ def read_suites(text: str, home: Path) -> tuple[str, ...]:
     return names
 
 
-def run_run(arguments: argparse.Namespace, detect: Detect) -> int:
+def name_file(model: TestedModel, world: EvalWorld) -> TestedModel:
+    """A file with what its header says it is, where nothing was said. Raises GgufError for what is no model file."""
+    if model.kind is not ModelKind.FILE:
+        return model
+    model_id, quant = world.recognise_file(Path(model.path))
+    return replace(model, model_id=model.model_id or model_id, quant=model.quant or quant)
+
+
+def run_run(arguments: argparse.Namespace, world: EvalWorld) -> int:
     """`run`: ask, watch, print. Progress goes to stderr; Ctrl-C cancels and keeps what is done."""
     home = find_home()
-    model = read_model(arguments.model, arguments.api, arguments.name, arguments.model_id, arguments.quant)
+    model_id = world.find_model_id(arguments.model_id) if arguments.model_id else ""
+    model = read_model(arguments.model, arguments.api, arguments.name, model_id, arguments.quant)
     judge = read_model(arguments.judge, remote_name=arguments.judge_name) if arguments.judge else None
     if judge is not None and judge.kind is not ModelKind.ENDPOINT:
         raise BadInputError(f"--judge wants the address of a server, got {arguments.judge!r}")
     if arguments.limit is not None and arguments.minutes is not None:
         raise BadInputError("--limit and --minutes both say how many items; give one of them")
     plan = plan_suites(
-        model,
+        name_file(model, world),
         read_suites(arguments.suite, home),
         limit=arguments.limit,
         minutes=arguments.minutes,
@@ -160,7 +186,7 @@ def run_run(arguments: argparse.Namespace, detect: Detect) -> int:
         allow_code=arguments.allow_code,
         judge=judge,
     )
-    run = follow(home, plan, detect)
+    run = follow(home, plan, world.detect)
     if arguments.csv is not None:
         arguments.csv.write_text(write_csv(run), encoding="utf-8")
     if arguments.json:
@@ -170,9 +196,9 @@ def run_run(arguments: argparse.Namespace, detect: Detect) -> int:
     return EXIT_DONE if run.state is RunState.DONE else EXIT_FAILED
 
 
-def run_divergence(arguments: argparse.Namespace, detect: Detect) -> int:
-    """`divergence`: read a text with both files, print what differs."""
-    reference, candidate = read_model(arguments.reference), read_model(arguments.candidate)
+def run_divergence(arguments: argparse.Namespace, world: EvalWorld) -> int:
+    """`divergence`: read a text with both files, print what differs beside what others measured."""
+    reference, candidate = (name_file(read_model(m), world) for m in (arguments.reference, arguments.candidate))
     is_demo = {reference.kind, candidate.kind} == {ModelKind.DEMO}
     text = arguments.text or ("demo" if is_demo else "own")
     if text not in TEXTS:
@@ -183,24 +209,26 @@ def run_divergence(arguments: argparse.Namespace, detect: Detect) -> int:
     plan = plan_divergence(
         reference, candidate, text=text, limit=arguments.limit, minutes=arguments.minutes, settings=settings
     )
-    run = follow(find_home(), plan, detect)
-    from evals.divergence_run import find_result
-
+    run = follow(find_home(), plan, world.detect)
     result = find_result(run)
+    published = world.list_published(candidate.model_id, candidate.quant)
+    rows = line_up_damage([] if result is None else list_measured(result, Path(text).name), published)
     if arguments.json:
-        print_json(describe_run(run) | {"divergence": None if result is None else asdict(result)})
+        told = {"divergence": None if result is None else asdict(result), "damage": [asdict(row) for row in rows]}
+        print_json(describe_run(run) | told)
     else:
         print(format_run(run))
         if result is not None:
             print(format_divergence(result))
+            print("\n".join(format_damage(row) for row in rows))
     return EXIT_DONE if run.state is RunState.DONE else EXIT_FAILED
 
 
-def run_resume(arguments: argparse.Namespace, detect: Detect) -> int:
+def run_resume(arguments: argparse.Namespace, world: EvalWorld) -> int:
     """`resume`: let a run go on, watch it, print it."""
     path = find_run(find_home(), arguments.run)
     resume_run(path)
-    run = watch_run(path, detect)
+    run = watch_run(path, world.detect)
     if arguments.json:
         print(write_json(run))
     else:
@@ -310,6 +338,13 @@ def format_divergence(result: DivergenceResult) -> str:
     )
 
 
+def format_damage(row: DamageRow) -> str:
+    """One figure with its label: 'same family: KL divergence 0.02 (0.01 to 0.03), median of 7 published'."""
+    spread = "" if row.low is None or row.high is None else f" ({row.low:.4g} to {row.high:.4g})"
+    what = "tokens" if row.spread.startswith("95%") or row.stderr is not None else "published, their median"
+    return f"  {row.label}: {METRICS[row.metric].partition(',')[0]} {row.value:.4g}{spread}, {row.n:,} {what}"
+
+
 def run_compare(arguments: argparse.Namespace) -> int:
     """`compare`: suite by suite."""
     home = find_home()
@@ -379,14 +414,12 @@ def run_runs(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def run_eval_command(arguments: argparse.Namespace, detect: Detect, find_model_id: Callable[[str], str]) -> int:
-    """One of COMMANDS. `find_model_id` turns a name of the catalog's into its id."""
-    if getattr(arguments, "model_id", ""):
-        arguments.model_id = find_model_id(arguments.model_id)
+def run_eval_command(arguments: argparse.Namespace, world: EvalWorld) -> int:
+    """One of COMMANDS."""
     commands: dict[str, Callable[[], int]] = {
-        "run": lambda: run_run(arguments, detect),
-        "divergence": lambda: run_divergence(arguments, detect),
-        "resume": lambda: run_resume(arguments, detect),
+        "run": lambda: run_run(arguments, world),
+        "divergence": lambda: run_divergence(arguments, world),
+        "resume": lambda: run_resume(arguments, world),
         "compare": lambda: run_compare(arguments),
         "list": lambda: run_list(arguments),
         "runs": lambda: run_runs(arguments),

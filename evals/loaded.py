@@ -38,9 +38,10 @@ LAST_WORDS = 3
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """How a file is opened. `context_tokens` is per sequence (None: as trained, 8,192 at most); the rest as in llama.cpp.
+    """How a file is opened. `context_tokens` is per sequence, None for as trained but 8,192 at most.
 
-    `n_cells` is the size of the whole cache in tokens, None for `n_seq` times `context_tokens`.
+    `n_cells` is the size of the whole cache in tokens, None for `n_seq` times `context_tokens`; a
+    smaller one makes requests wait. The rest as in llama.cpp.
     """
 
     path: str
@@ -73,7 +74,7 @@ class LoadPlan:
 
 @functools.cache
 def open_engine() -> Engine:
-    """llama.cpp, once per process: its log callback must outlive every model. Raises EngineError where it is missing."""
+    """llama.cpp, once per process: its log callback must outlive every model. Raises EngineError without it."""
     try:
         return Engine()
     except (ImportError, OSError, RuntimeError) as error:
@@ -148,6 +149,7 @@ class LoadedModel:
         try:
             self.vocab: Any = self.api.llama_model_get_vocab(self.model)
             self.n_vocab = int(self.api.llama_vocab_n_tokens(self.vocab))
+            self.has_vocabulary = self.api.llama_vocab_type(self.vocab) != self.api.LLAMA_VOCAB_TYPE_NONE
             self.n_ctx_train = int(self.api.llama_model_n_ctx_train(self.model))
             self.has_state = bool(
                 self.api.llama_model_is_recurrent(self.model) or self.api.llama_model_is_hybrid(self.model)
@@ -183,7 +185,9 @@ class LoadedModel:
         has_window = self.window_tokens > 0 and not self.plan.swa_full
         if not self.has_state and not has_window:
             wanted = max(wanted, N_SEQUENCES_PLAIN)
-        return min(wanted, int(self.api.llama_max_parallel_sequences()))
+        # llama.cpp aborts on more sequences than a physical batch has tokens
+        n_ubatch = min(self.plan.n_ubatch, self.plan.n_batch)
+        return min(wanted, n_ubatch, int(self.api.llama_max_parallel_sequences()))
 
     def _open_context(self) -> None:
         api, plan = self.api, self.plan
@@ -279,7 +283,9 @@ class LoadedModel:
         return list(room[:n])
 
     def spell(self, token: int, *, special: bool = False) -> bytes:
-        """The bytes a token stands for; none for a special token unless `special`."""
+        """The bytes a token stands for; none for a special token unless `special`, nor in a file without vocabulary."""
+        if not self.has_vocabulary:
+            return b""
         room = ctypes.create_string_buffer(64)
         n = self.api.llama_token_to_piece(self.vocab, token, room, len(room), 0, special)
         if n < 0:

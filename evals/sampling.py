@@ -15,6 +15,9 @@ PIECE_ELEMENTS = 1 << 19
 """Logits taken at a time, so that the intermediate stays in the processor's cache."""
 
 
+NOT_FINITE = "the model's logits are not finite; the file may be damaged or its quantization overflows"
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is chosen: the most likely one where `temperature` is 0, else drawn.
@@ -56,7 +59,7 @@ def normalize(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         sums[first : first + step] = top + np.log(powers.sum(axis=1, dtype=np.float64))
         best[first : first + step] = largest
     if not np.isfinite(sums).all():
-        raise EngineError("the model's logits are not finite; the file may be damaged or its quantization overflows")
+        raise EngineError(NOT_FINITE)
     return sums, best
 
 

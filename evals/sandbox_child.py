@@ -9,6 +9,8 @@ and file size; no new privileges; Landlock (the kernel opens files below the sta
 a seccomp list of the few system calls that computing needs. Sockets, other programs, new processes and threads,
 signals to others and every way to write a file are not on the list and fail with "Operation not permitted". Where
 the kernel has no Landlock, opening files is taken off the list too, and only the modules loaded below can be imported.
+Landlock does not hide names: that a file exists and how large it is can be seen, though not told to anybody but the
+parent, which shows a short extract of a wrong value.
 
 Sources: linux/seccomp.h, linux/filter.h, linux/landlock.h (kernel documentation, userspace-api/landlock.rst and
 seccomp_filter.rst); numbers of the calls from the kernel's x86 syscall_64.tbl and asm-generic/unistd.h.

@@ -37,9 +37,13 @@ PATTERN_SECONDS = 2.0
 
 PATTERN_CHILD = (
     "import json,re,sys\n"
+    "try:\n"
+    " import resource\n"
+    " resource.setrlimit(resource.RLIMIT_AS,(2**29,2**29))\n"
+    "except (ImportError,ValueError,OSError): pass\n"
     "job=json.load(sys.stdin)\n"
     "try: print('found' if re.search(job['pattern'],job['text']) else 'absent')\n"
-    "except re.error as error: print('broken',error)\n"
+    "except (re.error,MemoryError,OverflowError,RecursionError) as error: print('broken',error)\n"
 )
 NOT_THERE = re.compile(
     r"\bnot (?:\w+ ){0,3}in the (?:passage|text)\b|\bthe (?:passage|text) does not (?:say|state|mention)\b"
@@ -146,7 +150,10 @@ def judge_contains(expected: Any, answer: str) -> Verdict:
 
 
 def judge_regex(expected: Any, answer: str) -> Verdict:
-    """A pattern of Python's `re`, searched in the answer by a child process that is stopped after `PATTERN_SECONDS`."""
+    """A pattern of Python's `re`, searched in the answer by a child process.
+
+    The child may take `PATTERN_SECONDS` and, where the platform can hold it to that, 512 MiB.
+    """
     pattern = expected["pattern"] if isinstance(expected, dict) else expected
     if not isinstance(pattern, str):
         raise TypeError("a pattern is wanted")

@@ -1,4 +1,4 @@
-"""Many requests through one context: whatever they share is computed once, and a place that falls free is taken at once.
+"""Many requests through one context: what they share is computed once, and a place that falls free is taken at once.
 
 Requests become a tree of segments (`evals.prefixes`). A segment is computed in a sequence of its own, which starts as a
 copy of its parent's; the last child takes its parent's sequence over. So a sequence only ever grows: nothing is cut off
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from evals.loaded import LoadedModel
 from evals.prefixes import Segment, Tokens, grow, join_single_children, list_segments, sort_key, spread_wants
-from evals.sampling import Rows, Sampling, draw, normalize
+from evals.sampling import NOT_FINITE, Rows, Sampling, draw, normalize
 from sizing.errors import BadInputError, EngineError
 
 
@@ -301,7 +301,7 @@ class Sequences:
                 asked.append((places + n_read, segment.requests[low:high], segment.targets[low:high]))
             n_read += len(wanted)
             if segment.n_computed == len(segment.tokens):
-                self._follow(segment, rows[n_read - 1])
+                self._follow(segment, rows[n_read - 1 : n_read])
         if asked:
             self._take_scores(rows, *map(np.concatenate, zip(*asked, strict=True)))
         self._running = [s for s in self._running if s.n_computed < len(s.tokens)]
@@ -386,9 +386,7 @@ class Sequences:
 
     def _take_token(self, writer: _Writer, row: Rows, best: int) -> None:
         if not np.isfinite(row[best]):
-            raise EngineError(
-                "the model's logits are not finite; the file may be damaged or its quantization overflows"
-            )
+            raise EngineError(NOT_FINITE)
         token = best if writer.chance is None else draw(row, writer.writing.sampling, writer.chance)
         written = writer.take(token, self.loaded)
         if written is None:
@@ -398,13 +396,13 @@ class Sequences:
         self._release(writer.segment)
         self._note_written(writer.request, written)
 
-    def _follow(self, segment: Segment, row: Rows) -> None:
+    def _follow(self, segment: Segment, last: Rows) -> None:
         """What comes after a computed segment: its children, the text written from its last row, or nothing."""
         if segment.writer >= 0:
             writer = self._writers.pop(segment.writer)
             writer.segment = segment
             self._n_starting -= 1
-            self._take_token(writer, row, int(row.argmax()))
+            self._take_token(writer, last[0], int(last[0].argmax()))
         elif segment.children:
             self._resident[segment] = None
             self._ready += segment.children[::-1]
@@ -480,7 +478,7 @@ class Sequences:
         self._release(segment)
 
     def _dissolve(self, segment: Segment) -> None:
-        """Do not share a beginning that is not computed: each child takes it over, and the first what is wanted in it."""
+        """Do not share a beginning not computed yet: each child takes it over, and the first what is wanted in it."""
         parent = segment.parent
         assert parent is not None
         for i, child in enumerate(segment.children):

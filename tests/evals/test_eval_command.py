@@ -18,8 +18,12 @@ from evals.jobs import work_off
 from evals.plans import EvalSettings, plan_suites
 from evals.run_files import RunState, create_run, list_runs, load_run
 from evals.tested_models import make_demo
+from evals.weightless import write_gguf_header
 
 pytestmark = pytest.mark.engine
+
+ONE = ("--threads", "1")
+"""Threads that wait for each other by spinning are slow beyond measure where something else runs beside the tests."""
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +36,7 @@ def test_two_quantizations_are_run_compared_listed_and_written(
     home: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     items = tmp_path / "items.csv"
-    assert main(["run", "--model", "demo", "--suite", "demo,demo_choice", "--json", "--csv", str(items)]) == 0
+    assert main(["run", "--model", "demo", "--suite", "demo,demo_choice", *ONE, "--json", "--csv", str(items)]) == 0
     first = json.loads(capsys.readouterr().out)
     assert first["state"] == "done"
     by_suite = {score["suite"]: score for score in first["scores"]}
@@ -47,7 +51,7 @@ def test_two_quantizations_are_run_compared_listed_and_written(
     assert facts["used_template"] and facts["machine"] and set(facts["suite_versions"]) == {"demo", "demo_choice"}
     assert first["decode_tokens_per_s"] > 0 and first["peak_bytes"] > 2**20
 
-    assert main(["run", "--model", "demo:Q2_K", "--suite", "demo"]) == 0
+    assert main(["run", "--model", "demo:Q2_K", "--suite", "demo", *ONE]) == 0
     assert "Weighbridge Demo Q2_K, done" in capsys.readouterr().out
     newest, oldest = list_runs(home)
     assert newest.facts is not None and newest.facts.file_sha256 != facts["file_sha256"]
@@ -67,7 +71,7 @@ def test_the_answers_are_those_of_the_model_itself(capsys: pytest.CaptureFixture
     """The same questions put to the model by other code, one chat each: the same ones are right."""
     from evals.demo.measure import list_items, measure_quant, open_child
 
-    assert main(["run", "--model", "demo", "--suite", "demo", "--json"]) == 0
+    assert main(["run", "--model", "demo", "--suite", "demo", *ONE, "--json"]) == 0
     ours = json.loads(capsys.readouterr().out)["items"]
     wanted = {item.prompt: item for skill in ("arithmetic", "facts") for item in list_held_out_items(skill, 400)}
     asked = [wanted[p] for i in ours for p in wanted if i["category"] in ("arithmetic", "facts") and p in i["prompt"]]
@@ -104,7 +108,7 @@ def test_a_real_worker_killed_twice_asks_nothing_twice(home: Path) -> None:
 def test_side_by_side_answers_are_those_of_one_at_a_time(home: Path) -> None:
     runs = [
         work_off(create_run(home, plan_suites(make_demo(), ("demo", "demo_choice"), settings=settings)))
-        for settings in (EvalSettings(n_parallel=1), EvalSettings(n_parallel=16))
+        for settings in (EvalSettings(n_parallel=1, n_threads=1), EvalSettings(n_parallel=16, n_threads=1))
     ]
     one, many = ({(i.suite, i.item_id): (i.score, i.output) for i in run.items} for run in runs)
     assert one.keys() == many.keys()
@@ -114,7 +118,7 @@ def test_side_by_side_answers_are_those_of_one_at_a_time(home: Path) -> None:
 
 
 def test_a_divergence_is_measured_kept_and_resumed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["divergence", "--reference", "demo", "--candidate", "demo:Q2_K", "--limit", "8", "--json"]
+    arguments = ["divergence", "--reference", "demo", "--candidate", "demo:Q2_K", "--limit", "8", *ONE, "--json"]
     assert main(arguments) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["divergence"]["n_windows"] == 8 == told["n_done"]
@@ -128,7 +132,7 @@ def test_a_divergence_is_measured_kept_and_resumed(home: Path, capsys: pytest.Ca
     assert len(load_run(path).windows) == 8
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert [r["index"] for r in records if r["line"] == "window"] == list(range(8))
-    assert main(["run", "--model", "demo", "--suite", "demo", "--limit", "1"]) == 0
+    assert main(["run", "--model", "demo", "--suite", "demo", "--limit", "1", *ONE]) == 0
 
 
 @pytest.mark.parametrize(
@@ -164,15 +168,31 @@ def test_bad_input_is_one_line_that_says_what_to_do(
     assert not list_runs(home)
 
 
-def test_a_file_that_is_no_model_fails_its_run_with_llama_cpps_reason(
+def test_a_file_that_is_no_model_is_refused_and_one_llama_cpp_does_not_know_fails_its_run(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = home / "no-model.gguf"
     path.write_bytes(b"GGUF" + b"\xff" * 2000)
     assert main(["run", "--model", str(path), "--suite", "demo"]) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not list_runs(home)
+    write_gguf_header(path, [("general.architecture", "nonsense")], ())
+    assert main(["run", "--model", str(path), "--suite", "demo"]) == 1
     (run,) = list_runs(home)
-    assert run.state is RunState.FAILED and "no-model.gguf" in run.reason
-    assert "failed" in capsys.readouterr().out
+    assert run.state is RunState.FAILED and "does not know the architecture 'nonsense'" in run.reason
+
+
+def test_a_divergence_stands_beside_what_others_published(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["divergence", "--reference", "demo", "--candidate", "demo:Q4_K_M", "--limit", "4", *ONE, "--json"]
+    assert main(asked) == 0
+    damage = json.loads(capsys.readouterr().out)["damage"]
+    labels = {row["label"] for row in damage}
+    assert {"measured here", "generic"} <= labels
+    for row in damage:
+        if row["label"] == "measured here":
+            assert (row["texts"], row["sources"]) == (["demo"], [])
+        else:
+            assert row["sources"] and all(source.startswith("https://") for source in row["sources"])
 
 
 def test_a_text_longer_than_the_model_knows_is_refused_with_numbers(home: Path) -> None:
@@ -191,7 +211,7 @@ def test_too_little_memory_is_told_with_numbers(home: Path) -> None:
 
 
 def test_fewer_run_side_by_side_where_all_do_not_fit(home: Path) -> None:
-    settings = EvalSettings(context_tokens=131_072, n_parallel=8)
+    settings = EvalSettings(context_tokens=131_072, n_parallel=8, n_threads=1)
     run = work_off(
         create_run(home, plan_suites(make_demo(), ("demo",), settings=settings, limit=4)),
         usable_bytes=lambda: 2000 * 2**20,

@@ -179,6 +179,12 @@ def test_unknown_scorers_and_broken_expectations_are_the_caller_s_error() -> Non
             judge(scorer, expected, "text")
 
 
+def test_a_pattern_that_eats_memory_or_time_is_stopped() -> None:
+    assert judge("regex", json.dumps("(.*)*(.*)*(.*)*z"), "a" * 5000).score == 0.0
+    with pytest.raises(BadInputError):
+        judge("regex", json.dumps("(a{1,99999999999999999999})"), "a")
+
+
 def test_likelihoods_choose_the_highest() -> None:
     assert judge_likelihoods(json.dumps(CHOICE), [-3.0, -1.0, -2.0, -9.0]).score == 1.0
     wrong = judge_likelihoods(json.dumps(CHOICE), [-1.0, -3.0, -2.0, -9.0])

@@ -107,7 +107,12 @@ def make_distractor(chance: random.Random) -> Problem:
 
 def make_journey(chance: random.Random) -> Problem:
     """Passengers who board and leave, one stop halving them."""
-    a, b, c, d = 2 * chance.randrange(40, 90), 2 * chance.randrange(5, 20), 2 * chance.randrange(3, 20), chance.randrange(3, 30)
+    a, b, c, d = (
+        2 * chance.randrange(40, 90),
+        2 * chance.randrange(5, 20),
+        2 * chance.randrange(3, 20),
+        chance.randrange(3, 30),
+    )
     on_board = a - b
     on_board += c
     on_board //= 2
@@ -281,7 +286,11 @@ def make_items(seed: int) -> list[Item]:
             if text not in items:
                 number = Fraction(value)
                 said: int | float = number.numerator if number.denominator == 1 else float(number)
-                expected = {"value": said, "relative": 1e-3 if number.denominator > 1 else 1e-9, "expression": expression}
+                expected = {
+                    "value": said,
+                    "relative": 1e-3 if number.denominator > 1 else 1e-9,
+                    "expression": expression,
+                }
                 items[text] = Item(text + ENDING, "numeric", expected, level, MAX_TOKENS)
                 turn += 1
     return list(items.values())

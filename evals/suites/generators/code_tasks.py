@@ -8,8 +8,24 @@ from typing import Any
 from evals.suites.generators.code_task import Task, task
 from evals.suites.generators.code_tasks_more import MORE_TASKS
 
-NUMBERS: list[tuple[Any, ...]] = [([],), ([0],), ([-3, 4, 4, 10],), ([7, 7, 7],), ([5, 1, 9, 2, 8, 3],), ([-8, -2, -5],), (list(range(20)),)]
-TEXTS: list[tuple[Any, ...]] = [("",), ("a",), ("Level up",), ("two  spaces",), ("MiXed CaSe 42!",), ("banana bandana",), ("x-y_z.w",)]
+NUMBERS: list[tuple[Any, ...]] = [
+    ([],),
+    ([0],),
+    ([-3, 4, 4, 10],),
+    ([7, 7, 7],),
+    ([5, 1, 9, 2, 8, 3],),
+    ([-8, -2, -5],),
+    (list(range(20)),),
+]
+TEXTS: list[tuple[Any, ...]] = [
+    ("",),
+    ("a",),
+    ("Level up",),
+    ("two  spaces",),
+    ("MiXed CaSe 42!",),
+    ("banana bandana",),
+    ("x-y_z.w",),
+]
 
 
 def list_easy() -> list[Task]:
@@ -72,8 +88,21 @@ def list_easy() -> list[Task]:
     return tasks
 
 
-MATRICES: list[tuple[Any, ...]] = [([[1]],), ([[1, 2], [3, 4]],), ([[1, 2, 3], [4, 5, 6]],), ([[5], [6], [7]],), ([[0, -1, 2], [3, 3, 3], [9, 8, 7]],)]
-SPANS: list[tuple[Any, ...]] = [([],), ([[1, 2]],), ([[5, 8], [1, 3], [2, 4]],), ([[1, 10], [2, 3]],), ([[1, 2], [2, 3], [4, 5]],), ([[0, 0], [-5, -1], [-2, 4]],)]
+MATRICES: list[tuple[Any, ...]] = [
+    ([[1]],),
+    ([[1, 2], [3, 4]],),
+    ([[1, 2, 3], [4, 5, 6]],),
+    ([[5], [6], [7]],),
+    ([[0, -1, 2], [3, 3, 3], [9, 8, 7]],),
+]
+SPANS: list[tuple[Any, ...]] = [
+    ([],),
+    ([[1, 2]],),
+    ([[5, 8], [1, 3], [2, 4]],),
+    ([[1, 10], [2, 3]],),
+    ([[1, 2], [2, 3], [4, 5]],),
+    ([[0, 0], [-5, -1], [-2, 4]],),
+]
 
 
 def list_middle() -> list[Task]:

@@ -41,7 +41,14 @@ def list_record_tasks() -> list[Task]:
 
 def list_number_tasks() -> list[Task]:
     """Whole numbers and lists of them."""
-    numbers: list[tuple[Any, ...]] = [([],), ([1],), ([2, 2, 3],), ([-4, 0, 4],), ([9, 1, 8, 2, 7, 3],), ([10, 10, -10, 5],)]
+    numbers: list[tuple[Any, ...]] = [
+        ([],),
+        ([1],),
+        ([2, 2, 3],),
+        ([-4, 0, 4],),
+        ([9, 1, 8, 2, 7, 3],),
+        ([10, 10, -10, 5],),
+    ]
     return [
         task("easy", "running_totals(numbers)", "It returns the sums of the first item, the first two, and so on.",
              "out, total = [], 0\nfor n in numbers:\n    total += n\n    out.append(total)\nreturn out", [("[1, 2, 3]", "[1, 3, 6]")], numbers),
@@ -74,7 +81,14 @@ def list_number_tasks() -> list[Task]:
 
 def list_text_tasks() -> list[Task]:
     """Texts under rules."""
-    texts: list[tuple[Any, ...]] = [("",), ("hello world",), ("A-b_c d",), ("one, two; three.",), ("XMLHttpRequest",), ("mississippi",)]
+    texts: list[tuple[Any, ...]] = [
+        ("",),
+        ("hello world",),
+        ("A-b_c d",),
+        ("one, two; three.",),
+        ("XMLHttpRequest",),
+        ("mississippi",),
+    ]
     return [
         task("easy", "capital_positions(text)", "It returns the places, from 0, of all capital letters.",
              "return [i for i, c in enumerate(text) if c.isupper()]", [("'aBcD'", "[1, 3]")], texts),

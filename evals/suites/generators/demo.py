@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (a text and its data stand on one line)
+
 """The demonstration model's own small world: its held-out questions, to be written out or chosen among."""
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def make_items(seed: int) -> list[Item]:
     for skill in SKILLS:
         for question in list_held_out_items(skill, PER_SKILL, CORPUS_SEED):
             is_json = skill == "json"
-            expected = json.loads(question.answer) if is_json else {"answers": [question.answer], "case_sensitive": True}
+            expected = (
+                json.loads(question.answer) if is_json else {"answers": [question.answer], "case_sensitive": True}
+            )
             items.append(Item(question.prompt, "json_equal" if is_json else "exact", expected, skill, MAX_TOKENS))
     return items
 
@@ -33,7 +35,9 @@ def make_items(seed: int) -> list[Item]:
 def list_wrong_answers(question: Question) -> list[str]:
     """Answers of the right kind that are wrong, at least one."""
     if question.skill == "facts":
-        kind = next((kind for word, kind in FACT_KINDS.items() if word in question.prompt.split("?")[0].split()), "founded")
+        kind = next(
+            (kind for word, kind in FACT_KINDS.items() if word in question.prompt.split("?")[0].split()), "founded"
+        )
         values = {str(getattr(town, kind)) for town in WORLD}
     elif question.prompt.startswith("Which is larger"):
         values = set(question.prompt.removeprefix("Which is larger, ").rstrip("?").split(" or "))

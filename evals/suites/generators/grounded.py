@@ -14,8 +14,32 @@ SYSTEM = (
     'give the answer, say exactly: "Not in the passage."'
 )
 SYLLABLES = "bra vel mor tan quil sed har lom fen gar wick dal os per tun mar lis kor ven ald".split()
-FIRST = ("Aurelia", "Bertil", "Cosima", "Dag", "Evander", "Florin", "Gudrun", "Hedda", "Isidor", "Jutta", "Kilian", "Lorna")
-LAST = ("Abendroth", "Bickford", "Castellan", "Drummond", "Eklund", "Fairweather", "Granger", "Holloway", "Ivers", "Jessop")
+FIRST = (
+    "Aurelia",
+    "Bertil",
+    "Cosima",
+    "Dag",
+    "Evander",
+    "Florin",
+    "Gudrun",
+    "Hedda",
+    "Isidor",
+    "Jutta",
+    "Kilian",
+    "Lorna",
+)
+LAST = (
+    "Abendroth",
+    "Bickford",
+    "Castellan",
+    "Drummond",
+    "Eklund",
+    "Fairweather",
+    "Granger",
+    "Holloway",
+    "Ivers",
+    "Jessop",
+)
 STONES = ("slate", "sandstone", "granite", "red brick", "limestone", "oak")
 GOODS = ("bells", "ropes", "umbrellas", "clocks", "saddles", "lenses", "organ pipes", "kites", "lanterns", "gloves")
 COLOURS = ("green", "yellow", "dark blue", "orange", "white", "purple")
@@ -35,13 +59,48 @@ class Fact:
 
 
 TOWN_FACTS = (
-    Fact("founded", ("{n} received its charter in {v}.", "The charter of {n} dates from {v}."), "In which year did {n} receive its charter?", is_year=True),
-    Fact("people", ("About {v} people live in {n} today.", "{n} counts {v} inhabitants."), "How many people live in {n}?", is_count=True),
-    Fact("mayor", ("{v} has been mayor of {n} since the last vote.", "The mayor of {n} is called {v}."), "Who is the mayor of {n}?", is_person=True),
-    Fact("hall", ("The town hall of {n} is built of {v}.", "Visitors to {n} notice that its town hall is all {v}."), "What is the town hall of {n} built of?", STONES),
-    Fact("bridge", ("The bridge at {n} was finished in {v}.", "Since {v} a bridge has crossed the river at {n}."), "In which year was the bridge at {n} finished?", is_year=True),
-    Fact("known", ("Far beyond the valley {n} is known for its {v}.", "Most families in {n} once made {v}."), "What is {n} known for making?", GOODS),
-    Fact("bus", ("The buses of {n} are {v}.", "In {n} every bus is painted {v}."), "What colour are the buses of {n}?", COLOURS),
+    Fact(
+        "founded",
+        ("{n} received its charter in {v}.", "The charter of {n} dates from {v}."),
+        "In which year did {n} receive its charter?",
+        is_year=True,
+    ),
+    Fact(
+        "people",
+        ("About {v} people live in {n} today.", "{n} counts {v} inhabitants."),
+        "How many people live in {n}?",
+        is_count=True,
+    ),
+    Fact(
+        "mayor",
+        ("{v} has been mayor of {n} since the last vote.", "The mayor of {n} is called {v}."),
+        "Who is the mayor of {n}?",
+        is_person=True,
+    ),
+    Fact(
+        "hall",
+        ("The town hall of {n} is built of {v}.", "Visitors to {n} notice that its town hall is all {v}."),
+        "What is the town hall of {n} built of?",
+        STONES,
+    ),
+    Fact(
+        "bridge",
+        ("The bridge at {n} was finished in {v}.", "Since {v} a bridge has crossed the river at {n}."),
+        "In which year was the bridge at {n} finished?",
+        is_year=True,
+    ),
+    Fact(
+        "known",
+        ("Far beyond the valley {n} is known for its {v}.", "Most families in {n} once made {v}."),
+        "What is {n} known for making?",
+        GOODS,
+    ),
+    Fact(
+        "bus",
+        ("The buses of {n} are {v}.", "In {n} every bus is painted {v}."),
+        "What colour are the buses of {n}?",
+        COLOURS,
+    ),
 )
 FIRM_FACTS = (
     Fact("started", ("{n} was started in {v}.", "Over the door of {n} one reads {v}, the year it was started."), "In which year was {n} started?", is_year=True),
@@ -113,11 +172,15 @@ def write_passage(chance: random.Random, n_told: int) -> Passage:
     facts = tuple({fact.key: draw_value(chance, fact, used) for fact in some} for some in told)
     kinds = {fact.key: fact for fact in table}
     sentences = [
-        chance.choice(kinds[key].told).format(n=name, v=value) for name, some in zip(names, facts) for key, value in some.items()
+        chance.choice(kinds[key].told).format(n=name, v=value)
+        for name, some in zip(names, facts)
+        for key, value in some.items()
     ]
     sentences += chance.sample(FILLERS, 2)
     chance.shuffle(sentences)
-    opening = f"{names[0]} and {names[1]} are two {'towns of the same valley' if is_town else 'firms of the same street'}."
+    opening = (
+        f"{names[0]} and {names[1]} are two {'towns of the same valley' if is_town else 'firms of the same street'}."
+    )
     return Passage(names, (facts[0], facts[1]), kinds, " ".join([opening, *sentences]))
 
 
@@ -162,7 +225,11 @@ def make_beside(chance: random.Random) -> Item | None:
 def make_compared(chance: random.Random) -> Item | None:
     """Two numbers or years compared, or an age worked out: two facts to join."""
     passage = write_passage(chance, 5)
-    both = [k for k in sorted(passage.facts[0].keys() & passage.facts[1].keys()) if passage.kinds[k].is_year or passage.kinds[k].is_count]
+    both = [
+        k
+        for k in sorted(passage.facts[0].keys() & passage.facts[1].keys())
+        if passage.kinds[k].is_year or passage.kinds[k].is_count
+    ]
     if not both:
         return None
     key = chance.choice(both)

@@ -13,12 +13,47 @@ from evals.suites.generators.base import Item, Plan
 MAX_TOKENS = 768
 SYSTEM = "Answer with one JSON object that fits the given JSON schema, and nothing else."
 FIRST = ("Marta", "Ulrich", "Noemi", "Pavel", "Ingrid", "Tariq", "Beatriz", "Olaf", "Sunita", "Renzo", "Yara", "Klaus")
-LAST = ("Hollander", "Brandt", "Ferreira", "Kowal", "Nilsen", "Adeyemi", "Moreau", "Tanaka", "Weiss", "Costa", "Lund", "Bauer")
-CITIES = ("Antwerp", "Turin", "Gdansk", "Porto", "Leipzig", "Bergen", "Graz", "Lyon", "Utrecht", "Malmo", "Bilbao", "Brno")
+LAST = (
+    "Hollander",
+    "Brandt",
+    "Ferreira",
+    "Kowal",
+    "Nilsen",
+    "Adeyemi",
+    "Moreau",
+    "Tanaka",
+    "Weiss",
+    "Costa",
+    "Lund",
+    "Bauer",
+)
+CITIES = (
+    "Antwerp",
+    "Turin",
+    "Gdansk",
+    "Porto",
+    "Leipzig",
+    "Bergen",
+    "Graz",
+    "Lyon",
+    "Utrecht",
+    "Malmo",
+    "Bilbao",
+    "Brno",
+)
 STREETS = ("Mill Lane", "Station Road", "Castle Street", "Harbour Walk", "Orchard Way", "Chapel Row", "Bridge Street")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")  # fmt: skip
-GOODS = ("desk lamp", "office chair", "toner cartridge", "extension cable", "filing box", "whiteboard", "wall clock", "keyboard")
+GOODS = (
+    "desk lamp",
+    "office chair",
+    "toner cartridge",
+    "extension cable",
+    "filing box",
+    "whiteboard",
+    "wall clock",
+    "keyboard",
+)
 NUMBER_WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 12: "twelve"}
 
 Extract = tuple[str, dict[str, Any], dict[str, Any], str]
@@ -48,7 +83,12 @@ def list_of(kind: Mapping[str, Any]) -> dict[str, Any]:
 
 def object_of(properties: Mapping[str, Any]) -> dict[str, Any]:
     """An object with exactly these fields."""
-    return {"type": "object", "properties": dict(properties), "required": list(properties), "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 INTEGER, NUMBER, BOOLEAN = {"type": "integer"}, {"type": "number"}, {"type": "boolean"}
@@ -94,7 +134,14 @@ def make_event(chance: random.Random) -> Extract:
     ))  # fmt: skip
     kinds = {"title": text_type(), "date": date_type(), "time": text_type("HH:MM, 24 hours"), "city": text_type(), "host": text_type(),
              "price_euros": or_null(NUMBER)}  # fmt: skip
-    fields = {"title": what, "date": iso, "time": f"{hour:02d}:{minute:02d}", "city": city, "host": host, "price_euros": price}
+    fields = {
+        "title": what,
+        "date": iso,
+        "time": f"{hour:02d}:{minute:02d}",
+        "city": city,
+        "host": host,
+        "price_euros": price,
+    }
     return text, kinds, fields, "middle"
 
 
@@ -102,7 +149,11 @@ def make_flight(chance: random.Random) -> Extract:
     """A journey with times, a class and yes or no questions."""
     start, end = chance.sample(CITIES, 2)
     (said, iso), name, bags = pick_date(chance), pick_person(chance), chance.choice((1, 2, 3))
-    number, window, meal = f"{chance.choice(('QX', 'BV', 'ZT'))}{chance.randrange(100, 999)}", chance.random() < 0.5, chance.random() < 0.5
+    number, window, meal = (
+        f"{chance.choice(('QX', 'BV', 'ZT'))}{chance.randrange(100, 999)}",
+        chance.random() < 0.5,
+        chance.random() < 0.5,
+    )
     seat = "by the window" if window else "on the aisle"
     text = (
         f"{name} is booked on {number} from {start} to {end} on {said}, {seat}, with {NUMBER_WORDS.get(bags, 'one')} "
@@ -139,7 +190,9 @@ def make_property(chance: random.Random) -> Extract:
 
 def make_recipe(chance: random.Random) -> Extract:
     """A recipe's numbers and its list of things needed."""
-    needs = chance.sample(("flour", "butter", "lentils", "onions", "cream", "leeks", "rice", "almonds", "honey", "thyme"), 4)
+    needs = chance.sample(
+        ("flour", "butter", "lentils", "onions", "cream", "leeks", "rice", "almonds", "honey", "thyme"), 4
+    )
     serves, minutes, heat = chance.choice((2, 4, 6, 8)), 5 * chance.randrange(4, 18), 10 * chance.randrange(15, 23)
     dish = chance.choice(("Harbour stew", "Sunday bake", "Miller's pan", "Garden pie"))
     hours = f"{minutes} minutes" if minutes < 60 else f"an hour{f' and {minutes - 60} minutes' if minutes > 60 else ''}"
@@ -147,7 +200,13 @@ def make_recipe(chance: random.Random) -> Extract:
         f"{dish}. For {NUMBER_WORDS[serves]} people you need {needs[0]}, {needs[1]} and {needs[2]}; {needs[3]} is added at the "
         f"end. Leave out the pepper, whatever others say. It stands in the oven at {heat} degrees for {hours}."
     )
-    kinds = {"dish": text_type(), "serves": INTEGER, "ingredients": list_of(text_type()), "oven_celsius": INTEGER, "minutes": INTEGER}
+    kinds = {
+        "dish": text_type(),
+        "serves": INTEGER,
+        "ingredients": list_of(text_type()),
+        "oven_celsius": INTEGER,
+        "minutes": INTEGER,
+    }
     fields = {"dish": dish, "serves": serves, "ingredients": needs, "oven_celsius": heat, "minutes": minutes}
     return text, kinds, fields, "middle"
 
@@ -155,16 +214,29 @@ def make_recipe(chance: random.Random) -> Extract:
 def make_invoice(chance: random.Random) -> Extract:
     """Lines of goods, of which one is taken off again."""
     goods = chance.sample(GOODS, 3)
-    lines: list[dict[str, Any]] = [{"item": item, "quantity": chance.choice(list(NUMBER_WORDS)), "unit_price": chance.randrange(4, 90) + 0.5} for item in goods]
+    lines: list[dict[str, Any]] = [
+        {"item": item, "quantity": chance.choice(list(NUMBER_WORDS)), "unit_price": chance.randrange(4, 90) + 0.5}
+        for item in goods
+    ]
     number, (said, iso), buyer = f"R-{chance.randrange(1000, 9999)}", pick_date(chance), pick_person(chance)
-    told = [f"{NUMBER_WORDS[line['quantity']]} of the {line['item']} at {line['unit_price']:.2f} each" for line in lines]
+    told = [
+        f"{NUMBER_WORDS[line['quantity']]} of the {line['item']} at {line['unit_price']:.2f} each" for line in lines
+    ]
     dropped = chance.randrange(3) if chance.random() < 0.5 else None
-    change = "" if dropped is None else f" The {goods[dropped]} was sent back and is no longer charged; please leave it out."
+    change = (
+        "" if dropped is None else f" The {goods[dropped]} was sent back and is no longer charged; please leave it out."
+    )
     kept = [line for i, line in enumerate(lines) if i != dropped]
     total = sum(line["quantity"] * line["unit_price"] for line in kept)
     text = f"Invoice {number} of {said} for {buyer}: {told[0]}, {told[1]}, and {told[2]}.{change} The sum due is {total:.2f} euros."
     line_kind = object_of({"item": text_type(), "quantity": INTEGER, "unit_price": NUMBER})
-    kinds = {"number": text_type(), "date": date_type(), "customer": text_type(), "lines": list_of(line_kind), "total": NUMBER}
+    kinds = {
+        "number": text_type(),
+        "date": date_type(),
+        "customer": text_type(),
+        "lines": list_of(line_kind),
+        "total": NUMBER,
+    }
     return text, kinds, {"number": number, "date": iso, "customer": buyer, "lines": kept, "total": total}, "hard"
 
 
@@ -195,7 +267,11 @@ def make_team(chance: random.Random) -> Extract:
     years = [chance.randrange(2, 9) for _ in range(3)]
     swapped = chance.random() < 0.5
     now = [roles[1], roles[0], roles[2]] if swapped else roles
-    change = f" From this month {names[0].split()[0]} and {names[1].split()[0]} have swapped their offices." if swapped else ""
+    change = (
+        f" From this month {names[0].split()[0]} and {names[1].split()[0]} have swapped their offices."
+        if swapped
+        else ""
+    )
     text = (
         f"The board has three members. {names[0]}, with us for {years[0]} years, was elected {roles[0]}. The {roles[1]} is "
         f"{names[1]}, who joined {years[1]} years ago. {names[2]} has {years[2]} years behind them and serves as {roles[2]}."
@@ -222,7 +298,9 @@ def make_items(seed: int) -> list[Item]:
             text, kinds, fields, level = make(chance)
             schema = object_of(kinds)
             prompt = f"Take the fields from the text.\n\nJSON schema:\n{json.dumps(schema)}\n\nText:\n{text}"
-            items[prompt] = Item(prompt, "json_schema_fields", {"schema": schema, "fields": fields}, level, MAX_TOKENS, SYSTEM)
+            items[prompt] = Item(
+                prompt, "json_schema_fields", {"schema": schema, "fields": fields}, level, MAX_TOKENS, SYSTEM
+            )
     return list(items.values())
 
 

@@ -16,7 +16,15 @@ from evals.suites.generators.base import Item, Plan
 
 ENDING = '\n\nEnd your reply with "Answer: " and the answer alone.'
 RUNNERS = ("Ada", "Bruno", "Chloe", "Dmitri", "Esra", "Finn", "Gita", "Hakim")
-BOOKS = ("the red book", "the blue book", "the green book", "the grey book", "the white book", "the brown book", "the black book")
+BOOKS = (
+    "the red book",
+    "the blue book",
+    "the green book",
+    "the grey book",
+    "the white book",
+    "the brown book",
+    "the black book",
+)
 DRINKS = ("tea", "coffee", "milk", "juice", "water")
 PETS = ("a cat", "a dog", "a parrot", "a hamster", "a tortoise")
 MAX_TOKENS = 1024
@@ -44,7 +52,9 @@ def holds(clue: Clue, place: dict[str, int]) -> bool:
     if kind == "not_at":
         return bool(place[names[0]] != names[1])
     if kind == "between":
-        return place[names[1]] < place[names[0]] < place[names[2]] or place[names[2]] < place[names[0]] < place[names[1]]
+        return (
+            place[names[1]] < place[names[0]] < place[names[2]] or place[names[2]] < place[names[0]] < place[names[1]]
+        )
     raise ValueError(f"no such clue: {kind!r}")
 
 
@@ -162,8 +172,17 @@ def make_shelf(chance: random.Random, n: int) -> Item:
     books = chance.sample(BOOKS, n)
     place = {name: i for i, name in enumerate(books, 1)}
     shown = sorted(books)
-    pool: list[Clue] = [("before", a, b) for a in shown for b in shown if a != b and place[a] < place[b] and chance.random() < 0.4]
-    pool += [(kind, a, b) for a in shown for b in shown if a < b for kind in ("next", "not_next") if holds((kind, a, b), place)]
+    pool: list[Clue] = [
+        ("before", a, b) for a in shown for b in shown if a != b and place[a] < place[b] and chance.random() < 0.4
+    ]
+    pool += [
+        (kind, a, b)
+        for a in shown
+        for b in shown
+        if a < b
+        for kind in ("next", "not_next")
+        if holds((kind, a, b), place)
+    ]
     pool += [("not_at", a, i) for a in shown for i in range(1, n + 1) if place[a] != i and chance.random() < 0.3]
     clues = pick_clues(chance, [shown], pool)
     if clues is None:

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (a text and its data stand on one line)
+
 """Facts to find in a long text: one alone, one among look-alikes, two or three to join."""
 
 from __future__ import annotations
@@ -12,12 +12,62 @@ from evals.suites.haystack import build_needle_prompt
 
 SYSTEM = "Answer from the given text, with the value alone and no sentence around it."
 MAX_TOKENS = 256
-COLOURS = ("amber", "azure", "crimson", "ivory", "jade", "olive", "scarlet", "silver", "violet", "teal", "umber", "coral")
+COLOURS = (
+    "amber",
+    "azure",
+    "crimson",
+    "ivory",
+    "jade",
+    "olive",
+    "scarlet",
+    "silver",
+    "violet",
+    "teal",
+    "umber",
+    "coral",
+)
 VAULTS = ("cabinet", "locker", "strongbox", "drawer", "chest")
 FIRST = ("Mirela", "Tobin", "Ansa", "Casimir", "Delphine", "Eskil", "Fenna", "Gaspar", "Ilse", "Jorun", "Kasper", "Liv")
-LAST = ("Okafor", "Lindqvist", "Marchetti", "Novak", "Orsini", "Petrov", "Quill", "Rask", "Sato", "Tamm", "Ueda", "Varga")
-SHIPS = ("Heron", "Kestrel", "Magpie", "Osprey", "Plover", "Swift", "Tern", "Wagtail", "Curlew", "Dunlin", "Siskin", "Avocet")
-CITIES = ("Aldrin", "Bexholm", "Corvane", "Dunmarsh", "Elvatown", "Farrowick", "Gostray", "Hartlund", "Isemoor", "Jorvale")
+LAST = (
+    "Okafor",
+    "Lindqvist",
+    "Marchetti",
+    "Novak",
+    "Orsini",
+    "Petrov",
+    "Quill",
+    "Rask",
+    "Sato",
+    "Tamm",
+    "Ueda",
+    "Varga",
+)
+SHIPS = (
+    "Heron",
+    "Kestrel",
+    "Magpie",
+    "Osprey",
+    "Plover",
+    "Swift",
+    "Tern",
+    "Wagtail",
+    "Curlew",
+    "Dunlin",
+    "Siskin",
+    "Avocet",
+)
+CITIES = (
+    "Aldrin",
+    "Bexholm",
+    "Corvane",
+    "Dunmarsh",
+    "Elvatown",
+    "Farrowick",
+    "Gostray",
+    "Hartlund",
+    "Isemoor",
+    "Jorvale",
+)
 CARGOES = ("cork", "slate", "linseed", "tin", "nutmeg", "wool", "resin", "chalk", "saffron", "copper wire")
 
 

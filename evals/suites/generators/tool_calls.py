@@ -75,7 +75,13 @@ MONTH_NUMBERS = {"March": 3, "April": 4, "May": 5, "June": 6, "July": 7, "Septem
 MEETINGS = ("Budget review", "Dentist", "Piano lesson", "Team lunch", "House viewing", "Parents evening")
 PEOPLE = ("nora@example.org", "li@example.org", "sam@example.org", "ruth@example.org")
 LANGUAGES = {"German": "de", "French": "fr", "Spanish": "es", "Polish": "pl", "Japanese": "ja"}
-CURRENCIES = {"US dollars": "USD", "euros": "EUR", "Swiss francs": "CHF", "Japanese yen": "JPY", "Swedish kronor": "SEK"}
+CURRENCIES = {
+    "US dollars": "USD",
+    "euros": "EUR",
+    "Swiss francs": "CHF",
+    "Japanese yen": "JPY",
+    "Swedish kronor": "SEK",
+}
 
 Call = dict[str, Any]
 Request = tuple[str, Call]
@@ -90,7 +96,10 @@ def call(name: str, defaults: dict[str, Any] | None = None, **arguments: Any) ->
 def pick_date(chance: random.Random) -> tuple[str, str]:
     """A day as said and as YYYY-MM-DD."""
     month, day, year = chance.choice(MONTHS), chance.randrange(1, 29), chance.choice((2027, 2028))
-    return f"{chance.choice((f'{day} {month} {year}', f'{month} {day}, {year}'))}", f"{year}-{MONTH_NUMBERS[month]:02d}-{day:02d}"
+    return (
+        f"{chance.choice((f'{day} {month} {year}', f'{month} {day}, {year}'))}",
+        f"{year}-{MONTH_NUMBERS[month]:02d}-{day:02d}",
+    )
 
 
 def pick_time(chance: random.Random) -> tuple[str, str]:
@@ -104,36 +113,44 @@ def ask_weather(chance: random.Random) -> Request:
     """A forecast, its unit sometimes named."""
     (said, iso), city = pick_date(chance), chance.choice(CITIES)
     if chance.random() < 0.4:
-        return f"What will the weather be in {city} on {said}? In Fahrenheit, please.", call("get_weather", city=city, date=iso, unit="fahrenheit")
+        return f"What will the weather be in {city} on {said}? In Fahrenheit, please.", call(
+            "get_weather", city=city, date=iso, unit="fahrenheit"
+        )
     return f"Will I need a coat in {city} on {said}?", call("get_weather", {"unit": "celsius"}, city=city, date=iso)
 
 
 def ask_history(chance: random.Random) -> Request:
     """Weather gone by."""
     day, city = chance.randrange(1, 29), chance.choice(CITIES)
-    return f"How warm did it get in {city} on {day} May 2019?", call("get_weather_history", city=city, date=f"2019-05-{day:02d}")
+    return f"How warm did it get in {city} on {day} May 2019?", call(
+        "get_weather_history", city=city, date=f"2019-05-{day:02d}"
+    )
 
 
 def ask_event(chance: random.Random) -> Request:
     """A new event, its length sometimes named."""
     (said, iso), (clock, start), title = pick_date(chance), pick_time(chance), chance.choice(MEETINGS)
     if chance.random() < 0.5:
-        text = f"Please put \"{title}\" into my calendar for {said}, {clock}. It takes an hour and a half."
+        text = f'Please put "{title}" into my calendar for {said}, {clock}. It takes an hour and a half.'
         return text, call("create_event", title=title, date=iso, start=start, minutes=90)
-    return f"New entry on {said} at {clock}: {title}.", call("create_event", {"minutes": 60}, title=title, date=iso, start=start)
+    return f"New entry on {said} at {clock}: {title}.", call(
+        "create_event", {"minutes": 60}, title=title, date=iso, start=start
+    )
 
 
 def ask_move(chance: random.Random) -> Request:
     """An event that is moved."""
     (said, iso), (clock, start), title = pick_date(chance), pick_time(chance), chance.choice(MEETINGS)
-    text = f"\"{title}\" cannot stay where it is in my calendar. Make it {said} at {clock} instead."
+    text = f'"{title}" cannot stay where it is in my calendar. Make it {said} at {clock} instead.'
     return text, call("move_event", title=title, new_date=iso, new_start=start)
 
 
 def ask_cancel(chance: random.Random) -> Request:
     """An event that is dropped."""
     (said, iso), title = pick_date(chance), chance.choice(MEETINGS)
-    return f"I will not make it to \"{title}\" on {said}; take it off my calendar.", call("cancel_event", title=title, date=iso)
+    return f'I will not make it to "{title}" on {said}; take it off my calendar.', call(
+        "cancel_event", title=title, date=iso
+    )
 
 
 def ask_email(chance: random.Random) -> Request:
@@ -142,7 +159,7 @@ def ask_email(chance: random.Random) -> Request:
     body = chance.choice(("I will be late.", "See you at the gate.", "The copy is on its way.", "Please call me."))
     keeps = chance.random() < 0.5
     ending = "Do not send it yet, I want to read it again." if keeps else "Send it right away."
-    text = f"Write to {to}, subject \"{subject}\", text \"{body}\" {ending}"
+    text = f'Write to {to}, subject "{subject}", text "{body}" {ending}'
     return text, call("draft_email" if keeps else "send_email", to=to, subject=subject, body=body)
 
 
@@ -159,7 +176,9 @@ def ask_timer(chance: random.Random) -> Request:
     minutes = chance.randrange(2, 45)
     if chance.random() < 0.5:
         what = chance.choice(("rice", "laundry", "bread"))
-        return f"Start a {minutes} minute countdown labelled \"{what}\".", call("set_timer", seconds=minutes * 60, label=what)
+        return f'Start a {minutes} minute countdown labelled "{what}".', call(
+            "set_timer", seconds=minutes * 60, label=what
+        )
     return f"Tell me when {minutes} and a half minutes are over.", call("set_timer", seconds=minutes * 60 + 30)
 
 
@@ -171,11 +190,14 @@ def ask_alarm(chance: random.Random) -> Request:
 
 def ask_products(chance: random.Random) -> Request:
     """A search with a limit and an order."""
-    what, limit = chance.choice(("hiking boots", "rain jacket", "desk lamp", "tea kettle", "bike lock")), chance.randrange(20, 120)
+    what, limit = (
+        chance.choice(("hiking boots", "rain jacket", "desk lamp", "tea kettle", "bike lock")),
+        chance.randrange(20, 120),
+    )
     if chance.random() < 0.5:
-        text = f"Show me a {what} for at most {limit} euros, the best rated first. Search for exactly \"{what}\"."
+        text = f'Show me a {what} for at most {limit} euros, the best rated first. Search for exactly "{what}".'
         return text, call("search_products", query=what, max_price=limit, sort="rating")
-    return f"Search the shop for \"{what}\", cheapest first.", call("search_products", query=what, sort="price")
+    return f'Search the shop for "{what}", cheapest first.', call("search_products", query=what, sort="price")
 
 
 def ask_status(chance: random.Random) -> Request:
@@ -195,7 +217,9 @@ def ask_light(chance: random.Random) -> Request:
     """A light, dimmed or not."""
     room, percent = chance.choice(ROOMS), chance.choice((20, 30, 40, 60))
     if chance.random() < 0.5:
-        return f"Light in the {room}, but only at {percent} percent.", call("turn_on_light", room=room, brightness=percent)
+        return f"Light in the {room}, but only at {percent} percent.", call(
+            "turn_on_light", room=room, brightness=percent
+        )
     return f"It is dark in the {room}. Switch the light on.", call("turn_on_light", {"brightness": 100}, room=room)
 
 
@@ -215,7 +239,10 @@ def ask_table(chance: random.Random) -> Request:
 
 def ask_route(chance: random.Random) -> Request:
     """A way between two towns."""
-    (start, end), (mode, said) = chance.sample(CITIES, 2), chance.choice((("bike", "by bicycle"), ("car", "driving"), ("train", "by rail")))
+    (start, end), (mode, said) = (
+        chance.sample(CITIES, 2),
+        chance.choice((("bike", "by bicycle"), ("car", "driving"), ("train", "by rail"))),
+    )
     return f"How do I get to {end} from {start} {said}?", call("find_route", start=start, end=end, mode=mode)
 
 
@@ -223,7 +250,9 @@ def ask_translation(chance: random.Random) -> Request:
     """A sentence in another language."""
     language = chance.choice(sorted(LANGUAGES))
     text = chance.choice(("Where is the station?", "The soup is cold.", "We close at six.", "Mind the step."))
-    return f"How do you say \"{text}\" in {language}?", call("translate_text", text=text, target_language=LANGUAGES[language])
+    return f'How do you say "{text}" in {language}?', call(
+        "translate_text", text=text, target_language=LANGUAGES[language]
+    )
 
 
 ASKS: tuple[Callable[[random.Random], Request], ...] = (
@@ -270,14 +299,20 @@ def make_several(chance: random.Random, turn: int, n_tools: int, level: str) -> 
         asks.append(chance.choice(ASKS))
     made = [ask(chance) for ask in asks]
     request = " Also: ".join(text for text, _ in made)
-    return write_item(level, request, [one for _, one in made], choose_tools(chance, [one["name"] for _, one in made], n_tools, True))
+    return write_item(
+        level, request, [one for _, one in made], choose_tools(chance, [one["name"] for _, one in made], n_tools, True)
+    )
 
 
 def make_none(chance: random.Random, turn: int, n_tools: int, level: str) -> Item:
     """A wish that none of the tools shown serves: of another kind, or one whose tool is missing."""
     if turn % 2:
-        request = OTHER_WISHES[turn // 2 % len(OTHER_WISHES)].format(city=chance.choice(CITIES), room=chance.choice(ROOMS))
-        return write_item(level, request, [], chance.sample([t for t in TOOLS if t not in ("set_alarm", "create_event")], n_tools))
+        request = OTHER_WISHES[turn // 2 % len(OTHER_WISHES)].format(
+            city=chance.choice(CITIES), room=chance.choice(ROOMS)
+        )
+        return write_item(
+            level, request, [], chance.sample([t for t in TOOLS if t not in ("set_alarm", "create_event")], n_tools)
+        )
     request, one = ASKS[turn // 2 % len(ASKS)](chance)
     near = SIMILAR.get(one["name"], [])
     shown = [name for name in choose_tools(chance, [one["name"]], n_tools + 1, False) if name != one["name"]]
