@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from html import escape
 
@@ -206,7 +207,24 @@ def show_preview(built: BuiltItems) -> None:
     for item in built.preview(N_PREVIEW):
         system = f"[system] {item['system']}\n\n" if item["system"] else ""
         st.code(f"{system}{shorten_long(item['prompt'])}", language=None, wrap_lines=True)
-        st.html(f'<p class="wb-quiet">Expected: {escape(shorten(item["expected"], 300))}</p>')
+        st.html(f'<p class="wb-quiet">Expected: {escape(shorten(describe_expected(item["expected"]), 300))}</p>')
+
+
+def describe_expected(text: str) -> str:
+    """What an item's scorer wants, as a person wrote it."""
+    wanted = json.loads(text)
+    if "answers" in wanted:
+        return " or ".join(wanted["answers"])
+    if "all" in wanted:
+        return " and ".join(wanted["all"])
+    if "tolerance" in wanted:
+        share = " of it" if wanted["relative"] else ""
+        within = f", within {wanted['tolerance']:g}{share}" if wanted["tolerance"] else ""
+        return f"{wanted['value']:g}{within}"
+    for name in ("letter", "pattern", "reference"):
+        if name in wanted:
+            return str(wanted[name]) or "what the judge finds good"
+    return json.dumps(wanted.get("value"), ensure_ascii=False)
 
 
 def shorten_long(text: str, most: int = 1200) -> str:

@@ -16,7 +16,7 @@ from evals.demo.measure import MODEL_FILE
 from evals.own_data import list_own_suites
 from evals.plans import EvalPlan, ModelKind, RunKind, TestedModel
 from evals.run_files import RunState, find_run_path
-from pages.ui import evaluate_damage, evaluate_endpoint, evaluate_results, evaluation
+from pages.ui import evaluate_damage, evaluate_endpoint, evaluate_own, evaluate_results, evaluation
 from pages.ui.evaluate_words import escape_markdown, format_percent, format_time_left, round_up
 from tests.pages.eval_runs import DEMO, DEMO_2, QWEN, QWEN_ID, SHA, write_divergence, write_run
 from tests.pages.test_pages import html_of, warnings_of
@@ -568,6 +568,22 @@ def test_figures_are_never_more_certain_than_they_are() -> None:
     assert [format_percent(v) for v in (0, 0.001, 0.784, 0.997, 1)] == ["0%", "0.1%", "78%", "99.7%", "100%"]
     assert [round_up(n) for n in (7, 99, 101, 352, 1011)] == [7, 99, 110, 360, 1100]
     assert format_time_left(4000).startswith("about 67")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"answers": ["2", "two"], "ignore_case": True}, "2 or two"),
+        ({"all": ["a", "b"], "ignore_case": True}, "a and b"),
+        ({"value": 3.5, "tolerance": 0.1, "relative": True}, "3.5, within 0.1 of it"),
+        ({"letter": "B", "choices": ["x", "y"]}, "B"),
+        ({"pattern": "^a+$"}, "^a+$"),
+        ({"value": {"a": 1}}, '{"a": 1}'),
+        ({"reference": "", "rubric": "kind"}, "what the judge finds good"),
+    ],
+)
+def test_what_is_expected_is_told_without_its_scorers_form(wanted: dict[str, object], said: str) -> None:
+    assert evaluate_own.describe_expected(json.dumps(wanted)) == said
 
 
 def test_text_of_others_is_no_markdown() -> None:
