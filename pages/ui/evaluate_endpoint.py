@@ -30,7 +30,7 @@ def list_endpoints(summaries: Sequence[RunSummary]) -> tuple[Endpoint, ...]:
 
 def find_key(url: str) -> str:
     """The key this session holds for an address; empty for none."""
-    return next((e.key for e in inputs.recall(_KEPT, ()) if e.url == url), "")
+    return next((e.key for e in inputs.recall(_KEPT, ()) if url and e.url == url), "")
 
 
 def show() -> None:

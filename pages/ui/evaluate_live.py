@@ -123,7 +123,8 @@ def act(what: str, run_id: str) -> str | None:
             queue.remove(run_id)
         else:
             plan = next(s.run.plan for s in evaluation.list_summaries() if s.run.run_id == run_id)
-            queue.resume(run_id, evaluate_endpoint.find_key(plan.model.url) or None)
+            address = plan.model.url or (plan.judge.url if plan.judge is not None else "")
+            queue.resume(run_id, evaluate_endpoint.find_key(address) or None)
     except StopIteration:
         return "the run is gone; another tab has removed it"
     except (WeighbridgeError, OSError) as error:

@@ -207,24 +207,26 @@ def show_preview(built: BuiltItems) -> None:
     for item in built.preview(N_PREVIEW):
         system = f"[system] {item['system']}\n\n" if item["system"] else ""
         st.code(f"{system}{shorten_long(item['prompt'])}", language=None, wrap_lines=True)
-        st.html(f'<p class="wb-quiet">Expected: {escape(shorten(describe_expected(item["expected"]), 300))}</p>')
+        st.html(
+            f'<p class="wb-quiet">Expected: {escape(shorten(describe_expected(item["scorer"], item["expected"]), 300))}</p>'
+        )
 
 
-def describe_expected(text: str) -> str:
-    """What an item's scorer wants, as a person wrote it."""
+def describe_expected(scorer: str, text: str) -> str:
+    """What an item's scorer wants, as a person wrote it. `text` is the item's JSON, in its scorer's form."""
     wanted = json.loads(text)
-    if "answers" in wanted:
+    if scorer == "exact":
         return " or ".join(wanted["answers"])
-    if "all" in wanted:
+    if scorer == "contains":
         return " and ".join(wanted["all"])
-    if "tolerance" in wanted:
+    if scorer == "numeric":
         share = " of it" if wanted["relative"] else ""
         within = f", within {wanted['tolerance']:g}{share}" if wanted["tolerance"] else ""
         return f"{wanted['value']:g}{within}"
-    for name in ("letter", "pattern", "reference"):
-        if name in wanted:
-            return str(wanted[name]) or "what the judge finds good"
-    return json.dumps(wanted.get("value"), ensure_ascii=False)
+    name = {"choice": "letter", "regex": "pattern", "judge": "reference"}.get(scorer)
+    if name is None:
+        return json.dumps(wanted, ensure_ascii=False)
+    return str(wanted[name]) or "what the judge finds good"
 
 
 def shorten_long(text: str, most: int = 1200) -> str:

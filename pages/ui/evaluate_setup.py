@@ -72,7 +72,8 @@ def show(summaries: Sequence[RunSummary], own: Sequence[OwnSuite]) -> None:
             minutes, limit = choose_time()
             place = st.container(gap="small")
             settings = choose_settings()
-        chosen = Chosen(models, keys, suites, minutes, limit, settings, allow_code, problem or no_judge, judge)
+        problem = problem or no_judge or find_key_conflict(models, keys, judge)
+        chosen = Chosen(models, keys, suites, minutes, limit, settings, allow_code, problem, judge)
         with place:
             show_start(chosen, summaries, own, titles)
 
@@ -301,6 +302,14 @@ def choose_judge(
         return None, "a chosen suite is judged by a model: add its server under A server"
     name = st.selectbox("Answers are judged by", tuple(servers), key="eval_judge")
     return servers[name], ""
+
+
+def find_key_conflict(models: Sequence[TestedModel], keys: Sequence[str], judge: Endpoint | None) -> str:
+    """Why a judge cannot stand beside these models: a run holds one key, which goes to no server but its own."""
+    for model, key in zip(models, keys, strict=True):
+        if judge is not None and model.url and model.url != judge.url and (key or judge.key):
+            return f"a run holds one key: {model.name} and its judge {judge.name} are different servers with a key"
+    return ""
 
 
 def show_measures() -> None:

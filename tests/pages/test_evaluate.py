@@ -16,7 +16,7 @@ from evals.demo.measure import MODEL_FILE
 from evals.own_data import list_own_suites
 from evals.plans import EvalPlan, ModelKind, RunKind, TestedModel
 from evals.run_files import RunState, find_run_path
-from pages.ui import evaluate_damage, evaluate_endpoint, evaluate_own, evaluate_results, evaluation
+from pages.ui import evaluate_damage, evaluate_endpoint, evaluate_own, evaluate_results, evaluate_setup, evaluation
 from pages.ui.evaluate_words import escape_markdown, format_percent, format_time_left, round_up
 from tests.pages.eval_runs import DEMO, DEMO_2, QWEN, QWEN_ID, SHA, write_divergence, write_run
 from tests.pages.test_pages import html_of, warnings_of
@@ -536,6 +536,17 @@ def test_a_judged_suite_wants_a_server_that_judges(evaluate: OpenPage, home: Pat
     assert queue.plans[0].judge is not None and queue.plans[0].judge.kind is ModelKind.ENDPOINT
 
 
+def test_a_key_goes_to_no_other_server_than_its_own() -> None:
+    here = evaluation.Endpoint("here", "http://127.0.0.1:1/v1", "chat", "m", "sk-here")
+    judge = evaluation.Endpoint("judge", "http://127.0.0.1:2/v1", "chat", "j", "sk-judge")
+    plain = evaluation.Endpoint("plain", "http://127.0.0.1:3/v1", "chat", "p")
+    find = evaluate_setup.find_key_conflict
+    assert "one key" in find((here.model,), (here.key,), judge)
+    assert "one key" in find((plain.model,), ("",), judge) and "one key" in find((here.model,), (here.key,), plain)
+    assert find((here.model,), (here.key,), here) == find((DEMO,), ("",), judge) == ""
+    assert find((plain.model,), ("",), None) == find((here.model,), (here.key,), None) == ""
+
+
 # Other pages
 
 
@@ -571,19 +582,19 @@ def test_figures_are_never_more_certain_than_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("scorer", "wanted", "said"),
     [
-        ({"answers": ["2", "two"], "ignore_case": True}, "2 or two"),
-        ({"all": ["a", "b"], "ignore_case": True}, "a and b"),
-        ({"value": 3.5, "tolerance": 0.1, "relative": True}, "3.5, within 0.1 of it"),
-        ({"letter": "B", "choices": ["x", "y"]}, "B"),
-        ({"pattern": "^a+$"}, "^a+$"),
-        ({"value": {"a": 1}}, '{"a": 1}'),
-        ({"reference": "", "rubric": "kind"}, "what the judge finds good"),
+        ("exact", {"answers": ["2", "two"], "ignore_case": True}, "2 or two"),
+        ("contains", {"all": ["a", "b"], "ignore_case": True}, "a and b"),
+        ("numeric", {"value": 3.5, "tolerance": 0.1, "relative": True}, "3.5, within 0.1 of it"),
+        ("choice", {"letter": "B", "choices": ["x", "y"]}, "B"),
+        ("regex", {"pattern": "^a+$"}, "^a+$"),
+        ("json_equal", {"answers": 1}, '{"answers": 1}'),
+        ("judge", {"reference": "", "rubric": "kind"}, "what the judge finds good"),
     ],
 )
-def test_what_is_expected_is_told_without_its_scorers_form(wanted: dict[str, object], said: str) -> None:
-    assert evaluate_own.describe_expected(json.dumps(wanted)) == said
+def test_what_is_expected_is_told_without_its_scorers_form(scorer: str, wanted: dict[str, object], said: str) -> None:
+    assert evaluate_own.describe_expected(scorer, json.dumps(wanted)) == said
 
 
 def test_text_of_others_is_no_markdown() -> None:
