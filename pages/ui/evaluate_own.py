@@ -207,9 +207,8 @@ def show_preview(built: BuiltItems) -> None:
     for item in built.preview(N_PREVIEW):
         system = f"[system] {item['system']}\n\n" if item["system"] else ""
         st.code(f"{system}{shorten_long(item['prompt'])}", language=None, wrap_lines=True)
-        st.html(
-            f'<p class="wb-quiet">Expected: {escape(shorten(describe_expected(item["scorer"], item["expected"]), 300))}</p>'
-        )
+        expected = shorten(describe_expected(item["scorer"], item["expected"]), 300)
+        st.html(f'<p class="wb-quiet">Expected: {escape(expected)}</p>')
 
 
 def describe_expected(scorer: str, text: str) -> str:
