@@ -97,7 +97,7 @@ def make_plan(plan: EvalPlan, parse_special: bool, usable_bytes: int | None) -> 
         max_tokens=None if plan.limit is None else max(plan.limit, 2) * context_tokens,
         max_seconds=None if plan.minutes is None else 60 * plan.minutes,
         n_threads=settings.n_threads,
-        n_gpu_layers=settings.n_gpu_layers,
+        n_gpu_layers=settings.n_gpu_layers or 0,
         parse_special=parse_special,
         candidate_kv_type_k=settings.kv_type_k,
         candidate_kv_type_v=settings.kv_type_v,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from evals.divergence_result import DivergenceResult, Estimate
 from evals.divergence_run import find_result
 from evals.endpoint_address import KEY_VARIABLE, check_endpoint_url
 from evals.home import find_home
-from evals.jobs import resume_run, work_off
+from evals.jobs import count_usable_bytes, resume_run, work_off
 from evals.own_suites import list_own_suites, load_own_suite
 from evals.plans import (
     OWN_PREFIX,
@@ -45,6 +46,8 @@ from sizing.hardware import Machine
 from sizing.units import format_bytes, format_figures
 
 COMMANDS = ("run", "compare", "divergence", "list", "runs", "resume")
+
+SAY_EVERY_S = 1.0
 
 Detect = Callable[[], Machine]
 
@@ -103,7 +106,7 @@ def add_setting_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", type=int, help="tokens of one sequence; default: what the suites want")
     parser.add_argument("--parallel", type=int, default=8, help="sequences, or requests to a server, side by side")
     parser.add_argument("--threads", type=int, help="default: all physical cores")
-    parser.add_argument("--gpu-layers", type=int, default=0, help="layers on the GPU; default 0")
+    parser.add_argument("--gpu-layers", type=int, help="layers on the GPU; default: all, for a divergence none")
     parser.add_argument("--kv-type", default="f16", help="type of the KV cache; default f16")
     parser.add_argument("--seed", type=int, default=1234)
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy, the default")
@@ -246,7 +249,7 @@ def watch_run(path: Path, detect: Detect) -> EvalRun:
     watcher = Watcher(path)
     key = os.environ.get(KEY_VARIABLE)
     try:
-        return work_off(path, usable_bytes=lambda: detect().usable_bytes, key=key, watch=watcher.look)
+        return work_off(path, usable_bytes=lambda plan: count_usable_bytes(detect(), plan), key=key, watch=watcher.look)
     except KeyboardInterrupt:
         ask_to_stop(path)
         run = work_off(path)
@@ -255,18 +258,20 @@ def watch_run(path: Path, detect: Detect) -> EvalRun:
 
 
 class Watcher:
-    """Says on stderr what a run says, each thing once."""
+    """Says on stderr what a run says, each thing once, and the count every few seconds."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._size = -1
         self._said = ""
+        self._next_s = 0.0
 
     def look(self) -> None:
         """Print what is new."""
         size = self.path.stat().st_size
-        if size == self._size:
+        if size == self._size or time.monotonic() < self._next_s:
             return
+        self._next_s = time.monotonic() + SAY_EVERY_S
         self._size = size
         run = load_run(self.path)
         summary = sum_up(run)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from evals.endpoint_address import KEY_VARIABLE
-from evals.plans import EvalPlan, find_now
+from evals.plans import EvalPlan, ModelKind, RunKind, find_now
 from evals.run_files import (
     CANCEL_SUFFIX,
     EvalRun,
@@ -29,12 +29,14 @@ from evals.run_files import (
     find_run_path,
     forget_stop,
     is_held,
+    is_unfinished,
     iterate_lines,
     list_run_paths,
     load_run,
     open_run_file,
 )
 from sizing.errors import BadInputError
+from sizing.hardware import Machine
 
 WORKER_COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("worker.py")))
 """How a worker is started, with the run's file after it."""
@@ -57,6 +59,21 @@ EXIT_HELD = 75
 
 FATAL_SIGNALS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS)
 """Signals by which native code ends itself; trying again would end the same way."""
+
+
+UsableBytes = Callable[[EvalPlan], int | None]
+"""The memory a run may take, asked when its worker starts; None sets no bound."""
+
+
+def count_usable_bytes(machine: Machine, plan: EvalPlan) -> int | None:
+    """What a machine has free for a plan: its host's memory, and its cards' where layers may go there.
+
+    A model behind a server takes none of it.
+    """
+    if plan.model.kind is ModelKind.ENDPOINT:
+        return None
+    on_cards = plan.kind is RunKind.SUITES if plan.settings.n_gpu_layers is None else plan.settings.n_gpu_layers > 0
+    return machine.usable_bytes if on_cards else machine.host.usable_bytes
 
 
 class Worker:
@@ -108,7 +125,7 @@ class Worker:
 def work_off(
     path: Path,
     command: Sequence[str] = WORKER_COMMAND,
-    usable_bytes: Callable[[], int | None] = lambda: None,
+    usable_bytes: UsableBytes = lambda plan: None,
     key: str | None = None,
     watch: Callable[[], None] = lambda: None,
 ) -> EvalRun:
@@ -126,7 +143,7 @@ def work_off(
             time.sleep(LOOK_EVERY_S)
             continue
         n_bytes_before = path.stat().st_size
-        worker = Worker(command, path, usable_bytes(), key)
+        worker = Worker(command, path, usable_bytes(run.plan), key)
         try:
             wait_for(worker, path, watch)
         except BaseException:
@@ -186,7 +203,7 @@ class EvalQueue:
         self,
         home: Path,
         command: Sequence[str] = WORKER_COMMAND,
-        usable_bytes: Callable[[], int | None] = lambda: None,
+        usable_bytes: UsableBytes = lambda plan: None,
     ) -> None:
         self.home = home
         self.command = tuple(command)
@@ -249,7 +266,7 @@ class EvalQueue:
     def _find_next(self) -> Path | None:
         for path in list_run_paths(self.home):
             with contextlib.suppress(BadInputError, OSError):
-                if not load_run(path).state.is_over:
+                if is_unfinished(path) and not load_run(path).state.is_over:
                     return path
         return None
 

@@ -75,6 +75,7 @@ class EvalSettings:
     """How a model is asked. None leaves a figure to the model or the machine.
 
     `context_tokens` is one sequence's; `n_parallel` sequences (or requests to a server) are answered side by side.
+    `n_gpu_layers` None puts every layer on an accelerator where llama.cpp was built for one; a divergence uses none.
     `template` "auto" uses the model's chat template where it has one, "none" gives it plain text.
     """
 
@@ -84,7 +85,7 @@ class EvalSettings:
     kv_type_v: str = "f16"
     flash_attention: bool = True
     n_threads: int | None = None
-    n_gpu_layers: int = 0
+    n_gpu_layers: int | None = None
     seed: int = 1234
     temperature: float = 0.0
     template: str = "auto"

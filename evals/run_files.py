@@ -25,6 +25,8 @@ from sizing.errors import BadInputError, UnknownNameError
 RUNS_FOLDER = Path("runs") / "evals"
 CANCEL_SUFFIX = ".cancel"
 MAX_LINE_BYTES = 4 * 1024**2
+TAIL_BYTES = 4096
+"""An end's line is far shorter, whatever its reason."""
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
 
@@ -300,6 +302,14 @@ def iterate_lines(path: Path, n_bytes_before: int = 0) -> Iterator[dict[str, Any
                     record = json.loads(raw)
                     if isinstance(record, dict):
                         yield record
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a run's last whole line is not its end; only the end of the file is read. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+        lines = file.read().split(b"\n")[:-1]
+    return bool(lines) and not lines[-1].startswith(b'{"line": "end"')
 
 
 def load_run(path: Path) -> EvalRun:

@@ -23,6 +23,7 @@ from sizing.workload import Workload
 
 HASHES_FILE = "hashes.json"
 HASH_PIECE_BYTES = 8 * 1024**2
+ALL_LAYERS = 999
 DEMO_QUANTS = ("F16", "Q8_0", "Q4_K_M", "Q3_K_M", "Q2_K")
 DEMO_NAME = "Weighbridge Demo"
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
@@ -142,7 +143,7 @@ def find_room(
     with EngineChild() as engine:
         context_tokens = wanted_tokens
         if settings.context_tokens is None:
-            trained = read_trained_tokens(ask_sizes(engine, path, [])["load_log"])
+            trained = read_trained_tokens(ask_sizes(engine, path, [], 0)["load_log"])
             context_tokens = min(wanted_tokens, trained or wanted_tokens)
         if context_tokens < least_tokens:
             raise BadInputError(
@@ -151,7 +152,7 @@ def find_room(
             )
         tries = list_halves(settings.n_parallel)
         contexts = [list_room_params(settings, context_tokens, n) for n in tries]
-        reply = ask_sizes(engine, path, contexts)
+        reply = ask_sizes(engine, path, contexts, count_gpu_layers(settings))
     needed = 0
     for n, context in zip(tries, reply["contexts"], strict=True):
         if "refused" in context:
@@ -168,9 +169,14 @@ def find_room(
     )
 
 
-def ask_sizes(engine: EngineChild, path: Path, contexts: list[dict[str, Any]]) -> dict[str, Any]:
+def count_gpu_layers(settings: EvalSettings) -> int:
+    """Layers for accelerators; a build without any takes none of them, however many it is offered."""
+    return ALL_LAYERS if settings.n_gpu_layers is None else settings.n_gpu_layers
+
+
+def ask_sizes(engine: EngineChild, path: Path, contexts: list[dict[str, Any]], n_gpu_layers: int) -> dict[str, Any]:
     """What llama.cpp would take of a file and contexts. Raises EngineError with its reason for not telling."""
-    reply = engine.ask({"kind": "load", "path": str(path), "contexts": contexts})
+    reply = engine.ask({"kind": "load", "path": str(path), "contexts": contexts, "n_gpu_layers": n_gpu_layers})
     if isinstance(reply, DryRunFailure):
         raise EngineError(f"{path.name}: {reply.message}")
     return reply
@@ -216,6 +222,6 @@ def open_file_model(plan: EvalPlan, path: Path, context_tokens: int, n_parallel:
         kv_type_v=settings.kv_type_v,
         flash_attention=settings.flash_attention,
         n_threads=settings.n_threads,
-        n_gpu_layers=settings.n_gpu_layers,
+        n_gpu_layers=count_gpu_layers(settings),
         seed=settings.seed,
     )

@@ -204,7 +204,7 @@ def test_a_text_longer_than_the_model_knows_is_refused_with_numbers(home: Path) 
 def test_too_little_memory_is_told_with_numbers(home: Path) -> None:
     settings = EvalSettings(context_tokens=1_000_000, n_parallel=2)
     path = create_run(home, plan_suites(make_demo(), ("demo",), settings=settings))
-    run = work_off(path, usable_bytes=lambda: 300 * 2**20)
+    run = work_off(path, usable_bytes=lambda plan: 300 * 2**20)
     assert run.state is RunState.FAILED
     # 4 layers x 2 KV heads x 64 wide x 2 bytes, K and V, for 1,000,192 tokens: 1.91 GiB of cache alone
     assert "would need" in run.reason and "300\u2009MiB are usable" in run.reason
@@ -214,7 +214,7 @@ def test_fewer_run_side_by_side_where_all_do_not_fit(home: Path) -> None:
     settings = EvalSettings(context_tokens=131_072, n_parallel=8, n_threads=1)
     run = work_off(
         create_run(home, plan_suites(make_demo(), ("demo",), settings=settings, limit=4)),
-        usable_bytes=lambda: 2000 * 2**20,
+        usable_bytes=lambda plan: 2000 * 2**20,
     )
     assert run.state is RunState.DONE
     assert run.facts is not None and run.facts.n_parallel == 4  # 128 MiB of cache each; with eight, 3.1 GiB in all

@@ -15,10 +15,20 @@ from pathlib import Path
 import pytest
 
 from evals import jobs
-from evals.jobs import EvalQueue, work_off
-from evals.plans import ModelKind, TestedModel, plan_suites
-from evals.run_files import RunState, create_run, find_run, is_held, list_runs, load_run, open_run_file
+from evals.jobs import EvalQueue, count_usable_bytes, work_off
+from evals.plans import EvalPlan, EvalSettings, ModelKind, TestedModel, plan_divergence, plan_suites
+from evals.run_files import (
+    RunState,
+    create_run,
+    find_run,
+    is_held,
+    is_unfinished,
+    list_runs,
+    load_run,
+    open_run_file,
+)
 from sizing.errors import BadInputError, UnknownNameError
+from sizing.hardware import Device, DeviceKind, Machine
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 MODEL = TestedModel(ModelKind.FILE, "model", path="model.gguf")
@@ -247,6 +257,39 @@ def test_a_file_that_is_no_run_is_left_out_of_the_list(tmp_path: Path, text: str
     with pytest.raises(BadInputError, match="plan"):
         load_run(bad)
     assert [run.run_id for run in list_runs(tmp_path)] == [good.stem]
+
+
+def test_the_end_of_a_file_tells_whether_a_run_is_over(tmp_path: Path) -> None:
+    path = ask(tmp_path, "items:40")
+    assert is_unfinished(path)
+    work_off(path, FAKE)
+    assert not is_unfinished(path)
+    jobs.resume_run(ended := ask(tmp_path, "exit:1"))
+    work_off(ended, FAKE)
+    assert not is_unfinished(ended)
+    jobs.resume_run(ended)
+    assert is_unfinished(ended)
+    with path.open("ab") as file:
+        file.write(b'{"line": "item", "torn')
+    assert not is_unfinished(path)
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (plan_suites(MODEL, ("a",)), 30),
+        (plan_suites(MODEL, ("a",), settings=EvalSettings(n_gpu_layers=0)), 10),
+        (plan_suites(MODEL, ("a",), settings=EvalSettings(n_gpu_layers=5)), 30),
+        (plan_divergence(MODEL, MODEL), 10),
+        (plan_suites(TestedModel(ModelKind.ENDPOINT, "x", url="http://x"), ("a",)), None),
+    ],
+)
+def test_a_run_may_take_what_the_machine_has_where_its_layers_go(plan: EvalPlan, expected: int | None) -> None:
+    def make(name: str, kind: DeviceKind, usable_bytes: int) -> Device:
+        return Device(name, kind, memory_bytes=100, usable_bytes=usable_bytes, bandwidth_bytes_per_s=None)
+
+    machine = Machine("m", make("host", DeviceKind.CPU, 10), (make("card", DeviceKind.GPU, 20),))
+    assert count_usable_bytes(machine, plan) == expected
 
 
 def test_lines_of_another_version_are_passed_over(tmp_path: Path) -> None:
