@@ -69,7 +69,7 @@ def find_rules(path: str) -> Rules | None:
         return TRAINING
     if path in LM_MODULES:
         return LM
-    if path == "pages/ui/charts.py":
+    if path in ("pages/ui/charts.py", "pages/ui/charts_evaluate.py"):
         return CHARTS
     if path in ("tools/bootstrap.py", "tools/run_app.py"):
         return STDLIB_ONLY

@@ -29,6 +29,7 @@ SHOTS = (
     Shot("choose", ""),
     Shot("size", "size"),
     Shot("hardware", "hardware"),
+    Shot("evaluate", "evaluate"),
     Shot("catalog", "catalog"),
     Shot("accuracy", "accuracy"),
     Shot("sources", "sources"),

@@ -346,7 +346,9 @@ def choose_settings() -> EvalSettings:
         n_parallel = st.number_input("Questions side by side", 1, 256, usual.n_parallel, key="eval_parallel")
         kv_k = st.selectbox("K cache", KV_TYPES, list(KV_TYPES).index(usual.kv_type_k), key="eval_kv_k")
         kv_v = st.selectbox("V cache", KV_TYPES, list(KV_TYPES).index(usual.kv_type_v), key="eval_kv_v")
-        layers = st.number_input("Layers on the accelerator", 0, 10_000, usual.n_gpu_layers, key="eval_gpu_layers")
+        layers = st.number_input(
+            "Layers on the accelerator", 0, 10_000, None, key="eval_gpu_layers", placeholder="All, where there is one"
+        )
         seed = st.number_input("Seed", 0, 2**32 - 1, usual.seed, key="eval_seed")
         plain = st.checkbox("Plain text, without the chat template", key="eval_plain")
         st.caption("Greedy answers: temperature 0. A score counts only for the settings it was made with.")

@@ -15,24 +15,27 @@ from typing import Any
 
 import streamlit as st
 
+from catalog import queries
 from catalog.candidates import find_loss_model
 from catalog.gguf_header import GgufHeader, load_header
 from catalog.gguf_weights import find_quant_label
 from catalog.quant_loss import list_published_losses
+from catalog.recognise import recognise
 from evals import divergence_result, results
 from evals.damage import DamageRow, line_up_damage, list_measured
 from evals.divergence_result import DivergenceResult
 from evals.eval_store import ingest_evals
 from evals.home import find_home
-from evals.jobs import EvalQueue
+from evals.jobs import EvalQueue, count_usable_bytes
 from evals.own_data import list_own_suites, load_own_suite
 from evals.plans import OWN_PREFIX, EvalPlan, ModelKind, TestedModel
 from evals.results import RunSummary, SuiteScore
-from evals.run_files import MAX_LINE_BYTES, RunState, is_held, list_run_paths, load_run
+from evals.run_files import MAX_LINE_BYTES, RunState, is_held, is_unfinished, list_run_paths, load_run
 from evals.stats import Comparison, plan_interval
 from evals.suites import Suite, list_suites
 from evals.user_store import UserStore
 from pages.ui import cached
+from pages.ui.inputs import THIS
 from sizing.errors import BadInputError, GgufError, UnknownNameError, UserStoreError, WeighbridgeError
 
 DEMO_NAME = "Weighbridge Demo"
@@ -45,7 +48,12 @@ NEEDLE = "needle"
 
 @st.cache_resource(show_spinner=False)
 def _queue(home: str) -> EvalQueue:
-    queue = EvalQueue(Path(home))
+    catalog = cached.catalog()  # read here: the queue's thread knows no session
+
+    def count_usable(plan: EvalPlan) -> int | None:
+        return count_usable_bytes(queries.find_machine(catalog, THIS), plan)  # free memory as it is then
+
+    queue = EvalQueue(Path(home), usable_bytes=count_usable)
     queue.start()
     return queue
 
@@ -67,19 +75,6 @@ def _wake_once(home: str) -> bool:
     if unfinished:
         _queue(home)
     return unfinished
-
-
-def is_unfinished(path: Path) -> bool:
-    """Whether a run's last whole line is not its end; reads only the last 64 KiB of the file."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 65_536))
-        lines = file.read().split(b"\n")[:-1]
-    if not lines:
-        return False
-    with contextlib.suppress(ValueError, AttributeError):
-        return bool(json.loads(lines[-1]).get("line") != "end")
-    return True
 
 
 class RunShelf:
@@ -299,47 +294,15 @@ def _read_header(text: str, mtime_ns: int, n_bytes: int) -> FileFacts:
     if header.missing_bytes:
         problem = f"{path.name} is incomplete: {header.missing_bytes:,} bytes are missing; fetch it again"
         return FileFacts(text, path.name, n_bytes=n_bytes, problem=problem)
-    model_id = match_catalog(header)
-    name = cached.find_card(model_id).spec.name if model_id else find_header_name(header) or path.stem
-    return FileFacts(text, name[:80], find_quant_label((header,)), n_bytes, model_id)
+    card = recognise(header, cached.list_cards())
+    name = card.spec.name if card is not None else find_header_name(header) or path.stem
+    return FileFacts(text, name[:80], find_quant_label((header,)), n_bytes, "" if card is None else card.model_id)
 
 
 def find_header_name(header: GgufHeader) -> str:
     """The name a file gives itself, empty where it gives none."""
     name = header.find("general.name")
     return " ".join(name.split()) if isinstance(name, str) and name.isprintable() else ""
-
-
-def match_catalog(header: GgufHeader) -> str:
-    """The catalog model a file says it is, by its name or that of the model it was made from; empty for none."""
-    repositories = [
-        header.find(f"general.{k}") for k in ("source.huggingface.repository", "repo_url", "base_model.0.repo_url")
-    ]
-    names = [header.find("general.name"), header.find("general.basename")]
-    size = header.find("general.size_label")
-    if isinstance(names[1], str) and isinstance(size, str):
-        names.append(f"{names[1]} {size}")
-        finetune = header.find("general.finetune")
-        if isinstance(finetune, str):
-            names.append(f"{names[1]} {size} {finetune}")
-    tails = [str(r).rstrip("/").rsplit("/", 1)[-1] for r in repositories if isinstance(r, str)]
-    wanted = [_fold(text) for text in (*tails, *(n for n in names if isinstance(n, str)))]
-    known = _fold_catalog()
-    return next((known[text] for text in wanted if text in known), "")
-
-
-@st.cache_resource(show_spinner=False)
-def _fold_catalog() -> dict[str, str]:
-    """Model ids by what people call them, letters and digits alone."""
-    out: dict[str, str] = {}
-    for card in cached.list_cards():
-        out.setdefault(_fold(card.spec.name), card.model_id)
-        out.setdefault(_fold(card.model_id.rsplit("/", 1)[-1]), card.model_id)
-    return out
-
-
-def _fold(text: str) -> str:
-    return "".join(c for c in text.casefold() if c.isalnum())
 
 
 def list_known_paths(summaries: Sequence[RunSummary]) -> tuple[str, ...]:
@@ -457,8 +420,9 @@ def line_up(summary: RunSummary, result: DivergenceResult) -> tuple[DamageRow, .
 
 def start(plans: Sequence[EvalPlan], keys: Sequence[str]) -> str | None:
     """Put runs into the queue in their order, each with the key of its server or none; why that failed, if it did."""
-    ids = sorted(plan.run_id for plan in plans)  # of one second they differ by chance alone, and the queue goes by them
-    plans = [replace(plan, run_id=run_id) for plan, run_id in zip(plans, ids, strict=True)]
+    ids = sorted(plan.run_id for plan in plans)  # made within a millisecond they differ by chance, and the queue sorts
+    machine = cached.detected_machine().name
+    plans = [replace(plan, run_id=run_id, machine=machine) for plan, run_id in zip(plans, ids, strict=True)]
     try:
         for plan, key in zip(plans, keys, strict=True):
             find_queue().enqueue(plan, key or None)

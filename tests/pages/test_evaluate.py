@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -213,19 +212,6 @@ def test_files_in_the_folder_and_of_earlier_runs_are_offered(evaluate: OpenPage,
     (home / "models" / "broken.gguf").write_bytes(b"GGUF")
     options = " ".join(evaluate().multiselect(key="field_models").options)
     assert "mine.gguf" in options and "broken.gguf" not in options
-
-
-def test_a_header_tells_which_catalog_model_a_file_is() -> None:
-    def header(**keys: str) -> SimpleNamespace:
-        return SimpleNamespace(find=lambda name: keys.get(name.removeprefix("general.").replace(".", "_")))
-
-    for keys in (
-        {"name": "Qwen3-14B"},
-        {"name": "whatever", "basename": "Qwen3", "size_label": "14B"},
-        {"name": "x", "base_model_0_repo_url": "https://huggingface.co/Qwen/Qwen3-14B"},
-    ):
-        assert evaluation.match_catalog(header(**keys)) == QWEN_ID
-    assert evaluation.match_catalog(header(name="some model nobody lists")) == ""
 
 
 def test_a_server_needs_a_sound_address_and_its_key_is_never_kept(
