@@ -57,7 +57,11 @@ def show() -> None:
 
 def show_headline(summaries: Sequence[RunSummary]) -> None:
     """What was found last: two models against each other where both ran the same suite, else one score."""
-    done = [s for s in evaluate_results.list_scored(summaries) if s.state is RunState.DONE]
+    scored = evaluate_results.list_scored(summaries)
+    done = [s for s in scored if s.state is RunState.DONE]
+    if not done and any(s.state.is_over for s in scored):
+        st.html('<p class="wb-answer">No run was finished on this machine yet; what was measured stands below.</p>')
+        return
     if not done:
         st.html(
             '<p class="wb-answer">Nothing was measured on this machine yet.</p><p class="wb-quiet">Published scores '
