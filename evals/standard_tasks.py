@@ -92,7 +92,7 @@ def seed_as_lm_eval() -> None:
     from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 
     random.seed(DEFAULT_RANDOM_SEED)
-    np.random.seed(DEFAULT_OTHER_SEED)  # noqa: NPY002
+    np.random.seed(DEFAULT_OTHER_SEED)
 
 
 @cache

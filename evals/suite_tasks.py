@@ -158,7 +158,10 @@ class SuiteTask:
         elif first.request_type == "loglikelihood_rolling":
             output, expected = f"log-likelihood {float(first.resps[0]):.2f}", ""
         else:
-            told = [f"{r.resps[0][0]:9.3f}  {str(r.args[1]).strip()}" for r in sorted(requests, key=lambda r: r.idx)]
+            # where the choices stand in the question they differ there, and the continuation is one for all
+            differs = 0 if getattr(self.task, "multiple_input", 0) else 1
+            in_order = sorted(requests, key=lambda r: r.idx)
+            told = [f"{r.resps[0][0]:9.3f}  {str(r.args[differs]).strip()}" for r in in_order]
             output = "\n".join(("log-likelihood, choice", *told))
         return (
             shorten(str(first.args[0]), PROMPT_CHARACTERS),
@@ -168,7 +171,8 @@ class SuiteTask:
 
     def tell_expected(self, doc: Mapping[str, Any]) -> str:
         """The right answer of an item as text."""
-        target = self.task.doc_to_target(doc)
+        in_question = getattr(self.task, "multiple_input", 0)
+        target = self.task.doc_to_text(doc) if in_question else self.task.doc_to_target(doc)
         if isinstance(target, int) and self.task.config.doc_to_choice is not None:
             choices = self.task.doc_to_choice(doc)
             return str(choices[target]) if 0 <= target < len(choices) else str(target)

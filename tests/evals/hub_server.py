@@ -1,7 +1,7 @@
 """A Hub of data sets on this machine for tests: it speaks as much of the Hugging Face Hub's API as `datasets` asks.
 
 A repository is its files by path. Files are found by revision (`main`, or the one commit there is), each with an ETag
-and the commit, as the client's cache wants them. A repository can be gated, and the whole server out of order.
+and the commit, as the client's cache wants them. A repository can be gated or out of order.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ def build_repository(subsets: Mapping[str, Mapping[str, Rows]]) -> dict[str, byt
 class HubServer:
     """Serves `repositories` (files by path, by "owner/name") until closed.
 
-    Names in `gated` want a token that nobody has; `status`, where set, is all that is answered. `asked` lists method,
-    path and headers of every request.
+    Names in `gated` want a token that nobody has, for all but their README.md where they are in `shown` too; those in
+    `broken` are answered with status 500. `asked` lists method, path and headers of every request.
     """
 
     repositories: dict[str, dict[str, bytes]]
     gated: frozenset[str] = frozenset()
-    status: int | None = None
+    shown: frozenset[str] = frozenset()
+    broken: frozenset[str] = frozenset()
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
 
@@ -96,13 +97,13 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, body: bytes) -> None:
         """Find the repository and what is asked of it."""
         self.owner.asked.append((self.command, self.path, dict(self.headers)))
-        if self.owner.status is not None:
-            self.refuse(self.owner.status, "", "out of order")
-            return
         path = unquote(urlsplit(self.path).path)
         found = re.fullmatch(r"/(?:api/)?datasets/([^/]+/[^/]+)(?:/(.*))?", path)
         name, rest = (found.group(1), found.group(2) or "") if found else ("", "")
-        if name in self.owner.gated and not path.startswith("/api/"):
+        is_open = name in self.owner.shown and rest.endswith("/README.md")
+        if name in self.owner.broken:
+            self.refuse(500, "", "out of order")
+        elif name in self.owner.gated and not path.startswith("/api/") and not is_open:
             told = f"Access to dataset {name} is restricted. You must be authenticated to access it."
             self.refuse(401, "GatedRepo", told)
         elif name not in self.owner.repositories:
