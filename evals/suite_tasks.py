@@ -15,7 +15,7 @@ from typing import Any
 
 from evals.plans import EvalSettings
 from evals.run_files import SuiteChosen
-from sizing.errors import BadInputError, EngineError, UnknownNameError, UnsupportedError
+from sizing.errors import BadInputError, UnsupportedError
 
 PREFERRED_METRICS = (
     "score",
@@ -53,13 +53,15 @@ Judge = Callable[[Mapping[str, Any], str], Scored]
 class SuiteTask:
     """One task of a run. `order` lists its items' places in the order in which they are asked.
 
-    `is_ours` for suites whose items have our own flat shape; `metric` is what the score is.
+    `docs` are the task's own items, taken from it once: lm-eval makes them anew for everyone who asks, and a task may
+    shuffle as it makes them. `is_ours` for suites whose items have our own flat shape; `metric` is what the score is.
     """
 
     name: str
     title: str
     version: str
     task: Any
+    docs: Any
     order: tuple[int, ...]
     chance: float
     metric: str
@@ -87,7 +89,7 @@ class SuiteTask:
 
     def find_doc(self, place: int) -> Mapping[str, Any]:
         """The item at a place of the task's own list."""
-        doc: Mapping[str, Any] = self.task.eval_docs[place]
+        doc: Mapping[str, Any] = self.docs[place]
         return doc
 
     def find_id(self, place: int) -> str:
@@ -156,7 +158,10 @@ class SuiteTask:
         elif first.request_type == "loglikelihood_rolling":
             output, expected = f"log-likelihood {float(first.resps[0]):.2f}", ""
         else:
-            told = [f"{r.resps[0][0]:9.3f}  {str(r.args[1]).strip()}" for r in sorted(requests, key=lambda r: r.idx)]
+            # where the choices stand in the question they differ there, and the continuation is one for all
+            differs = 0 if getattr(self.task, "multiple_input", 0) else 1
+            in_order = sorted(requests, key=lambda r: r.idx)
+            told = [f"{r.resps[0][0]:9.3f}  {str(r.args[differs]).strip()}" for r in in_order]
             output = "\n".join(("log-likelihood, choice", *told))
         return (
             shorten(str(first.args[0]), PROMPT_CHARACTERS),
@@ -166,7 +171,8 @@ class SuiteTask:
 
     def tell_expected(self, doc: Mapping[str, Any]) -> str:
         """The right answer of an item as text."""
-        target = self.task.doc_to_target(doc)
+        in_question = getattr(self.task, "multiple_input", 0)
+        target = self.task.doc_to_text(doc) if in_question else self.task.doc_to_target(doc)
         if isinstance(target, int) and self.task.config.doc_to_choice is not None:
             choices = self.task.doc_to_choice(doc)
             return str(choices[target]) if 0 <= target < len(choices) else str(target)
@@ -266,8 +272,9 @@ def shuffle_places(name: str, n_items: int, seed: int) -> tuple[int, ...]:
 
 def wrap_own(name: str, title: str, version: str, chance: float, task: Any, seed: int) -> SuiteTask:
     """A suite of ours, or of a person's own data, as a run asks it."""
-    order = shuffle_places(name, len(task.eval_docs), seed)
-    return SuiteTask(name, title, version, task, order, chance, "score", True, seed)
+    docs = task.eval_docs
+    order = shuffle_places(name, len(docs), seed)
+    return SuiteTask(name, title, version, task, docs, order, chance, "score", True, seed)
 
 
 def wrap_standard(name: str, task: Any, seed: int) -> SuiteTask:
@@ -283,6 +290,7 @@ def wrap_standard(name: str, task: Any, seed: int) -> SuiteTask:
         str(getattr(task.config, "task_alias", None) or name),
         f"lm-eval {task.VERSION}",
         task,
+        docs,
         shuffle_places(name, len(docs), seed),
         find_chance(task, docs),
         metric.split(",")[0],
@@ -297,30 +305,6 @@ def find_chance(task: Any, docs: Any) -> float:
         return 0.0
     counts = [len(task.doc_to_choice(docs[i])) for i in range(min(len(docs), 50))]
     return sum(1 / n for n in counts if n) / len(counts) if counts else 0.0
-
-
-def load_standard(names: Sequence[str], seed: int, say: Callable[[str], None]) -> list[SuiteTask]:
-    """lm-eval's tasks and groups of these names; groups become their tasks.
-
-    Raises UnknownNameError for a name lm-eval does not know, EngineError where its data cannot be fetched.
-    """
-    from lm_eval.tasks import TaskManager
-
-    say("reading lm-eval's list of tasks")
-    manager = TaskManager()
-    unknown = next((n for n in names if n not in manager.task_index), None)
-    if unknown is not None:
-        raise UnknownNameError("suite", unknown, manager.all_tasks)
-    say(f"fetching the data of {', '.join(names)}")
-    try:
-        tasks = manager.load(list(names))["tasks"]
-    except Exception as error:  # whatever a task's own code, the Hub client or the network raises
-        told = " ".join(str(error).split())[:300]
-        raise EngineError(
-            f"the data of {', '.join(names)} could not be fetched ({type(error).__name__}: {told}); standard tasks "
-            "want the Hub, our own suites do not: python -m evals list"
-        ) from error
-    return [wrap_standard(name, task, seed) for name, task in tasks.items()]
 
 
 def parse_expected(doc: Mapping[str, Any]) -> Any:

@@ -53,10 +53,11 @@ def find_context(plan: EvalPlan) -> tuple[int, int]:
 
 
 def load_tasks(plan: EvalPlan, model: Any, home: Path, file: RunFile) -> list[SuiteTask]:
-    """The tasks of a plan's suites, in its order. Raises UnknownNameError, BadInputError, EngineError."""
+    """A plan's tasks, in its order. Raises UnknownNameError, BadInputError, EngineError, UnsupportedError."""
     from evals.own_data import load_own_suite
     from evals.plans import OWN_PREFIX
-    from evals.suite_tasks import load_standard, wrap_own
+    from evals.standard_tasks import load_standard
+    from evals.suite_tasks import wrap_own
     from evals.suites import find_suite, list_suites, load_task, task_from_items
     from sizing.errors import BadInputError
 
@@ -77,7 +78,9 @@ def load_tasks(plan: EvalPlan, model: Any, home: Path, file: RunFile) -> list[Su
             version = f"{suite.version} {suite.items_sha256[:12]}"
             tasks.append(wrap_own(name, suite.title, version, suite.chance, task, seed))
         else:
-            tasks += load_standard([name.removeprefix("lm-eval:")], seed, file.say)
+            found = load_standard(name.removeprefix("lm-eval:"), seed, file.say)
+            # a group may hold a task that is also named by itself: it is asked once
+            tasks += [task for task in found if task.name not in {known_task.name for known_task in tasks}]
     return tasks
 
 
@@ -245,6 +248,7 @@ def main() -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser()
     parser.add_argument("run_file", type=Path)

@@ -26,13 +26,14 @@ class WeighbridgeError(Exception):
 class UnknownNameError(WeighbridgeError, LookupError):
     """A name nobody knows.
 
-    `kind` is what was wanted ("model", "quant"), `name` what came, `near` the closest known names.
+    `kind` is what was wanted ("model", "quant"), `name` what came, `near` the closest known names, at most two of them
+    before the others because they are in `first`.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str] = ()) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str] = (), first: Iterable[str] = ()) -> None:
         self.kind = kind
         self.name = name
-        self.near = find_near_names(name, known)
+        self.near = tuple(dict.fromkeys(find_near_names(name, first, limit=2) + find_near_names(name, known)))[:4]
         hint = f"; did you mean {', '.join(self.near)}?" if self.near else ""
         super().__init__(f"unknown {kind} {name!r}{hint}")
 
