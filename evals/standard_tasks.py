@@ -22,6 +22,9 @@ TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN"
 
 TOLD_CHARACTERS = 300
 
+UNREACHABLE = {"ConnectionError", "LocalEntryNotFoundError", "OfflineModeIsEnabled", "HTTPError", "TimeoutException"}
+"""Names of what the Hub's clients raise when it does not answer; the data client may tell the same in words alone."""
+
 OFFLINE_HINT = "our own suites need no network: python -m evals list"
 
 
@@ -142,7 +145,7 @@ def explain_failure(name: str, error: Exception) -> WeighbridgeError:
             f"the data of {name}{repository} is not on the Hub, or only for those allowed in; a private one wants "
             "HF_TOKEN set to a token that may read it, and a token that has expired hides public ones too"
         )
-    if kinds & {"ConnectionError", "LocalEntryNotFoundError", "OfflineModeIsEnabled", "HTTPError", "TimeoutException"}:
+    if kinds & UNREACHABLE or "check your connection" in told:
         return EngineError(
             f"the Hub could not be reached for the data of {name}{repository}; data fetched once is kept, a first "
             f"time wants the network (HF_HUB_OFFLINE unset, HF_ENDPOINT right); {OFFLINE_HINT}"

@@ -12,7 +12,7 @@ import streamlit as st
 from evals.plans import EvalPlan, EvalSettings, ModelKind, TestedModel, plan_suites
 from evals.results import RunSummary
 from pages.ui import cached, charts, evaluate_endpoint, evaluation, frame, inputs
-from pages.ui.evaluate_words import escape_markdown
+from pages.ui.evaluate_words import escape_markdown, shorten
 from pages.ui.evaluation import DEMO_QUANTS, Endpoint, Expected, FileFacts, OwnSuite
 from sizing.errors import BadInputError
 from sizing.quants import KV_TYPES
@@ -188,7 +188,7 @@ def choose_models(summaries: Sequence[RunSummary]) -> tuple[tuple[TestedModel, .
                 if key.startswith("endpoint:")
                 else "model is not known"
             )
-            st.warning(f"The {what}: {escape_markdown(key.partition(':')[2])}.", icon=":material/dns:")
+            st.warning(f"The {what}: {escape_markdown(key.partition(':')[2] or key)}.", icon=":material/dns:")
     models = [build_model(key, files, servers) for key in wanted if key in words]
     keys = [servers[key].key if key in servers else "" for key in wanted if key in words]
     return tuple(models), tuple(keys)
@@ -268,7 +268,11 @@ def choose_suites(titles: dict[str, str]) -> tuple[tuple[str, ...], bool, str]:
         with st.popover("Standard tasks", icon=":material/public:", type="tertiary"):
             inputs.as_typed("tasks", "Tasks of lm-eval by name", "gsm8k, mmlu, ifeval, hellaswag, arc_challenge")
             st.caption("Their items are fetched from the Hugging Face Hub when the run starts; without it they fail.")
-    chosen = tuple(name for name in inputs.read("suites") if name in titles)
+    asked = inputs.read("suites")
+    unknown = [escape_markdown(shorten(name)) for name in asked if name not in titles]
+    if unknown:
+        st.warning(f"No suite of ours or yours is called {', '.join(unknown)}.", icon=":material/checklist:")
+    chosen = tuple(name for name in asked if name in titles)
     shipped = evaluation.find_suites()
     contexts: tuple[int, ...] = inputs.read("needle")
     problem = ""
@@ -279,8 +283,8 @@ def choose_suites(titles: dict[str, str]) -> tuple[tuple[str, ...], bool, str]:
     if any(name in shipped and shipped[name].opt_in for name in chosen):
         allow_code = st.checkbox("Run the code that the model writes", key="allow_code")
         st.caption(
-            "It runs on this machine in a process of its own, without network, with little memory, a time limit and a "
-            "folder that is removed. That keeps mistakes in; it is no wall against a model that attacks."
+            "It runs on this machine in a process of its own, without network and files, with little memory and a time "
+            "limit. That keeps mistakes in; do not take it for a wall against a model that attacks."
         )
         problem = problem or (
             "" if allow_code else "the code suite runs what the model writes: agree to it, or leave it out"

@@ -586,3 +586,10 @@ def test_what_is_expected_is_told_without_its_scorers_form(scorer: str, wanted: 
 def test_text_of_others_is_no_markdown() -> None:
     assert escape_markdown("a_b*c[d](e)") == "a\\_b\\*c\\[d\\]\\(e\\)"
     assert evaluate_endpoint.shorten_url("https://host:8000/v1") == "host:8000"
+
+
+def test_an_address_with_names_nobody_knows_says_which(evaluate: OpenPage) -> None:
+    app = evaluate(models="nonsense", suites="demo|zzz")
+    said = warnings_of(app)
+    assert "The model is not known: nonsense." in said and "called zzz" in said
+    assert not app.exception and button_of(app, "Start").disabled
