@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,11 @@ EXAMPLES = re.findall(r"^```\n\$ (python -m [^\n]+)\n(.*?)^```$", README, flags=
 
 def run_example(command: str) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command)
-    return subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "WEIGHBRIDGE_HOME": home}
+        return subprocess.run(
+            [sys.executable, *words[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100
+        )
 
 
 def find_byte_lines(text: str) -> list[list[str]]:
