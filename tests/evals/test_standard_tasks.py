@@ -186,6 +186,10 @@ def test_the_demonstration_model_is_asked_by_name(
     for item in items["wikitext"]:
         nats, n_bytes = item["metrics"]["bits_per_byte"]
         assert item["score"] == pytest.approx(-nats / n_bytes / math.log(2)) and 0.2 < item["score"] < 20
+    # as lm-eval does: all bits over all bytes, whatever the pages' lengths
+    nats, n_bytes = (sum(i["metrics"]["bits_per_byte"][k] for i in items["wikitext"]) for k in (0, 1))
+    assert scores["wikitext"]["value"] == pytest.approx(-nats / n_bytes / math.log(2))
+    assert scores["wikitext"]["low"] < scores["wikitext"]["value"] < scores["wikitext"]["high"]
 
     kept = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "runs").rglob("*.jsonl"))
     assert len(kept) > 10_000 and TOKEN not in kept + said.out + said.err
@@ -227,7 +231,7 @@ def test_every_failure_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
         "lambada_openai": ("EngineError", "(EleutherAI/lambada_openai) is not on the Hub", "HF_TOKEN"),
         "winogrande": ("EngineError", "the Hub could not be reached for the data of winogrande", "evals list"),
         "sciq": ("UnsupportedError", "data of sciq comes as a program", "another task"),
-        "gsm8k": ("EngineError", "the data of gsm8k could not be prepared", "evals list"),
+        "gsm8k": ("EngineError", "the data of gsm8k could not be prepared", "quotation mark", "evals list"),
         "humaneval": ("UnsupportedError", "outside a sandbox", "suite 'code'"),
         "hellaswg": ("UnknownNameError", "unknown suite 'hellaswg'; did you mean hellaswag"),
         "arithmetik": ("UnknownNameError", "did you mean arithmetic,"),
