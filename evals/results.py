@@ -14,6 +14,9 @@ from evals.plans import write_plan
 from evals.run_files import EvalRun, ItemResult, RunState, SuiteChosen
 from evals.stats import Comparison, adjust_comparisons, compare_paired
 
+BITS_PER_BYTE = "bits_per_byte"
+"""The metric of a text that is read, not answered: bits, so neither a share nor bounded by one."""
+
 
 @dataclass(frozen=True, slots=True)
 class CategoryScore:
@@ -121,9 +124,11 @@ def score_suite(chosen: SuiteChosen, items: Sequence[ItemResult], seed: int) -> 
     """The score of a suite's items with its interval: Wilson's where each is right or wrong, else a bootstrap."""
     scored = [item for item in items if item.score is not None]
     values = [item.score for item in scored if item.score is not None]
+    if chosen.metric == BITS_PER_BYTE:
+        values = spread_bits(scored, values)
     interval = None
     if values:
-        in_range = min(values) >= 0 and max(values) <= 1
+        in_range = chosen.metric != BITS_PER_BYTE and min(values) >= 0 and max(values) <= 1
         interval = interval_of_scores(values, seed) if in_range else bootstrap_mean(values, seed)
     by_category: dict[str, list[float]] = {}
     for item, value in zip(scored, values, strict=True):
@@ -144,6 +149,22 @@ def score_suite(chosen: SuiteChosen, items: Sequence[ItemResult], seed: int) -> 
         tuple(CategoryScore(name, len(v), sum(v) / len(v)) for name, v in sorted(by_category.items()) if name),
         chosen.why,
     )
+
+
+def spread_bits(items: Sequence[ItemResult], values: Sequence[float]) -> list[float]:
+    """Bits per byte of each item so that their mean is all bits over all bytes, as lm-eval's figure is.
+
+    `values` are the items' own bits per byte. An item of b bytes that differs from the whole by d counts as the whole
+    and d b / (mean b): a ratio estimate made linear (W. G. Cochran, Sampling Techniques, 1977, section 6.3), so that
+    the bootstrap of a mean tells the ratio's interval. Where an item does not say how long it is, the plain values.
+    """
+    pairs = [item.metrics.get(BITS_PER_BYTE) for item in items]
+    lengths = [float(pair[1]) for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2]
+    if len(lengths) != len(values) or sum(lengths) <= 0:
+        return list(values)
+    whole = sum(v * b for v, b in zip(values, lengths, strict=True)) / sum(lengths)
+    mean_length = sum(lengths) / len(lengths)
+    return [whole + (v - whole) * b / mean_length for v, b in zip(values, lengths, strict=True)]
 
 
 def compare_runs(a: EvalRun, b: EvalRun) -> tuple[SuiteComparison, ...]:

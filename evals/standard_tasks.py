@@ -20,10 +20,12 @@ from sizing.errors import EngineError, UnknownNameError, UnsupportedError, Weigh
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
 """Where the Hub's client looks for a token."""
 
-TOLD_CHARACTERS = 300
+UNREACHABLE = frozenset(
+    {"ConnectionError", "LocalEntryNotFoundError", "OfflineModeIsEnabled", "HTTPError", "TimeoutException"}
+)
+"""Errors of the Hub's client and of its transport that mean no answer, or one that says nothing."""
 
-UNREACHABLE = {"ConnectionError", "LocalEntryNotFoundError", "OfflineModeIsEnabled", "HTTPError", "TimeoutException"}
-"""Names of what the Hub's clients raise when it does not answer; the data client may tell the same in words alone."""
+TOLD_CHARACTERS = 300
 
 OFFLINE_HINT = "our own suites need no network: python -m evals list"
 
@@ -145,13 +147,16 @@ def explain_failure(name: str, error: Exception) -> WeighbridgeError:
             f"the data of {name}{repository} is not on the Hub, or only for those allowed in; a private one wants "
             "HF_TOKEN set to a token that may read it, and a token that has expired hides public ones too"
         )
-    if kinds & UNREACHABLE or "check your connection" in told:
+    # datasets tells some of them in its text only
+    if (kinds | set(re.findall(r"\w+", told))) & UNREACHABLE or "check your connection" in told:
         return EngineError(
             f"the Hub could not be reached for the data of {name}{repository}; data fetched once is kept, a first "
             f"time wants the network (HF_HUB_OFFLINE unset, HF_ENDPOINT right); {OFFLINE_HINT}"
         )
+    last = causes[-1]
     return EngineError(
-        f"the data of {name} could not be prepared ({type(error).__name__}: {clean(told)}); {OFFLINE_HINT}"
+        f"the data of {name} could not be prepared ({type(last).__name__}: {clean(' '.join(str(last).split()))}); "
+        f"{OFFLINE_HINT}"
     )
 
 

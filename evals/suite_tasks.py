@@ -170,7 +170,9 @@ class SuiteTask:
         )
 
     def tell_expected(self, doc: Mapping[str, Any]) -> str:
-        """The right answer of an item as text."""
+        """The right answer of an item as text; empty where there is no single one."""
+        if isinstance(self.task.config.doc_to_target, int) and self.task.config.doc_to_choice is None:
+            return ""  # a stand-in where a program checks the answer, as in ifeval
         in_question = getattr(self.task, "multiple_input", 0)
         target = self.task.doc_to_text(doc) if in_question else self.task.doc_to_target(doc)
         if isinstance(target, int) and self.task.config.doc_to_choice is not None:

@@ -105,12 +105,24 @@ def make_passages(n: int) -> list[dict[str, Any]]:
     return [{"text": f"They came from {TOWNS[i % 8]}, and what they brought was {GOODS[i % 8]}"} for i in range(n)]
 
 
+ORDERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("Write no comma.", "punctuation:no_comma", {}),
+    ("Write small letters only.", "change_case:english_lowercase", {}),
+    ("Name figs.", "keywords:existence", {"keywords": ["figs"]}),
+    ("Write at least four words.", "length_constraints:number_words", {"relation": "at least", "num_words": 4}),
+)
+
+
 def make_orders(n: int) -> list[dict[str, Any]]:
-    """As google/IFEval: orders that a program can check."""
-    return [
-        {"key": i, "prompt": "Write no comma.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
-        for i in range(n)
-    ]
+    """As google/IFEval: orders that a program can check, one or two at once, with every setting there is named."""
+    rows = []
+    for i in range(n):
+        asked = [ORDERS[(i + k) % len(ORDERS)] for k in range(1 + i % 2)]
+        settings = [{"keywords": None, "relation": None, "num_words": None, **order[2]} for order in asked]
+        prompt = f"Question: {' '.join(order[0] for order in asked)} {i} {i}"
+        ids = [order[1] for order in asked]
+        rows.append({"key": i, "prompt": prompt, "instruction_id_list": ids, "kwargs": settings})
+    return rows
 
 
 def build_repositories() -> dict[str, dict[str, bytes]]:
@@ -135,5 +147,5 @@ def build_repositories() -> dict[str, dict[str, bytes]]:
             {"wikitext-2-raw-v1": {split: make_pages(4) for split in ("train", "validation", "test")}}
         ),
         "EleutherAI/lambada_openai": build_repository({"default": {"test": make_passages(5)}}),
-        "google/IFEval": build_repository({"default": {"train": make_orders(3)}}),
+        "google/IFEval": build_repository({"default": {"train": make_orders(8)}}),
     }

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from lm_eval.api.model import LM
 
 from evals.plans import EvalSettings
-from evals.standard_tasks import load_standard
+from evals.standard_tasks import load_standard, read_whole_list
 from evals.suite_tasks import SuiteTask, plain_metric
 from sizing.errors import WeighbridgeError
 
@@ -80,7 +80,6 @@ def ask(task: SuiteTask, model: FakeModel, place: int) -> dict[str, Any]:
 def compare(names: list[str]) -> None:
     """Each task our way, then all of them lm-eval's way."""
     from lm_eval.evaluator import simple_evaluate
-    from lm_eval.tasks import TaskManager
 
     model = FakeModel()
     for name in names:
@@ -88,7 +87,7 @@ def compare(names: list[str]) -> None:
             items = {place: ask(task, model, place) for place in task.order}
             about = {"chance": task.chance, "metric": task.metric, "version": task.version, "title": task.title}
             print(json.dumps({"ours": task.name, "items": items, **about, "up": task.is_higher_better}))
-    told = simple_evaluate(model, tasks=names, task_manager=TaskManager(), bootstrap_iters=0, verbosity="ERROR")
+    told = simple_evaluate(model, tasks=names, task_manager=read_whole_list(), bootstrap_iters=0, verbosity="ERROR")
     for name, samples in told["samples"].items():
         items = [
             {

@@ -8,11 +8,12 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evals.eval_store import ingest_evals, list_measured
 from evals.plans import EvalSettings, ModelKind, TestedModel, plan_suites, read_plan, write_plan
-from evals.results import compare_runs, sum_up, write_csv, write_json
+from evals.results import compare_runs, score_suite, sum_up, write_csv, write_json
 from evals.run_files import (
     EvalRun,
     ItemResult,
@@ -128,6 +129,29 @@ def test_bits_per_byte_are_not_compared_as_shares(tmp_path: Path) -> None:
     assert found.comparison is None and "no share" in found.why_not
     (score,) = sum_up(a).scores
     assert score.value == pytest.approx(2.3)
+
+
+def test_bits_per_byte_of_a_suite_are_all_bits_over_all_bytes() -> None:
+    """Long documents weigh more, as in lm-eval; the interval is that of resampling documents and dividing anew."""
+    drawn = np.random.default_rng(3)
+    lengths = drawn.integers(50, 5000, 60)
+    bits = lengths * drawn.normal(0.8, 0.1, 60) - 40  # below one bit per byte throughout, as good models are
+    pairs = [[-float(b * np.log(2)), int(n)] for b, n in zip(bits, lengths, strict=True)]
+    items = [
+        make_item("text", i, float(bits[i] / lengths[i]), metrics={"bits_per_byte": pair})
+        for i, pair in enumerate(pairs)
+    ]
+    chosen = SuiteChosen("text", "Text", "1", 60, 60, 0.0, "bits_per_byte", False, "why")
+    score = score_suite(chosen, items, 1234)
+    assert score.value == pytest.approx(bits.sum() / lengths.sum())
+    assert score.value != pytest.approx((bits / lengths).mean(), rel=0.005)
+    places = drawn.integers(0, 60, (4000, 60))
+    ratios = bits[places].sum(axis=1) / lengths[places].sum(axis=1)
+    low, high = np.quantile(ratios, (0.025, 0.975))
+    assert score.low is not None and score.high is not None
+    assert (score.low, score.high) == (pytest.approx(low, abs=0.004), pytest.approx(high, abs=0.004))
+    plain = score_suite(chosen, [dataclasses.replace(item, metrics={}) for item in items], 1234)
+    assert plain.value == pytest.approx((bits / lengths).mean())
 
 
 def test_csv_and_json_hold_every_item_and_no_formula(tmp_path: Path) -> None:

@@ -13,20 +13,30 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from evals.__main__ import main
 from evals.run_files import RunState, list_runs
-from tests.evals.hub_rows import IN_SOCIAL_SCIENCES, build_repositories, make_orders, make_science, make_sums
+from evals.standard_tasks import explain_failure
+from evals.suite_tasks import wrap_standard
+from sizing.errors import EngineError, UnsupportedError
+from tests.evals.hub_rows import IN_SOCIAL_SCIENCES, build_repositories, make_science, make_sums
 from tests.evals.hub_server import HubServer, build_repository
 
 CHILD = Path(__file__).with_name("standard_child.py")
 TOKEN = "hf_" + "NeverToBeShown" * 2
 ONE = ("--threads", "1")
 GROUP = "mmlu_social_sciences"
+HAS_IFEVAL = (
+    importlib.util.find_spec("langdetect") is not None and importlib.util.find_spec("immutabledict") is not None
+)
+"""Whether lm-eval[ifeval] is installed; the base set is without it."""
+
 COMPARED = ("gsm8k", "arc_easy", "arc_challenge", "hellaswag", "wikitext", "winogrande", "lambada_openai", GROUP)
+COMPARED += ("ifeval",) if HAS_IFEVAL else ()
 
 
 def hub_environment(url: str, home: Path) -> dict[str, str]:
@@ -98,6 +108,7 @@ def test_each_question_is_the_one_lm_eval_asks(compared: dict[str, dict[str, dic
         ("lambada_openai", "acc", 0),
         ("mmlu_sociology", "acc", 1 / 4),
         ("wikitext", "bits_per_byte", 0),
+        *([("ifeval", "prompt_level_strict_acc", 0)] if HAS_IFEVAL else ()),
     ],
 )
 def test_the_chosen_metric_and_what_a_guess_scores(
@@ -186,6 +197,10 @@ def test_the_demonstration_model_is_asked_by_name(
     for item in items["wikitext"]:
         nats, n_bytes = item["metrics"]["bits_per_byte"]
         assert item["score"] == pytest.approx(-nats / n_bytes / math.log(2)) and 0.2 < item["score"] < 20
+    # as lm-eval does: all bits over all bytes, whatever the pages' lengths
+    nats, n_bytes = (sum(i["metrics"]["bits_per_byte"][k] for i in items["wikitext"]) for k in (0, 1))
+    assert scores["wikitext"]["value"] == pytest.approx(-nats / n_bytes / math.log(2))
+    assert scores["wikitext"]["low"] < scores["wikitext"]["value"] < scores["wikitext"]["high"]
 
     kept = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "runs").rglob("*.jsonl"))
     assert len(kept) > 10_000 and TOKEN not in kept + said.out + said.err
@@ -227,15 +242,15 @@ def test_every_failure_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
         "lambada_openai": ("EngineError", "(EleutherAI/lambada_openai) is not on the Hub", "HF_TOKEN"),
         "winogrande": ("EngineError", "the Hub could not be reached for the data of winogrande", "evals list"),
         "sciq": ("UnsupportedError", "data of sciq comes as a program", "another task"),
-        "gsm8k": ("EngineError", "the data of gsm8k could not be prepared", "evals list"),
+        "gsm8k": ("EngineError", "the data of gsm8k could not be prepared", "quotation mark", "evals list"),
         "humaneval": ("UnsupportedError", "outside a sandbox", "suite 'code'"),
         "hellaswg": ("UnknownNameError", "unknown suite 'hellaswg'; did you mean hellaswag"),
         "arithmetik": ("UnknownNameError", "did you mean arithmetic,"),
         "neddle": ("UnknownNameError", "did you mean needle"),
         "../arc/arc_easy.yaml": ("UnknownNameError", "unknown suite"),
     }
-    if importlib.util.find_spec("langdetect") is None:
-        wanted["ifeval"] = ("UnsupportedError", "wants the package langdetect", 'pip install "lm-eval[ifeval]"')
+    if not HAS_IFEVAL:
+        wanted["ifeval"] = ("UnsupportedError", "ifeval wants the package ", 'pip install "lm-eval[ifeval]"')
     with HubServer(
         repositories,
         gated=frozenset({"allenai/ai2_arc", "Rowan/hellaswag"}),
@@ -262,8 +277,42 @@ def check_failures(told: list[dict[str, Any]], wanted: dict[str, tuple[str, ...]
         assert TOKEN not in record["said"] and str(home) not in record["said"] and "site-packages" not in record["said"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("langdetect") is None, reason="ifeval wants lm-eval[ifeval]")
-def test_ifeval_is_read_where_its_packages_are(tmp_path: Path) -> None:
-    with HubServer({"google/IFEval": build_repository({"default": {"train": make_orders(3)}})}) as hub:
-        (told,) = ask_child("fail", ("ifeval",), hub.url, tmp_path)
-    assert (told["kind"], told["said"]) == ("", "1 tasks")
+def test_an_error_nobody_foresaw_is_told_without_token_or_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "an odd one 77")
+    told = f"bad\n reply to an odd one 77 or {TOKEN} in '/home/somebody/.cache/x/file.arrow' from https://a.b/c/d"
+    error = explain_failure("gsm8k", RuntimeError(told))
+    assert isinstance(error, EngineError) and str(error).startswith("the data of gsm8k could not be prepared")
+    assert "bad reply to [token] or [token] in 'file.arrow' from https://a.b/c/d" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "command"),
+    [("ifeval", "immutabledict", 'install "lm-eval[ifeval]"'), ("bigtask", "odd.part", "install odd")],
+)
+def test_a_package_that_is_missing_is_named(name: str, module: str, command: str) -> None:
+    error = explain_failure(name, ModuleNotFoundError(f"No module named {module!r}", name=module))
+    assert isinstance(error, UnsupportedError)
+    assert str(error) == f"{name} wants the package {module}, which is not installed: python -m pip {command}"
+
+
+class ShufflingTask:
+    """As lm-eval's tasks with choices shuffled while items are made: other items for everyone who asks."""
+
+    OUTPUT_TYPE, VERSION, _filters = "generate_until", 1, ()
+    config = SimpleNamespace(task_alias=None)
+
+    def __init__(self) -> None:
+        self.n_asked = 0
+
+    @property
+    def eval_docs(self) -> list[dict[str, int]]:
+        self.n_asked += 1
+        return [{"what": 100 * self.n_asked + i} for i in range(5)]
+
+    def aggregation(self) -> dict[str, Any]:
+        return {}
+
+
+def test_an_item_stays_what_it_was_when_it_was_asked() -> None:
+    task = wrap_standard("shuffling", ShufflingTask(), 1)
+    assert [task.find_doc(place)["what"] for place in (3, 3, 0)] == [103, 103, 100]
