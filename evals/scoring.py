@@ -30,7 +30,7 @@ from evals.answer_text import (
 from evals.constraints import list_broken
 from evals.languages import NAMES, detect_language
 from evals.sandbox import Case, run_cases
-from sizing.errors import BadInputError, UnknownNameError
+from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 
 PATTERN_SECONDS = 2.0
 """A person's pattern may search one answer this long."""
@@ -394,10 +394,15 @@ def list_labels(text: str, labels: list[str]) -> list[str]:
 
 
 def judge_code(expected: Any, answer: str) -> Verdict:
-    """{"entry": function, "cases": [[arguments, value], ...]}: 1 where every case is right in the sandbox."""
+    """{"entry": function, "cases": [[arguments, value], ...]}: 1 where every case is right in the sandbox.
+
+    Raises UnsupportedError where the sandbox cannot hold code on this machine: that is no fault of the answer.
+    """
     entry = expected["entry"]
     cases = [Case(tuple(arguments), value) for arguments, value in expected["cases"]]
     result = run_cases(find_code(answer, entry), entry, cases)
+    if result.kind == "refused":
+        raise UnsupportedError(result.reason)
     if result.kind == "passed":
         return RIGHT
     return wrong(f"{result.n_passed} of {result.n_cases} tests pass: {result.reason}")

@@ -56,10 +56,11 @@ def load_tasks(plan: EvalPlan, model: Any, home: Path, file: RunFile) -> list[Su
     """A plan's tasks, in its order. Raises UnknownNameError, BadInputError, EngineError, UnsupportedError."""
     from evals.own_data import load_own_suite
     from evals.plans import OWN_PREFIX
+    from evals.sandbox import find_sandbox_obstacle
     from evals.standard_tasks import load_standard
     from evals.suite_tasks import wrap_own
     from evals.suites import find_suite, list_suites, load_task, task_from_items
-    from sizing.errors import BadInputError
+    from sizing.errors import BadInputError, UnsupportedError
 
     seed = plan.settings.seed
     known = {suite.name for suite in list_suites()}
@@ -73,6 +74,8 @@ def load_tasks(plan: EvalPlan, model: Any, home: Path, file: RunFile) -> list[Su
             suite, context_tokens = find_suite(name)
             if suite.opt_in and not plan.allow_code:
                 raise BadInputError(f"{suite.title} runs code a model wrote; allow that first (--allow-code)")
+            if suite.opt_in and (obstacle := find_sandbox_obstacle()):
+                raise UnsupportedError(obstacle)
             file.say(f"preparing {suite.title}")
             task = load_task(suite.name, context_tokens, getattr(model, "count_tokens", None))
             version = f"{suite.version} {suite.items_sha256[:12]}"

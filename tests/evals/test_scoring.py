@@ -14,7 +14,7 @@ from evals.answer_text import find_answer, list_numbers
 from evals.constraints import CHECKS, count_sentences, list_broken
 from evals.languages import NAMES, detect_language
 from evals.scoring import SCORERS, judge, judge_likelihoods
-from sizing.errors import BadInputError, UnknownNameError
+from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}, "tags": {"type": "array"}},
           "required": ["name", "age"], "additionalProperties": False}  # fmt: skip
@@ -255,3 +255,9 @@ def test_languages_are_told_apart(code: str) -> None:
 @pytest.mark.parametrize("text", ["", "12345 !?", "Київ є столицею України, її люблять.", "Zxqv brrt"])
 def test_what_is_no_known_language_has_no_code(text: str) -> None:
     assert detect_language(text) == ""
+
+
+def test_code_that_no_sandbox_can_hold_has_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evals.sandbox.find_sandbox_obstacle", lambda: "made for Linux")
+    with pytest.raises(UnsupportedError, match="made for Linux"):
+        judge("code", json.dumps(CODE), "def f(x): return 2 * x")
