@@ -21,9 +21,7 @@ its stdin does: a parent that is killed takes it along.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import json
 import math
 import os
 import queue
@@ -338,24 +336,9 @@ def main() -> None:
     set_limit(resource.RLIMIT_CORE, 0)
     set_limit(resource.RLIMIT_FSIZE, DRIVER_FILE_BYTES if "--drivers" in sys.argv[1:] else 0)
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order in which the driver counts cards
-    with contextlib.suppress(OSError):  # if memory runs out, this one goes first
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    lines = read_questions()
-    bench: Bench | None = None
-    missing = ""
-    try:
-        bench = Bench(engine_child.Engine(), engine_child)
-    except (ImportError, OSError, RuntimeError) as error:
-        missing = f"{type(error).__name__}: {error}"
-    while True:
-        question = json.loads(lines.get())
-        reply: dict[str, Any]
-        try:
-            reply = {"missing": missing} if bench is None else {"ok": answer(bench, question)}
-        except engine_child.Refused as said:
-            reply = {"refused": str(said)}
-        out.write(json.dumps(reply) + "\n")
-        out.flush()
+    engine_child.go_first()
+    lines = iter(read_questions().get, None)
+    engine_child.answer_lines(lines, lambda engine: Bench(engine, engine_child), answer, out)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,8 @@ An answer with `problem` (one of `evals.divergence.DivergenceReason`) and `messa
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import hashlib
-import json
 import os
 import re
 import resource
@@ -291,24 +289,9 @@ def main() -> None:
     os.dup2(2, 1)  # whatever native code prints must not mix with the answers
     bench_child.set_limit(resource.RLIMIT_CORE, 0)
     bench_child.set_limit(resource.RLIMIT_FSIZE, bench_child.DRIVER_FILE_BYTES if "--drivers" in sys.argv[1:] else 0)
-    with contextlib.suppress(OSError):  # if memory runs out, this one goes first
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    lines = bench_child.read_questions()
-    comparer: Comparer | None = None
-    missing = ""
-    try:
-        comparer = Comparer(engine_child.Engine(), engine_child)
-    except (ImportError, OSError, RuntimeError) as error:
-        missing = f"{type(error).__name__}: {error}"
-    while True:
-        question = json.loads(lines.get())
-        reply: dict[str, Any]
-        try:
-            reply = {"missing": missing} if comparer is None else {"ok": answer(comparer, question)}
-        except engine_child.Refused as said:
-            reply = {"refused": str(said)}
-        out.write(json.dumps(reply) + "\n")
-        out.flush()
+    engine_child.go_first()
+    lines = iter(bench_child.read_questions().get, None)
+    engine_child.answer_lines(lines, lambda engine: Comparer(engine, engine_child), answer, out)
 
 
 if __name__ == "__main__":

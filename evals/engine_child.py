@@ -15,6 +15,7 @@ question's answer is preceded by `{"started": true}` so that the parent knows wh
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -23,9 +24,12 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, TypeVar
+
+T = TypeVar("T")
 
 ADDRESS_LIMIT_BYTES = 64 * 1024**3
 """Private addresses of the child. llama.cpp reserves about 20 KB for every node a graph may have and touches little of
@@ -403,6 +407,35 @@ def serve(endpoint: str) -> None:
     ]
     rpc.ggml_backend_rpc_start_server(endpoint.encode(), None, 1, 1, devices)
     raise SystemExit(f"no server could be started at {endpoint}")
+
+
+def go_first() -> None:
+    """Let this process be the one that is ended where memory runs out (Linux), rather than the app."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def answer_lines(
+    lines: Iterable[str],
+    make: Callable[[Engine], T],
+    answer: Callable[[T, dict[str, Any]], dict[str, Any]],
+    out: TextIO,
+) -> None:
+    """Answer one question a line with what `make` builds around llama.cpp, where that is here; refusals are answers."""
+    made: T | None = None
+    missing = ""
+    try:
+        made = make(Engine())
+    except (ImportError, OSError, RuntimeError) as error:
+        missing = f"{type(error).__name__}: {error}"
+    for line in lines:
+        reply: dict[str, Any]
+        try:
+            reply = {"missing": missing} if made is None else {"ok": answer(made, json.loads(line))}
+        except Refused as said:
+            reply = {"refused": str(said)}
+        out.write(json.dumps(reply) + "\n")
+        out.flush()
 
 
 def answer(engine: Engine, question: dict[str, Any]) -> dict[str, Any]:

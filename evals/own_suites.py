@@ -17,23 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from evals.suites.listing import ITEM_FIELDS
 from sizing.errors import BadInputError, DataFileError, UnknownNameError, UserStoreError
 
 FOLDER = "own_suites"
 FORMAT = 1
 MAX_NAME_CHARACTERS = 64
 MAX_FILE_BYTES = 256 * 1000**2
-
-ITEM_FIELDS: dict[str, type] = {
-    "id": str,
-    "prompt": str,
-    "system": str,
-    "scorer": str,
-    "expected": str,
-    "category": str,
-    "max_tokens": int,
-}
-"""What an item holds, nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

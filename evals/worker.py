@@ -231,8 +231,9 @@ def refuse_other_model(before: EvalRun, sha256: str) -> None:
 
 def set_limits(usable_bytes: int | None) -> None:
     """Bound this process's memory and files, and end it with its parent."""
-    from evals.engine_child import watch
+    from evals.engine_child import go_first, watch
 
+    go_first()
     for what, top in ((resource.RLIMIT_FSIZE, FILE_LIMIT_BYTES), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(what)[1]
         resource.setrlimit(what, (top if hard == resource.RLIM_INFINITY else min(top, hard),) * 2)

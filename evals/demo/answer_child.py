@@ -11,7 +11,6 @@ It speaks JSON lines as `evals.engine_child` does. Questions:
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import resource
 import sys
@@ -192,25 +191,12 @@ def main() -> None:
     """Answer questions until stdin ends."""
     os.environ["GGML_NO_BACKTRACE"] = "1"
     sys.path.append(str(Path(__file__).parents[2]))
-    from evals.engine_child import Engine, Refused
+    from evals.engine_child import Refused, answer_lines
 
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever native code prints must not mix with the answers
     set_limits()
-    answerer: Answerer | None = None
-    missing = ""
-    try:
-        answerer = Answerer(Engine(), Refused)
-    except (ImportError, OSError, RuntimeError) as error:
-        missing = f"{type(error).__name__}: {error}"
-    for line in sys.stdin:
-        reply: dict[str, Any]
-        try:
-            reply = {"missing": missing} if answerer is None else {"ok": answer_question(answerer, json.loads(line))}
-        except Refused as said:
-            reply = {"refused": str(said)}
-        out.write(json.dumps(reply) + "\n")
-        out.flush()
+    answer_lines(sys.stdin, lambda engine: Answerer(engine, Refused), answer_question, out)
 
 
 if __name__ == "__main__":

@@ -281,7 +281,7 @@ def check_failures(told: list[dict[str, Any]], wanted: dict[str, tuple[str, ...]
 
 def test_an_error_nobody_foresaw_is_told_without_token_or_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "an odd one 77")
-    told = f"bad\n reply to an odd one 77 or {TOKEN} in '/home/somebody/.cache/x/file.arrow' from https://a.b/c/d"
+    told = f"bad\n reply to an odd one 77 or {TOKEN} in '/data/somebody/.cache/x/file.arrow' from https://a.b/c/d"
     error = explain_failure("gsm8k", RuntimeError(told))
     assert isinstance(error, EngineError) and str(error).startswith("the data of gsm8k could not be prepared")
     assert "bad reply to [token] or [token] in 'file.arrow' from https://a.b/c/d" in str(error)
