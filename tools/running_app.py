@@ -25,10 +25,11 @@ CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "go
 
 @dataclass(frozen=True, slots=True)
 class RunningApp:
-    """A running app: its address, and the file its output goes to."""
+    """A running app: its address, the file its output goes to, and what stands for the person's folder."""
 
     url: str
     log: Path
+    home: Path
 
     def read_tracebacks(self) -> str:
         """What the app's process printed from the first traceback on; empty when there was none."""
@@ -44,20 +45,20 @@ def start_app(wait_s: float = 40.0) -> Iterator[RunningApp]:
     """
     port = find_free_port(18501)
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "app.log"
+        log, home = Path(folder) / "app.log", Path(folder) / "home"
         with log.open("w") as out:
             process = subprocess.Popen(
                 streamlit_command(port),
                 cwd=ROOT,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "CI": "true", "WEIGHBRIDGE_HOME": str(Path(folder) / "home")},
+                env={**os.environ, "CI": "true", "WEIGHBRIDGE_HOME": str(home)},
                 executable=sys.executable,
             )
             try:
                 url = f"http://127.0.0.1:{port}"
                 wait_until_healthy(url, process, log, wait_s)
-                yield RunningApp(url, log)
+                yield RunningApp(url, log, home)
             finally:
                 process.terminate()
                 try:

@@ -1,12 +1,16 @@
 """Photograph each page of the real app into docs/screenshots, at a laptop's size and one at a phone's.
 
-The machine is a named card, so that the pictures do not depend on where they were taken.
+The machine is a named card, so that the pictures do not depend on where they were taken. The Evaluate page shows two
+quantizations of the demonstration model, evaluated for the picture.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlencode
 
 from tools.running_app import ROOT, open_browser, start_app, wait_until_drawn
@@ -29,7 +33,7 @@ SHOTS = (
     Shot("choose", ""),
     Shot("size", "size"),
     Shot("hardware", "hardware"),
-    Shot("evaluate", "evaluate"),
+    Shot("evaluate", "evaluate", height=1160),
     Shot("catalog", "catalog"),
     Shot("accuracy", "accuracy"),
     Shot("sources", "sources"),
@@ -37,10 +41,19 @@ SHOTS = (
 )
 
 
+def evaluate_demo(home: Path) -> None:
+    """Evaluate the demonstration model in two quantizations, as `python -m evals run` does."""
+    for model in ("demo:Q8_0", "demo:Q2_K"):
+        command = [sys.executable, "-m", "evals", "run", "--model", model, "--suite", "demo,demo_choice"]
+        environment = {**os.environ, "WEIGHBRIDGE_HOME": str(home)}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
+
+
 def main() -> int:
     """Take every picture; returns 1 when a page printed a traceback."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with start_app() as app, open_browser() as browser:
+        evaluate_demo(app.home)
         for shot in SHOTS:
             context = browser.new_context(viewport={"width": shot.width, "height": shot.height})
             page = context.new_page()
