@@ -14,7 +14,7 @@ from evals.divergence_result import DivergenceResult, WindowResult, read_window,
 from evals.plans import EvalPlan, ModelKind, TestedModel
 from evals.run import Cancelled
 from evals.run_files import EvalRun, Pace, RunFacts, RunFile, SuiteChosen
-from evals.tested_models import Say, find_model_path, hash_files
+from evals.tested_models import Say, find_model_path, hash_files, refuse_other_files
 from evals.texts import TEXTS
 from sizing.errors import BadInputError, EngineError
 
@@ -32,8 +32,7 @@ def run_divergence(before: EvalRun, file: RunFile, home: Path, usable_bytes: int
     paths = [find_file(model, home, file.say) for model in (reference, plan.model)]
     files = [hash_files(path, home, file.say) for path in paths]
     both = "+".join(f.sha256 for f in files)
-    if before.facts is not None and before.facts.file_sha256 not in ("", both):
-        raise EngineError("a model's file has changed since this run began; start a new run")
+    refuse_other_files(before, both)
     text, parse_special = find_text_of(plan)
     n_characters = len(text) if isinstance(text, str) else text.stat().st_size
     setting = make_plan(plan, parse_special, usable_bytes)

@@ -135,7 +135,6 @@ class Asker:
         self.plan = plan
         self.recorder = recorder
         self.judge = judge
-        self.n_asked = 0
         self.n_known = 0
         self._known = known
 
@@ -247,4 +246,3 @@ class Asker:
             )
         )
         self._known.add((self.task.name, item_id))
-        self.n_asked += 1

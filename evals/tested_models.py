@@ -16,6 +16,7 @@ from evals.dry_run import DryRunFailure, EngineChild, list_context_params
 from evals.home import find_home
 from evals.loaded import N_SPARE_SEQUENCES
 from evals.plans import EvalPlan, EvalSettings, ModelKind, TestedModel
+from evals.run_files import EvalRun
 from sizing.errors import BadInputError, EngineError
 from sizing.quants import find_quant
 from sizing.units import format_bytes, format_tokens
@@ -92,6 +93,12 @@ def hash_files(path: Path, home: Path, say: Say = lambda what: None) -> ModelFil
     hashes = [find_hash(part, home, say) for part in parts]
     whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     return ModelFiles(parts, sum(part.stat().st_size for part in parts), whole)
+
+
+def refuse_other_files(before: EvalRun, sha256: str) -> None:
+    """Raises EngineError when the files of a resumed run are not those it began with."""
+    if before.facts is not None and before.facts.file_sha256 not in ("", sha256):
+        raise EngineError("a model's file has changed since this run began; start a new run")
 
 
 def find_hash(path: Path, home: Path, say: Say) -> str:

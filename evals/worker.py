@@ -32,24 +32,24 @@ OWN_BYTES = 1024**3
 MIN_CONTEXT_TOKENS = 4096
 """Context of one sequence where no suite wants more, as far as the model was trained for it."""
 
-PROMPT_ROOM_TOKENS = 1024
-"""Room for the prompt around a text of a chosen length, beside the answer."""
-
 
 def find_context(plan: EvalPlan) -> tuple[int, int]:
-    """Tokens of one sequence that the suites of a plan want, and those without which one of them means nothing."""
+    """Tokens of one sequence that the suites of a plan want, and those without which one of them means nothing.
+
+    A text of a chosen length has the prompt around it and the longest answer its suite allows within that length.
+    """
     from evals.suites import find_suite, list_suites
 
     own = {suite.name for suite in list_suites()}
-    wanted, least = MIN_CONTEXT_TOKENS, 0
+    least = 0
     for name in plan.suites:
         if name.partition("@")[0] not in own:
             continue
         suite, text_tokens = find_suite(name)
         if text_tokens:
-            output = plan.settings.max_output_tokens or suite.max_output_tokens
-            least = max(least, text_tokens + output + PROMPT_ROOM_TOKENS)
-    return plan.settings.context_tokens or max(wanted, least), least
+            longer = max((plan.settings.max_output_tokens or 0) - suite.max_output_tokens, 0)
+            least = max(least, text_tokens + longer)
+    return plan.settings.context_tokens or max(MIN_CONTEXT_TOKENS, least), least
 
 
 def load_tasks(plan: EvalPlan, model: Any, home: Path, file: RunFile) -> list[SuiteTask]:
@@ -121,13 +121,13 @@ def work(path: Path, file: RunFile, usable_bytes: int | None) -> None:
 def work_on_file(before: EvalRun, file: RunFile, home: Path, usable_bytes: int | None) -> None:
     """A run of suites on a file of this machine."""
     from evals.run import run_suites
-    from evals.tested_models import find_model_path, find_room, hash_files, open_file_model
+    from evals.tested_models import find_model_path, find_room, hash_files, open_file_model, refuse_other_files
     from sizing.units import format_tokens
 
     plan = before.plan
     model_path = find_model_path(plan.model, home, file.say)
     files = hash_files(model_path, home, file.say)
-    refuse_other_model(before, files.sha256)
+    refuse_other_files(before, files.sha256)
     wanted_tokens, least_tokens = find_context(plan)
     file.say(f"asking llama.cpp what {format_tokens(wanted_tokens)} tokens of context take")
     room = find_room(model_path, plan.settings, wanted_tokens, least_tokens, usable_bytes)
@@ -219,14 +219,6 @@ def describe_facts(plan: EvalPlan, tasks: list[SuiteTask], model: Any) -> RunFac
     used = any(uses_template(t.task.OUTPUT_TYPE, t.is_ours, model, plan.settings) for t in tasks)
     versions = {task.name: task.version for task in tasks}
     return RunFacts(quant=plan.model.quant, used_template=used, machine=plan.machine, suite_versions=versions)
-
-
-def refuse_other_model(before: EvalRun, sha256: str) -> None:
-    """Raises EngineError when a resumed run's file is not the one it began with."""
-    from sizing.errors import EngineError
-
-    if before.facts is not None and before.facts.file_sha256 not in ("", sha256):
-        raise EngineError("the model's file has changed since this run began; start a new run")
 
 
 def set_limits(usable_bytes: int | None) -> None:

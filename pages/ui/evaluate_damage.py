@@ -13,6 +13,7 @@ from evals.damage import LABELS, METRICS, DamageRow
 from evals.divergence_result import DivergenceResult, Estimate
 from evals.plans import EvalPlan, RunKind, TestedModel, plan_divergence
 from evals.results import RunSummary
+from evals.tested_models import make_demo
 from pages.ui import evaluation, frame, inputs
 from pages.ui.charts import roomy
 from pages.ui.evaluate_words import STATE_WORDS, escape_markdown, format_moment, name_run
@@ -69,7 +70,7 @@ def show(summaries: Sequence[RunSummary]) -> None:
 
 def list_files(summaries: Sequence[RunSummary]) -> dict[str, TestedModel]:
     """Everything that can be held against something: the demonstration model and files, by what they are called."""
-    models = [evaluation.build_demo_model(quant) for quant in DEMO_QUANTS]
+    models = [make_demo(quant) for quant in DEMO_QUANTS]
     for path in evaluation.list_known_paths(summaries):
         facts = evaluation.read_file_facts(path)
         if not facts.problem:

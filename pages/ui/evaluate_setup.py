@@ -11,6 +11,7 @@ import streamlit as st
 
 from evals.plans import EvalPlan, EvalSettings, ModelKind, TestedModel, plan_suites
 from evals.results import RunSummary
+from evals.tested_models import DEMO_NAME, make_demo
 from pages.ui import cached, charts, evaluate_endpoint, evaluation, frame, inputs
 from pages.ui.evaluate_words import escape_markdown, shorten
 from pages.ui.evaluation import DEMO_QUANTS, Endpoint, Expected, FileFacts, OwnSuite
@@ -169,7 +170,7 @@ def choose_models(summaries: Sequence[RunSummary]) -> tuple[tuple[TestedModel, .
     paths = tuple(dict.fromkeys((*paths, *(w.removeprefix("file:") for w in wanted if w.startswith("file:")))))
     files = {f"file:{path}": evaluation.read_file_facts(path) for path in paths}
     servers: dict[str, Endpoint] = {f"endpoint:{e.name}": e for e in evaluate_endpoint.list_endpoints(summaries)}
-    words = {f"demo:{q}": f"{evaluation.DEMO_NAME} at {q}" for q in DEMO_QUANTS}
+    words = {f"demo:{q}": f"{DEMO_NAME} at {q}" for q in DEMO_QUANTS}
     words |= {key: describe_file(facts) for key, facts in files.items() if not facts.problem}
     words |= {key: f"{e.name} (server)" for key, e in servers.items()}
     inputs.several("models", "Run", tuple(words), "Choose models", words, wrap=True)
@@ -198,7 +199,7 @@ def build_model(key: str, files: dict[str, FileFacts], servers: dict[str, Endpoi
     """A chosen model as a plan names it; for a file this draws which catalog model it is."""
     kind, _, rest = key.partition(":")
     if kind == ModelKind.DEMO.value:
-        return evaluation.build_demo_model(rest)
+        return make_demo(rest)
     if key in servers:
         return servers[key].model
     return evaluation.build_file_model(files[key], choose_identity(files[key]))

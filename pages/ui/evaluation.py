@@ -38,7 +38,6 @@ from pages.ui import cached
 from pages.ui.inputs import THIS
 from sizing.errors import BadInputError, GgufError, UnknownNameError, UserStoreError, WeighbridgeError
 
-DEMO_NAME = "Weighbridge Demo"
 DEMO_QUANTS = ("F16", "Q8_0", "Q4_K_M", "Q2_K")
 MODELS_FOLDER = "models"
 MAX_FILES_SEEN = 40
@@ -322,11 +321,6 @@ def build_file_model(facts: FileFacts, model_id: str) -> TestedModel:
         with contextlib.suppress(UnknownNameError):
             name = cached.find_card(model_id).spec.name
     return TestedModel(ModelKind.FILE, name, path=facts.path, model_id=model_id, quant=facts.quant)
-
-
-def build_demo_model(quant: str) -> TestedModel:
-    """The demonstration model in a quantization."""
-    return TestedModel(ModelKind.DEMO, DEMO_NAME, quant=quant)
 
 
 # ---- what a run will give ----

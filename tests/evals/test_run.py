@@ -30,6 +30,7 @@ from evals.suite_tasks import (
     wrap_standard,
 )
 from evals.suites import task_from_items
+from evals.worker import find_context
 
 MODEL = TestedModel(ModelKind.FILE, "fake", path="fake.gguf")
 
@@ -338,3 +339,20 @@ def test_examples_before_a_question_are_the_same_for_every_item() -> None:
     assert len(shots) == 1 and shots.pop().count("odd?") == 3
     other = wrap_standard("odd", ConfigurableTask(config=config), 6)
     assert other.build_requests(7, model, plain)[0].args[0] != prompts[0]
+
+
+@pytest.mark.parametrize(
+    ("suites", "settings", "expected"),
+    [
+        (("logic",), EvalSettings(), (4096, 0)),
+        (("needle@8192", "logic"), EvalSettings(), (8192, 8192)),  # the answer and the prompt around are within it
+        (("needle@2048",), EvalSettings(), (4096, 2048)),
+        (("needle@8192",), EvalSettings(max_output_tokens=1256), (9192, 9192)),  # 1,000 more than the suite's own 256
+        (("needle@8192",), EvalSettings(context_tokens=6000), (6000, 8192)),
+        (("gsm8k", "own:mine"), EvalSettings(), (4096, 0)),
+    ],
+)
+def test_a_text_of_a_length_wants_just_that_length(
+    suites: tuple[str, ...], settings: EvalSettings, expected: tuple[int, int]
+) -> None:
+    assert find_context(plan_suites(MODEL, suites, settings=settings)) == expected
