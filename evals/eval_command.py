@@ -41,7 +41,7 @@ from evals.suites import Suite, find_suite, list_suites
 from evals.tested_models import DEMO_QUANTS, list_parts, make_demo
 from evals.texts import TEXTS
 from sizing.command_line import EXIT_DONE, EXIT_FAILED, print_json
-from sizing.errors import BadInputError
+from sizing.errors import BadInputError, GgufError
 from sizing.hardware import Machine
 from sizing.units import format_bytes, format_figures
 
@@ -166,7 +166,11 @@ def name_file(model: TestedModel, world: EvalWorld) -> TestedModel:
     """A file with what its header says it is, where nothing was said. Raises GgufError for what is no model file."""
     if model.kind is not ModelKind.FILE:
         return model
-    model_id, quant = world.recognise_file(Path(model.path))
+    path = Path(model.path)
+    try:
+        model_id, quant = world.recognise_file(path)
+    except GgufError as error:
+        raise GgufError(f"{path.name}: {error}") from error
     return replace(model, model_id=model.model_id or model_id, quant=model.quant or quant)
 
 
