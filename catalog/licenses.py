@@ -16,6 +16,8 @@ from sizing.errors import BadInputError, DataFileError, UnknownNameError
 from sizing.recommend import LICENSE_USES
 
 COMMERCIAL = ("yes", "conditional", "no")
+UNKNOWN = "unknown"
+"""What an imported model's licence allows where the catalog does not know it: nothing is claimed either way."""
 
 _LICENSE: dict[str, tuple[type, bool]] = {
     "id": (str, True),
@@ -35,6 +37,7 @@ _LICENSE: dict[str, tuple[type, bool]] = {
 class License:
     """One licence. `conditions` are duties and limits in our own words, `quote` a short passage of the text itself.
 
+    `commercial` is one of COMMERCIAL, or UNKNOWN for a licence that only an imported model names.
     `verified` is False where the summary is from memory or from what others wrote about the text.
     """
 
@@ -94,6 +97,10 @@ def allows(license: License, use: str) -> LicenseAnswer:
     note = "" if license.verified else " (not checked against the text)"
     if use == "any":
         return LicenseAnswer(True, license.conditions, f"{license.name}: shown whatever it allows{note}")
+    if license.commercial == UNKNOWN:
+        return LicenseAnswer(
+            False, license.conditions, f"{license.name}: what it allows is not in the catalog; read it"
+        )
     if use == "research":
         verdict = "allows research" if license.research else "does not allow research"
         return LicenseAnswer(license.research, license.conditions, f"{license.name} {verdict}{note}")
@@ -103,6 +110,12 @@ def allows(license: License, use: str) -> LicenseAnswer:
         "no": "does not allow commercial use",
     }[license.commercial]
     return LicenseAnswer(license.commercial != "no", license.conditions, f"{license.name} {verdict}{note}")
+
+
+def make_unknown_license(license_id: str, name: str, url: str, source_url: str, as_of: str) -> License:
+    """A licence that the catalog has no terms of: it is named, and allows nothing before somebody reads it."""
+    duty = "read the licence yourself: its terms are not in the catalog"
+    return License(license_id, name, UNKNOWN, False, url, None, (duty,), source_url, as_of, verified=False)
 
 
 def _parse_license(record: Mapping[str, Any], place: Place) -> License:

@@ -13,7 +13,7 @@ CREATE TABLE families (
 CREATE TABLE licenses (
     license_id  VARCHAR PRIMARY KEY,
     name        VARCHAR NOT NULL CHECK (name <> ''),
-    commercial  VARCHAR NOT NULL CHECK (commercial IN ('yes', 'conditional', 'no')),
+    commercial  VARCHAR NOT NULL CHECK (commercial IN ('yes', 'conditional', 'no', 'unknown')),
     research    BOOLEAN NOT NULL,
     verified    BOOLEAN NOT NULL,
     url         VARCHAR NOT NULL,

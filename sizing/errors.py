@@ -7,6 +7,7 @@ WeighbridgeError
 ├── GgufError (ValueError)              a model file that is broken, cut short or malicious
 ├── EngineError (RuntimeError)          llama.cpp is missing, refused, aborted or hung
 ├── EndpointError (RuntimeError)         a model server refused, failed or answered what is no answer; carries kind
+├── HubError (RuntimeError)              the Hugging Face Hub refused, failed, is not reachable, or sent nonsense
 ├── UserStoreError (OSError)             the person's own database is in use, damaged or cannot be written
 └── UnsupportedError (ValueError)       known, but this engine or formula cannot do it; names the reason
 
@@ -73,6 +74,25 @@ class EndpointError(WeighbridgeError, RuntimeError):
         self.kind = kind
         self.status = status
         self.n_tries = n_tries
+        super().__init__(problem)
+
+
+class HubError(WeighbridgeError, RuntimeError):
+    """The Hub gave no answer of use, after all tries; the text says what to do and never holds a token.
+
+    `kind` is one word for the page to act on: "offline" (nobody reachable, or offline mode), "timeout", "lost" (the
+    connection broke), "token" (401: no token, or a wrong one), "gated" (the model's page asks for agreement first),
+    "missing" (404: no such repository, revision or file), "busy" (429), "server" (5xx), "rejected" (another 4xx),
+    "not_json" (a web page or broken JSON), "shape" (JSON of another form), "size" (a length that is not what was
+    promised, or too much), "name" (a repository, revision or file name that is refused), "range" (the server does not
+    send parts of files), "disk" (no room, or nothing can be written), "checksum" (the file is not the one the Hub
+    names) and "stopped". `status` is the HTTP status where there was one, `retry_after_s` what a busy Hub asked for.
+    """
+
+    def __init__(self, kind: str, problem: str, status: int | None = None, retry_after_s: float | None = None) -> None:
+        self.kind = kind
+        self.status = status
+        self.retry_after_s = retry_after_s
         super().__init__(problem)
 
 
