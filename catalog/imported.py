@@ -32,6 +32,7 @@ class HubRepository:
     `base_models` are pairs of relation ("finetune", "quantized", "adapter", "merge" or "") and repository.
     `n_params_by_type` and `n_params_stated` are what the safetensors files hold, by their type and in sum, None where
     the Hub does not say. `config` is config.json as data, None where there is none. Dates are YYYY-MM-DD or "".
+    `refused` says in words which files are left out of `files`, because their names climb out of the repository.
     """
 
     repo_id: str
@@ -55,6 +56,7 @@ class HubRepository:
     n_params_stated: int | None
     files: tuple[HubFile, ...]
     config: Mapping[str, Any] | None
+    refused: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:

@@ -1,0 +1,121 @@
+"""A token for the Hub that does not show itself, and the address it may be sent to."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import quote, urlsplit
+
+from sizing.errors import HubError
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+HIDDEN = "***"
+TRUE_WORDS = frozenset({"1", "ON", "YES", "TRUE"})
+"""What switches a variable of the Hub's own library on (huggingface_hub/constants.py, `ENV_VARS_TRUE_VALUES`)."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Secret:
+    """A token that shows itself as "***": in text, in a debugger, in an f-string. It cannot be pickled.
+
+    `reveal()` gives the token itself; only the line that sends it needs that. An empty one means none is known.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        value = value.strip()
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise HubError("token", "the token holds characters that no HTTP header can carry; set HF_TOKEN anew")
+        self._value = value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
+    def __format__(self, spec: str) -> str:
+        return HIDDEN
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a token is not stored: pass it by the environment")
+
+    def reveal(self) -> str:
+        """The token itself."""
+        return self._value
+
+    def redact(self, text: str) -> str:
+        """`text` with every trace of the token hidden, also as JSON, a URL or HTTP's basic form would write it."""
+        if not self._value:
+            return text
+        coded = base64.b64encode(self._value.encode()).decode()
+        for form in {self._value, json.dumps(self._value)[1:-1], quote(self._value, safe=""), coded}:
+            text = text.replace(form, HIDDEN)
+        return text
+
+    def redact_bytes(self, body: bytes) -> bytes:
+        """An answer's body without the token, should a server repeat it."""
+        return body.replace(self._value.encode(), HIDDEN.encode()) if self._value else body
+
+
+def check_endpoint(url: str) -> str:
+    """A Hub's address without a closing slash. Raises HubError ("name") for what is no plain http or https address."""
+    text = url.strip().rstrip("/")
+    if "@" in text:  # before any other message, for those show what was written
+        raise HubError("name", "the Hub's address holds a user name or password; a token belongs in HF_TOKEN")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    is_sound = text.isprintable() and not any(c.isspace() for c in text) and len(text) <= 500
+    if not is_sound or parts.scheme not in _PORTS or not parts.hostname or parts.query or parts.fragment or port == 0:
+        raise HubError("name", f"a Hub's address looks like {DEFAULT_ENDPOINT}, got {url[:100]!a}; see HF_ENDPOINT")
+    return text
+
+
+def find_endpoint(environment: Mapping[str, str] | None = None) -> str:
+    """The Hub that HF_ENDPOINT names, else the public one."""
+    variables = os.environ if environment is None else environment
+    return check_endpoint(variables.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
+
+
+def find_origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of an address; ("", "", 0) for one that is none."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme.lower(), 0)
+    except ValueError:
+        return "", "", 0
+
+
+def is_local_host(host: str) -> bool:
+    """Whether a host is this machine, or an address that only machines close by have, as it is written."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host.split("%", 1)[0])
+    except ValueError:
+        return False
+    return not address.is_global or address.is_multicast
+
+
+def is_offline(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE, as the Hub's own library has it) forbids every request."""
+    variables = os.environ if environment is None else environment
+    return (variables.get("HF_HUB_OFFLINE") or variables.get("TRANSFORMERS_OFFLINE") or "").upper() in TRUE_WORDS
+
+
+def find_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """The folder models are kept in by every tool of the Hub (huggingface_hub/constants.py, `HF_HUB_CACHE`)."""
+    variables = os.environ if environment is None else environment
+    home = variables.get("HF_HOME") or f"{variables.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    chosen = variables.get("HF_HUB_CACHE") or variables.get("HUGGINGFACE_HUB_CACHE") or f"{home}/hub"
+    return Path(os.path.expandvars(chosen)).expanduser().absolute()
