@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from catalog.devices import DEVICE_COLUMNS, NamedDevice, build_device, find_device
@@ -166,6 +165,12 @@ def _read_import_weights(catalog: Catalog, reader: WeightReader) -> dict[str, tu
     return {model_id: lists[number] for model_id, number in catalog.fetch("SELECT * FROM import_weights")}
 
 
+@once_per_catalog
+def list_downloads(catalog: Catalog) -> dict[str, int]:
+    """How often models were downloaded in the month before they were imported, where the Hub said so."""
+    return dict(catalog.fetch("SELECT model_id, n_downloads FROM models WHERE n_downloads IS NOT NULL"))
+
+
 def find_weigh_gap(catalog: Catalog, model_id: str) -> str | None:
     """Why there are no weights for this model, in words; None where there are."""
     weighed, reasons = _list_gaps(catalog)
@@ -197,7 +202,7 @@ def list_devices(catalog: Catalog) -> tuple[Device, ...]:
     return tuple(named.device for named in list_named_devices(catalog))
 
 
-@lru_cache(maxsize=4)
+@once_per_catalog
 def list_named_devices(catalog: Catalog) -> tuple[NamedDevice, ...]:
     """All devices of the catalog with the other names they go by."""
     rows = catalog.fetch(f"SELECT {', '.join(DEVICE_COLUMNS)} FROM hardware ORDER BY line")
