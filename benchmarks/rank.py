@@ -157,10 +157,11 @@ def check_same(whole: Ranker, singles: Sequence[Ranker], sample: Sequence[int], 
     result = whole.size(needs.workload, machine)
     utility = whole.score(result, needs)[0]
     for model, single in zip(sample, singles, strict=True):
-        rows = whole.table.model_row == model
+        own = slice(*whole.columns.first[model : model + 2].tolist())
+        total = result.placement.total[whole.columns.rows[own]]
         alone = single.size(needs.workload, machine)
-        same_bytes = np.array_equal(result.placement.total[rows], alone.placement.total)
-        if not same_bytes or not np.array_equal(utility[rows], single.score(alone, needs)[0]):
+        same_bytes = np.array_equal(total, alone.placement.total)
+        if not same_bytes or not np.array_equal(utility[own], single.score(alone, needs)[0]):
             raise RuntimeError(f"one pass and one model differ for {single.candidates[0].spec.model_id}")
 
 

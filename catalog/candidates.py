@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from catalog.licenses import License, allows
+from catalog.licenses import License, LicenseAnswer, allows
 from catalog.models import ModelCard
-from catalog.quant_loss import LossModel, estimate_quant_loss, fit_losses, load_quant_rows
-from catalog.queries import all_weights, find_weigh_gap, list_models, list_quality
+from catalog.quant_loss import LossModel, estimate_quant_loss, fit_losses, list_measured_families, load_quant_rows
+from catalog.queries import all_weights, find_weigh_gap, list_downloads, list_models, list_quality
 from catalog.store import Catalog
 from sizing.compute import can_estimate_compute
 from sizing.errors import UnknownNameError
@@ -30,22 +30,19 @@ def list_candidates(catalog: Catalog, task: str, license_use: str) -> tuple[Cand
     if license_use not in LICENSE_USES:
         raise UnknownNameError("license use", license_use, LICENSE_USES)
     evidence = {e.model_id: Quality(e.score, e.low, e.high, e.n_scores) for e in list_quality(catalog, task)}
-    weights = all_weights(catalog)
-    terms = {x.license_id: x for x in catalog.licenses}
-    out = []
-    for card in list_models(catalog):
-        model_id = card.spec.model_id
-        out.append(
-            _candidate(
-                catalog,
-                card,
-                terms[card.license_id],
-                license_use,
-                weights.get(model_id, ()),
-                evidence.get(model_id),
-            )
+    weights, downloads = all_weights(catalog), list_downloads(catalog)
+    answers = {x.license_id: (x, allows(x, license_use)) for x in catalog.licenses}
+    return tuple(
+        _candidate(
+            catalog,
+            card,
+            *answers[card.license_id],
+            weights.get(card.model_id, ()),
+            evidence.get(card.model_id),
+            downloads.get(card.model_id),
         )
-    return tuple(out)
+        for card in list_models(catalog)
+    )
 
 
 @lru_cache(maxsize=4)
@@ -55,9 +52,27 @@ def find_loss_model(data_dir: Path) -> LossModel:
 
 
 def list_quant_losses(catalog: Catalog, card: ModelCard) -> tuple[QuantLoss, ...]:
-    """The points each quantization is expected to cost this model; quantizations nobody measured are left out."""
-    model = find_loss_model(catalog.data_dir)
-    found = (estimate_quant_loss(model, name, card.spec.model_id, card.family, card.quant_native) for name in QUANTS)
+    """The points each quantization is expected to cost this model; quantizations nobody measured are left out.
+
+    Models that nobody measured share one answer where they share a measured family and the native format.
+    """
+    models, families = _list_measured(catalog.data_dir)
+    model_id = card.model_id if card.model_id in models else ""
+    family = card.family if card.family in families else ""
+    return _list_losses(catalog.data_dir, model_id, family, card.quant_native)
+
+
+@lru_cache(maxsize=4)
+def _list_measured(data_dir: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """Models and families that measurements of quantizations speak of."""
+    rows = find_loss_model(data_dir).rows
+    return frozenset(row.model_id for row in rows if row.model_id), list_measured_families(rows)
+
+
+@lru_cache(maxsize=1024)
+def _list_losses(data_dir: Path, model_id: str, family: str, quant_native: str | None) -> tuple[QuantLoss, ...]:
+    model = find_loss_model(data_dir)
+    found = (estimate_quant_loss(model, name, model_id, family, quant_native) for name in QUANTS)
     return tuple(QuantLoss(e.quant, e.points, e.label, e.high) for e in found if e is not None)
 
 
@@ -65,12 +80,12 @@ def _candidate(
     catalog: Catalog,
     card: ModelCard,
     terms: License,
-    license_use: str,
+    answer: LicenseAnswer,
     weights: tuple[WeightBytes, ...],
     quality: Quality | None,
+    n_downloads: int | None,
 ) -> Candidate:
     spec = card.spec
-    answer = allows(terms, license_use)
     gap = find_weigh_gap(catalog, spec.model_id)
     if weights and not can_estimate_compute(spec.architecture):
         gap, weights = f"no compute formula for architecture {spec.architecture!r} yet", ()
@@ -87,4 +102,5 @@ def _candidate(
         losses=list_quant_losses(catalog, card),
         gap=gap,
         projector_bytes=(spec.n_params_projector or 0) * PROJECTOR_BYTES_PER_PARAM,
+        n_downloads=n_downloads,
     )

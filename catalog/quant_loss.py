@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -219,6 +219,12 @@ def _is_family(row: QuantRow, family: str) -> bool:
     return bool(row.family) and (row.family == family or family in RELATIVES.get(row.family, ()))
 
 
+def list_measured_families(rows: Iterable[QuantRow]) -> frozenset[str]:
+    """Families whose own measurements speak for them, or those of a family near to them."""
+    families = {row.family for row in rows if row.family}
+    return frozenset(families.union(*(RELATIVES.get(family, ()) for family in families)))
+
+
 METRICS = ("perplexity_ratio", "kl_divergence", "same_top_percent")
 
 
@@ -252,17 +258,18 @@ def estimate_quant_loss(
 ) -> QuantLossEstimate | None:
     """The expected loss of `quant` for a model, None for a quantization nobody measured.
 
-    `quant_native` is the format the publisher released: that costs nothing, by definition.
+    A model in no measurement, `model_id` "" among them, takes those of its family. `quant_native` is the format the
+    publisher released: that costs nothing, by definition.
     """
     if quant == quant_native:
         return QuantLossEstimate(quant, "same model", 0.0, 0.0, 0.0, None, None, 1, ())
     if quant not in losses.quant_part:
         return None
     of_quant = [row for row in losses.rows if row.quant == quant]
-    same = [row for row in of_quant if row.model_id == model_id]
+    same = [row for row in of_quant if model_id and row.model_id == model_id]
     kin = [row for row in of_quant if _is_family(row, family)]
     label, rows = ("same model", same) if same else ("same family", kin) if kin else ("generic", of_quant)
-    own = {row.model for row in losses.rows if row.model_id == model_id}
+    own = {row.model for row in losses.rows if model_id and row.model_id == model_id}
     near = own or {row.model for row in losses.rows if _is_family(row, family)}
     part = losses.model_part
     here = sum(part[m] for m in near) / len(near) if near else 0.0

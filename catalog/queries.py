@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from catalog.devices import DEVICE_COLUMNS, NamedDevice, build_device, find_device
+from catalog.import_rows import WeightReader
 from catalog.machine import detect_machine, unified_machine
 from catalog.machine_text import (
     EXAMPLES,
@@ -22,7 +22,7 @@ from catalog.machine_text import (
 )
 from catalog.models import ModelCard
 from catalog.quality import QualityEvidence, ScoreRow, rate_models
-from catalog.store import NOT_WEIGHED, Catalog
+from catalog.store import NOT_WEIGHED, Catalog, once_per_catalog
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.memory import WeightBytes
@@ -52,47 +52,123 @@ def list_models(catalog: Catalog) -> tuple[ModelCard, ...]:
 def find_model(catalog: Catalog, name: str) -> ModelCard:
     """The model of this Hugging Face id, the tail of one, or a display name, whatever the case.
 
-    Raises UnknownNameError with near names, BadInputError for a text too long to be a name.
+    Where a tail means several models, the catalog's own goes before imported ones. Raises UnknownNameError with near
+    names, BadInputError for a text too long to be a name.
     """
     if len(name) > MAX_NAME_CHARACTERS:
         raise BadInputError(f"a model's name has at most {MAX_NAME_CHARACTERS} characters, got {len(name):,}")
     wanted = name.strip().casefold()
-    for card in catalog.cards:
-        if card.model_id.casefold() == wanted:
-            return card
-    matches = [c for c in catalog.cards if wanted in (c.model_id.casefold().rsplit("/", 1)[-1], c.name.casefold())]
-    if len(matches) == 1:
-        return matches[0]
-    known = matches or catalog.cards
+    by_id, by_name = _index_names(catalog)
+    if wanted in by_id:
+        return by_id[wanted]
+    matches = by_name.get(wanted, ())
+    own = [card for card in matches if card.model_id in _list_curated(catalog)]
+    if len(own) == 1 or len(matches) == 1:
+        return (own or matches)[0]
+    known = matches or _list_near(catalog, wanted)
     raise UnknownNameError("model", name, [n for c in known for n in (c.model_id, c.name)])
 
 
+@once_per_catalog
+def _index_names(catalog: Catalog) -> tuple[dict[str, ModelCard], dict[str, tuple[ModelCard, ...]]]:
+    """Models by their id, and by its tail and the display name, in small letters."""
+    by_id = {card.model_id.casefold(): card for card in reversed(catalog.cards)}
+    by_name: dict[str, tuple[ModelCard, ...]] = {}
+    for card in catalog.cards:
+        for name in {card.model_id.casefold().rsplit("/", 1)[-1], card.name.casefold()}:
+            by_name[name] = (*by_name.get(name, ()), card)
+    return by_id, by_name
+
+
+@once_per_catalog
+def _list_curated(catalog: Catalog) -> frozenset[str]:
+    return frozenset(card.model_id for card in catalog.cards[: catalog.n_curated])
+
+
+MAX_NEAR = 400
+"""Models among which near names are looked for letter by letter; of more, the most similar ones."""
+
+
+def _list_near(catalog: Catalog, wanted: str) -> Sequence[ModelCard]:
+    """Models whose names may be meant by a text that is none."""
+    if len(catalog.cards) <= MAX_NEAR:
+        return catalog.cards
+    rows = catalog.fetch(
+        "SELECT model_id FROM models ORDER BY greatest(jaro_winkler_similarity(lower(name), $text), "
+        "jaro_winkler_similarity(lower(split_part(model_id, '/', -1)), $text), "
+        "jaro_winkler_similarity(lower(model_id), $text)) DESC, model_id LIMIT $limit",
+        {"text": wanted, "limit": MAX_NEAR},
+    )
+    by_id, _ = _index_names(catalog)
+    return [by_id[model_id.casefold()] for (model_id,) in rows]
+
+
 def list_weights(catalog: Catalog, model_id: str) -> tuple[WeightBytes, ...]:
-    """Bytes of one model in every quantization the engine weighed, 16 bit first; empty where it was not weighed."""
+    """Bytes of one model in every quantization the engine weighed or a file has; empty where there is none.
+
+    Recipes from 16 bit down, then names that only files have.
+    """
     rows = catalog.fetch(f"SELECT {_WEIGHT_COLUMNS} FROM weights WHERE model_id = ?", [model_id])
-    return _sort_by_quant([_read_weights(row) for row in rows])
+    if catalog.has_imports:
+        rows += catalog.fetch(
+            f"SELECT label AS {_WEIGHT_COLUMNS} FROM import_sets WHERE set_no IN (SELECT unnest(sets) FROM "
+            "import_weights JOIN import_lists USING (list_no) WHERE model_id = ?)",
+            [model_id],
+        )
+    reader = WeightReader()
+    return _sort_by_quant([_read_weights(reader, row) for row in rows])
 
 
 def find_weights(catalog: Catalog, card: ModelCard, quant: str) -> WeightBytes:
     """A model's weights in one quantization. Raises UnsupportedError with why the engine did not weigh it."""
-    for weights in list_weights(catalog, card.model_id):
+    known = list_weights(catalog, card.model_id)
+    for weights in known:
         if weights.quant == quant:
             return weights
     gap = find_weigh_gap(catalog, card.model_id)
+    if gap is None and catalog.has_imports:
+        gap = f"there is none; it has {', '.join(w.quant for w in known)}"
     raise UnsupportedError(f"{card.name} at {quant}: {gap or 'not weighed; run `python -m evals weigh`'}")
 
 
 def all_weights(catalog: Catalog) -> dict[str, tuple[WeightBytes, ...]]:
-    """Bytes of every weighed model in every quantization, by model id, in the order of the catalog."""
+    """Bytes of every weighed model in every quantization, by model id, in the order of the catalog.
+
+    Models that weigh the same in everything share one tuple.
+    """
     return dict(_read_all_weights(catalog))
 
 
-@lru_cache(maxsize=4)
+@once_per_catalog
 def _read_all_weights(catalog: Catalog) -> dict[str, tuple[WeightBytes, ...]]:
+    reader = WeightReader()
     found: dict[str, list[WeightBytes]] = {}
     for row in catalog.fetch(f"SELECT {_WEIGHT_COLUMNS}, model_id FROM weights"):
-        found.setdefault(row[-1], []).append(_read_weights(row))
-    return {c.model_id: _sort_by_quant(found[c.model_id]) for c in catalog.cards if c.model_id in found}
+        found.setdefault(row[-1], []).append(_read_weights(reader, row))
+    known = {model_id: _sort_by_quant(weights) for model_id, weights in found.items()}
+    if catalog.has_imports:
+        for model_id, weights in _read_import_weights(catalog, reader).items():
+            known[model_id] = _sort_by_quant((*known[model_id], *weights)) if model_id in known else weights
+    return {c.model_id: known[c.model_id] for c in catalog.cards if c.model_id in known}
+
+
+def _read_import_weights(catalog: Catalog, reader: WeightReader) -> dict[str, tuple[WeightBytes, ...]]:
+    """Weights of imports by model id, sorted."""
+    sets = {
+        row[-1]: _read_weights(reader, row)
+        for row in catalog.fetch(f"SELECT label AS {_WEIGHT_COLUMNS}, set_no FROM import_sets")
+    }
+    lists = {
+        number: tuple(sets[i] for i in numbers)
+        for number, numbers in catalog.fetch("SELECT list_no, sets FROM import_lists")
+    }
+    return {model_id: lists[number] for model_id, number in catalog.fetch("SELECT * FROM import_weights")}
+
+
+@once_per_catalog
+def list_downloads(catalog: Catalog) -> dict[str, int]:
+    """How often models were downloaded in the month before they were imported, where the Hub said so."""
+    return dict(catalog.fetch("SELECT model_id, n_downloads FROM models WHERE n_downloads IS NOT NULL"))
 
 
 def find_weigh_gap(catalog: Catalog, model_id: str) -> str | None:
@@ -101,18 +177,19 @@ def find_weigh_gap(catalog: Catalog, model_id: str) -> str | None:
     return None if model_id in weighed else reasons.get(model_id, NOT_WEIGHED)
 
 
-@lru_cache(maxsize=4)
+@once_per_catalog
 def _list_gaps(catalog: Catalog) -> tuple[frozenset[str], dict[str, str]]:
-    weighed = frozenset(model_id for (model_id,) in catalog.fetch("SELECT DISTINCT model_id FROM weights"))
-    return weighed, dict(catalog.fetch("SELECT model_id, reason FROM weigh_gaps"))
+    imported = " UNION SELECT model_id FROM import_weights" if catalog.has_imports else ""
+    weighed = catalog.fetch(f"SELECT DISTINCT model_id FROM weights{imported}")
+    return frozenset(row[0] for row in weighed), dict(catalog.fetch("SELECT model_id, reason FROM weigh_gaps"))
 
 
 _WEIGHT_COLUMNS = "quant, input_bytes, output_bytes, layer_bytes, layer_expert_bytes, token_embedding_bytes"
 
 
-def _read_weights(row: tuple[Any, ...]) -> WeightBytes:
+def _read_weights(reader: WeightReader, row: tuple[Any, ...]) -> WeightBytes:
     quant, input_bytes, output_bytes, layers, experts, embedding = row[:6]
-    return WeightBytes(quant, input_bytes, output_bytes, tuple(layers), tuple(experts), embedding)
+    return reader.read(quant, input_bytes, output_bytes, embedding, layers, experts)
 
 
 def _sort_by_quant(weights: Iterable[WeightBytes]) -> tuple[WeightBytes, ...]:
@@ -125,7 +202,7 @@ def list_devices(catalog: Catalog) -> tuple[Device, ...]:
     return tuple(named.device for named in list_named_devices(catalog))
 
 
-@lru_cache(maxsize=4)
+@once_per_catalog
 def list_named_devices(catalog: Catalog) -> tuple[NamedDevice, ...]:
     """All devices of the catalog with the other names they go by."""
     rows = catalog.fetch(f"SELECT {', '.join(DEVICE_COLUMNS)} FROM hardware ORDER BY line")
@@ -238,7 +315,7 @@ def list_quality(catalog: Catalog, task: str) -> tuple[QualityEvidence, ...]:
     return rated[task]
 
 
-@lru_cache(maxsize=4)
+@once_per_catalog
 def _rate_all(catalog: Catalog) -> dict[str, tuple[QualityEvidence, ...]]:
     return rate_models(list_scores(catalog))
 

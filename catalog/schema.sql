@@ -6,7 +6,7 @@
 CREATE TABLE families (
     family      VARCHAR PRIMARY KEY,
     org         VARCHAR NOT NULL CHECK (org <> ''),
-    source_url  VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    source_url  VARCHAR NOT NULL CHECK (source_url LIKE 'http%' OR source_url LIKE 'file:%'),
     as_of       VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
 );
 
@@ -23,16 +23,18 @@ CREATE TABLE licenses (
     as_of       VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
 );
 
+-- The catalog's own models (origin 'curated') and those the person took in from the Hub or from a file. What an import
+-- does not say (release, tasks) may be empty; a file's source is a file: address. revision: the commit on the Hub.
 CREATE TABLE models (
     model_id            VARCHAR PRIMARY KEY,
     name                VARCHAR NOT NULL UNIQUE CHECK (name <> ''),
     family              VARCHAR NOT NULL REFERENCES families (family),
     org                 VARCHAR NOT NULL,
-    release             VARCHAR NOT NULL CHECK (regexp_full_match(release, '\d{4}-\d{2}')),
+    release             VARCHAR NOT NULL CHECK (regexp_full_match(release, '\d{4}-\d{2}') OR (release = '' AND origin <> 'curated')),
     license_id          VARCHAR NOT NULL REFERENCES licenses (license_id),
     openness            VARCHAR NOT NULL CHECK (openness IN ('open source', 'open weight', 'restricted weight')),
-    modalities          VARCHAR[] NOT NULL CHECK (len(modalities) > 0),
-    tasks               VARCHAR[] NOT NULL CHECK (len(tasks) > 0),
+    modalities          VARCHAR[] NOT NULL CHECK (len(modalities) > 0 OR origin <> 'curated'),
+    tasks               VARCHAR[] NOT NULL CHECK (len(tasks) > 0 OR origin <> 'curated'),
     gated               BOOLEAN,
     architecture        VARCHAR NOT NULL,
     n_layers            INTEGER NOT NULL CHECK (n_layers > 0),
@@ -48,7 +50,11 @@ CREATE TABLE models (
     confidence          VARCHAR NOT NULL CHECK (confidence IN ('read', 'recalled')),
     unverified          VARCHAR[] NOT NULL,
     notes               VARCHAR[] NOT NULL,
-    source_url          VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    origin              VARCHAR NOT NULL CHECK (origin IN ('curated', 'hub', 'file')),
+    revision            VARCHAR,
+    n_downloads         BIGINT CHECK (n_downloads >= 0),
+    n_likes             BIGINT CHECK (n_likes >= 0),
+    source_url          VARCHAR NOT NULL CHECK (source_url LIKE 'http%' OR (source_url LIKE 'file:%' AND origin = 'file')),
     as_of               VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
 );
 
@@ -82,7 +88,7 @@ CREATE TABLE model_layers (
 CREATE TABLE model_sources (
     model_id    VARCHAR NOT NULL REFERENCES models (model_id),
     position    INTEGER NOT NULL CHECK (position >= 0),
-    source_url  VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    source_url  VARCHAR NOT NULL CHECK (source_url LIKE 'http%' OR source_url LIKE 'file:%'),
     as_of       VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?')),
     PRIMARY KEY (model_id, position)
 );
@@ -218,6 +224,6 @@ CREATE TABLE weights (
 CREATE TABLE weigh_gaps (
     model_id    VARCHAR PRIMARY KEY REFERENCES models (model_id),
     reason      VARCHAR NOT NULL CHECK (reason <> ''),
-    source_url  VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    source_url  VARCHAR NOT NULL CHECK (source_url LIKE 'http%' OR source_url LIKE 'file:%'),
     as_of       VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
 );

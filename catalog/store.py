@@ -7,16 +7,19 @@ network and no setting can be reached through it. Every breach of a rule names t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
-from catalog.data_files import Column, Row, load_csv
+from catalog.data_files import load_csv
+from catalog.import_merge import Merged, merge_imports
 from catalog.licenses import License, load_licenses
 from catalog.models import DATA_DIR, ModelCard, load_families
+from catalog.tables import Tables, insert_rows, list_columns, to_rows
 from sizing.errors import DataFileError
 from sizing.specs import LayerGroup
 
@@ -28,13 +31,21 @@ NOT_WEIGHED = "not weighed yet: run `python -m evals weigh` to ask llama.cpp"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalog:
-    """The loaded catalog. `notes` says in words which files were absent and what cannot be answered for it."""
+    """The loaded catalog. `notes` says in words which files were absent and what cannot be answered for it.
+
+    `cards` are the `n_curated` models of the data files, then the person's imports, the most downloaded first;
+    `licenses` are those of the data files, then those that only imports name. `answers` holds what was worked out of it
+    once (`once_per_catalog`) and goes with it.
+    """
 
     connection: duckdb.DuckDBPyConnection
     cards: tuple[ModelCard, ...]
     licenses: tuple[License, ...]
     data_dir: Path
+    n_curated: int
+    has_imports: bool = False
     notes: tuple[str, ...] = ()
+    answers: dict[object, Any] = field(default_factory=dict, repr=False)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor of its own, for one query; close it, or let it go."""
@@ -46,8 +57,27 @@ class Catalog:
             return cursor.execute(sql, parameters or None).fetchall()
 
 
-def open_catalog(data_dir: Path | None = None) -> Catalog:
+Answer = TypeVar("Answer")
+
+
+def once_per_catalog(ask: Callable[[Catalog], Answer]) -> Callable[[Catalog], Answer]:
+    """The same question, worked out once for each catalog and kept as long as that is."""
+
+    @wraps(ask)
+    def answer(catalog: Catalog) -> Answer:
+        if ask not in catalog.answers:
+            catalog.answers[ask] = ask(catalog)
+        found: Answer = catalog.answers[ask]
+        return found
+
+    return answer
+
+
+def open_catalog(data_dir: Path | None = None, imports: Path | None = None) -> Catalog:
     """Build the catalog from `data_dir` (the repository's own data unless given) and lock it.
+
+    `imports` is the person's folder, whose imported models (`catalog.import_store`) are taken in too; where they
+    cannot be read, the catalog opens without them and a note says why.
 
     Raises DataFileError naming file and line where a fact breaks a rule. An absent weights file is no error: the
     catalog then says of each model that it was not weighed.
@@ -62,30 +92,23 @@ def open_catalog(data_dir: Path | None = None) -> Catalog:
         _fill_licenses(connection, tables, licenses, folder)
         _fill_models(connection, tables, cards, folder)
         for table in CSV_TABLES:
-            _insert(connection, table, tables[table], load_csv(folder / f"{table}.csv", tables[table]))
+            insert_rows(connection, table, tables[table], load_csv(folder / f"{table}.csv", tables[table]))
         notes = _fill_weights(connection, folder)
+        merged = Merged() if imports is None else merge_imports(connection, tables, cards, licenses, imports)
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except BaseException:
         connection.close()
         raise
-    return Catalog(connection, cards, licenses, folder, notes)
-
-
-def list_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[Column, ...]]:
-    """The columns of every table in order, as schema.sql declares them."""
-    with connection.cursor() as cursor:
-        found = cursor.execute(
-            "SELECT table_name, column_name, data_type, NOT is_nullable FROM duckdb_columns() "
-            "WHERE NOT internal ORDER BY table_name, column_index"
-        ).fetchall()
-    tables: dict[str, list[Column]] = {}
-    for table, name, sql_type, required in found:
-        tables.setdefault(table, []).append(Column(name, sql_type, not required))
-    return {table: tuple(columns) for table, columns in tables.items()}
-
-
-Tables = dict[str, tuple[Column, ...]]
+    return Catalog(
+        connection,
+        (*cards, *merged.cards),
+        (*licenses, *merged.licenses),
+        folder,
+        n_curated=len(cards),
+        has_imports=merged.has_tables,
+        notes=(*notes, *merged.notes),
+    )
 
 
 def _fill_licenses(
@@ -109,7 +132,7 @@ def _fill_licenses(
         for x in licenses
     ]
     places = [(str(file), lines.get(x.license_id, 1)) for x in licenses]
-    _insert(connection, "licenses", tables["licenses"], _to_rows(tables["licenses"], rows, places))
+    insert_rows(connection, "licenses", tables["licenses"], to_rows(tables["licenses"], rows, places))
 
 
 def _fill_models(
@@ -139,7 +162,7 @@ def _fill_models(
         ("model_sources", [card for card, _ in sources], [row for _, row in sources]),
     ):
         places = [place.get(card.model_id, (str(folder / "families"), 1)) for card in owners]
-        _insert(connection, table, tables[table], _to_rows(tables[table], rows, places))
+        insert_rows(connection, table, tables[table], to_rows(tables[table], rows, places))
 
 
 def _model_row(card: ModelCard) -> dict[str, object]:
@@ -169,6 +192,10 @@ def _model_row(card: ModelCard) -> dict[str, object]:
         "confidence": card.confidence,
         "unverified": list(card.unverified),
         "notes": list(card.notes),
+        "origin": "curated",
+        "revision": None,
+        "n_downloads": None,
+        "n_likes": None,
         "source_url": card.source_url,
         "as_of": card.as_of,
     }
@@ -201,32 +228,6 @@ def _layer_row(card: ModelCard, group: LayerGroup, index: int) -> dict[str, obje
         "source_url": card.source_url,
         "as_of": card.as_of,
     }
-
-
-def _to_rows(
-    columns: Sequence[Column], records: Sequence[Mapping[str, Any]], places: Sequence[tuple[str, int]]
-) -> tuple[Row, ...]:
-    return tuple(
-        Row(file, line, tuple(record[c.name] for c in columns))
-        for record, (file, line) in zip(records, places, strict=True)
-    )
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Insert all rows at once; when a rule is broken, halve until the one row at fault is found and name it."""
-    if not rows:
-        return
-    selected = ", ".join(f"unnest(?::{c.sql_type}[])" for c in columns)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(f"INSERT INTO {table} SELECT {selected}", [list(x) for x in zip(*(r.cells for r in rows))])
-    except duckdb.Error as error:
-        if len(rows) == 1:
-            problem = str(error).strip().splitlines()[0]
-            raise DataFileError(rows[0].file, rows[0].line, f"breaks a rule of table {table}: {problem}") from error
-        half = len(rows) // 2
-        _insert(connection, table, columns, rows[:half])
-        _insert(connection, table, columns, rows[half:])
 
 
 def _fill_weights(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import bench, cached, charts, evaluate_measured, frame, inputs, words
 from sizing.launch import format_command
-from sizing.recommend import Needs, Option, Recommendation, RuledOut
+from sizing.recommend import Needs, Option, Recommendation
 
 RULED_OUT_WORDS = {
     "task": "Not made for this task",
@@ -45,7 +45,7 @@ def show(question: frame.Question) -> None:
     if answer.options:
         show_frontier(answer, needs)
         show_alternatives(answer, needs)
-    show_ruled_out(answer.ruled_out)
+    show_ruled_out(answer)
     if changes is not None:
         found = cached.find_changes(question.machine, needs)
         told = "; ".join(found) or "neither more memory nor half the context would"
@@ -84,17 +84,19 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
 def show_no_answer(answer: Recommendation, needs: Needs) -> None:
     """Nothing with evidence runs: say so, say what stands in the way, say what to do."""
     if answer.options:
-        sentence = f"{len(answer.options)} models run here, but none has published evidence for {needs.task}."
+        sentence = f"{answer.n_running:,} models run here, but none has published evidence for {needs.task}."
         advice = "They stand in the table below, without a rank that would have to be invented."
     else:
         sentence = "Nothing in the catalog runs here with these wishes."
-        advice = WAYS_OUT.get(next(iter(count_kinds(answer.ruled_out)), ""), "Ask for less in the bar above.")
+        most = answer.ruled_out_counts[0][0] if answer.ruled_out_counts else ""
+        advice = WAYS_OUT.get(most, "Ask for less in the bar above.")
     st.html(f'<p class="wb-answer">{sentence}</p><p class="wb-figures">{advice}</p>')
-    counts = count_kinds(answer.ruled_out)
-    if counts:
+    if answer.ruled_out_counts:
         st.html(
             '<ul class="wb-list">'
-            + "".join(f"<li>{RULED_OUT_WORDS.get(k, k.capitalize())}: {n} models</li>" for k, n in counts.items())
+            + "".join(
+                f"<li>{RULED_OUT_WORDS.get(k, k.capitalize())}: {n:,} models</li>" for k, n in answer.ruled_out_counts
+            )
             + "</ul>"
         )
 
@@ -119,11 +121,11 @@ def show_runners_up(answer: Recommendation, question: frame.Question) -> None:
 def show_frontier(answer: Recommendation, needs: Needs) -> None:
     """Quality against speed of everything that runs and has evidence."""
     points = [p for o in answer.options if (p := to_point(o, o is answer.best)) is not None]
-    missing = len(answer.options) - len(points)
+    missing = answer.n_running - len(points)
     if len(points) < 2:
         return
     st.subheader("Quality against speed", anchor=False)
-    note = f" {missing} that run are not drawn: their quality or speed is unknown." if missing else ""
+    note = f" {missing:,} that run are not drawn: their quality or speed is unknown." if missing else ""
     st.caption(
         f"{len(points)} models, each in its best quantization here; whiskers are 80% intervals of published evidence "
         f"for {needs.task}, dot area is memory.{note}"
@@ -153,7 +155,7 @@ def to_point(option: Option, is_best: bool) -> charts.FrontierPoint | None:
 
 def show_alternatives(answer: Recommendation, needs: Needs) -> None:
     """Everything that runs, best first; models without evidence at the end."""
-    st.subheader(f"Everything that runs here: {len(answer.options)} models", anchor=False)
+    st.subheader(f"Everything that runs here: {answer.n_running:,} models", anchor=False)
     picked = inputs.picked_row("alternatives")
     if picked is not None and picked < len(answer.options):
         option = answer.options[picked]
@@ -169,27 +171,23 @@ def show_alternatives(answer: Recommendation, needs: Needs) -> None:
         placeholder=words.UNKNOWN,
         column_config=frame.right_aligned(),
     )
+    if answer.n_more:
+        st.caption(f"And {answer.n_more:,} more without evidence run here: narrow the catalog to see them.")
 
 
-def count_kinds(ruled_out: tuple[RuledOut, ...]) -> dict[str, int]:
-    """How many models each reason ruled out, most first."""
-    counts: dict[str, int] = {}
-    for item in ruled_out:
-        counts[item.kind] = counts.get(item.kind, 0) + 1
-    return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
-
-
-def show_ruled_out(ruled_out: tuple[RuledOut, ...]) -> None:
-    """What cannot be recommended, folded, one fold a reason."""
-    if not ruled_out:
+def show_ruled_out(answer: Recommendation) -> None:
+    """What cannot be recommended, folded, one fold a reason; of very many some are told and the rest counted."""
+    if not answer.ruled_out_counts:
         return
-    st.subheader(f"Ruled out: {len(ruled_out)} models", anchor=False)
-    for kind, count in count_kinds(ruled_out).items():
-        with st.expander(f"{RULED_OUT_WORDS.get(kind, kind.capitalize())}: {count}"):
-            items = [r for r in ruled_out if r.kind == kind]
+    st.subheader(f"Ruled out: {answer.n_ruled_out:,} models", anchor=False)
+    for kind, count in answer.ruled_out_counts:
+        with st.expander(f"{RULED_OUT_WORDS.get(kind, kind.capitalize())}: {count:,}"):
+            items = [r for r in answer.ruled_out if r.kind == kind]
             table = pd.DataFrame({"Model": [r.name for r in items], "Why": [frame.to_sentence(r.text) for r in items]})
             wide = {"Why": st.column_config.TextColumn(width="large")}
             st.dataframe(table, hide_index=True, key=f"ruled_out_{kind}", column_config=wide)
+            if count > len(items):
+                st.caption(f"And {count - len(items):,} more for the same reason.")
 
 
 with frame.kind_errors():

@@ -118,10 +118,10 @@ def run_recommend(args: argparse.Namespace) -> int:
         print(f"     {command}")
     for line in answer.what_would_change:
         print(f"this would change {line}")
-    kinds: dict[str, int] = {}
-    for ruled in answer.ruled_out:
-        kinds[ruled.kind] = kinds.get(ruled.kind, 0) + 1
-    print("ruled out: " + (", ".join(f"{n} by {kind}" for kind, n in sorted(kinds.items())) or "nothing"))
+    if answer.n_more:
+        print(f"and {answer.n_more:,} more without published evidence run here")
+    counts = sorted(answer.ruled_out_counts)
+    print("ruled out: " + (", ".join(f"{n} by {kind}" for kind, n in counts) or "nothing"))
     for line in answer.assumptions:
         print(f"- {line}")
     return EXIT_DONE

@@ -7,12 +7,13 @@ one in part for all of them; what is shown is `exact`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
 from sizing.compute import Division, estimate_compute_bytes, estimate_divided_compute_bytes
-from sizing.layers import Ints, LayerTable
+from sizing.layers import Bools, Ints, LayerTable
 from sizing.workload import Workload
 
 
@@ -25,7 +26,8 @@ class ComputeBuffers:
     def __init__(self, layers: LayerTable, workload: Workload) -> None:
         self.layers = layers
         self.workload = workload
-        self._played: dict[tuple[object, ...], Ints] = {}
+        self._played: dict[tuple[tuple[int, ...], int, bytes], Ints] = {}
+        self._references: dict[tuple[str, int], tuple[Ints, Bools]] = {}
 
     @cached_property
     def alone(self) -> Ints:
@@ -34,21 +36,18 @@ class ComputeBuffers:
 
     def exact(self, models: Ints, bounds: Ints, n_cpu_moe: Ints, expert_layers: tuple[int, ...] = ()) -> Ints:
         """Buffers of each row, shape (rows, 1 + accelerators), the host's first, each division played in full."""
-        keys = [
-            (int(m), tuple(b), int(c), expert_layers)
-            for m, b, c in zip(models, bounds.tolist(), n_cpu_moe, strict=True)
-        ]
-        missing = list(dict.fromkeys(key for key in keys if key not in self._played))
-        if missing:
-            chosen = self.layers.take(np.array([key[0] for key in missing], dtype=np.int64))
-            division = Division(
-                np.array([key[1] for key in missing], dtype=np.int64),
-                np.array([key[2] for key in missing], dtype=np.int64),
-                expert_layers,
-            )
-            found = estimate_divided_compute_bytes(chosen, self.workload, division)
-            self._played.update(zip(missing, found, strict=True))
-        return np.stack([self._played[key] for key in keys]) if keys else np.zeros((0, bounds.shape[1]), np.int64)
+        if not len(models):
+            return np.zeros((0, bounds.shape[1]), dtype=np.int64)
+        first, which = find_equal_rows((models, *bounds.T, n_cpu_moe))
+        asked = np.stack((models[first], *bounds[first].T, n_cpu_moe[first]), axis=1)
+        keys = [(expert_layers, bounds.shape[1], row.tobytes()) for row in asked]
+        missing = np.array([i for i, key in enumerate(keys) if key not in self._played], dtype=np.int64)
+        if len(missing):
+            new = asked[missing]
+            division = Division(new[:, 1:-1], new[:, -1], expert_layers)
+            found = estimate_divided_compute_bytes(self.layers.take(new[:, 0]), self.workload, division)
+            self._played.update((keys[i], row) for i, row in zip(missing.tolist(), found, strict=True))
+        return np.stack([self._played[key] for key in keys])[which]
 
     def likely(self, models: Ints, bounds: Ints, n_cpu_moe: Ints) -> Ints:
         """About what `exact` says, from reference divisions that do not depend on how much which card can hold.
@@ -57,26 +56,60 @@ class ComputeBuffers:
         hands over. With several it is the whole model, or half of it, in equal shares over them: a card with the output
         takes what the reference's card with it takes, another one the most of the others.
         """
+        n_cards = bounds.shape[1] - 1
         n = self.layers.models["n_layers"][models]
         host_only = bounds[:, 0] > n
         is_whole = (bounds[:, 0] == 0) & (n_cpu_moe == 0)
         in_part = ~(is_whole | host_only)
         out = np.zeros((len(models), bounds.shape[1]), dtype=np.int64)
-        zero = np.zeros_like(n)
         if host_only.any():
-            out[host_only] = self.exact(models[host_only], bounds[host_only], zero[host_only])
-        for rows, layers in ((is_whole, n + 1), (in_part, (n + 1) // 2)):
+            out[host_only] = self._refer("host", n_cards, models[host_only])
+        for rows, reference in ((is_whole, "whole"), (in_part, "half")):
             if not rows.any():
                 continue
-            if bounds.shape[1] == 2:
-                whole = np.stack([zero, n + 1], axis=1)[rows]
-                found = self.exact(models[rows], whole, zero[rows])
+            if n_cards == 1:
+                found = self._refer("whole", n_cards, models[rows])
                 host = found[:, 0] if rows is is_whole else found.sum(axis=1)
                 out[rows] = np.stack([host, found[:, 1]], axis=1)
             else:
-                equal = _share_equally(layers, n + 1, bounds.shape[1] - 1)[rows]
-                out[rows] = _by_role(self.exact(models[rows], equal, zero[rows]), equal, bounds[rows], n[rows])
+                found = self._refer(reference, n_cards, models[rows])
+                equal = _refer_bounds(reference, n[rows], n_cards)
+                out[rows] = _by_role(found, equal, bounds[rows], n[rows])
         return out
+
+    def _refer(self, reference: str, n_cards: int, models: Ints) -> Ints:
+        """Buffers of a reference division of each row's model; each model's is played once."""
+        n = self.layers.models["n_layers"]
+        key = (reference, n_cards)
+        if key not in self._references:
+            self._references[key] = np.zeros((len(n), 1 + n_cards), np.int64), np.zeros(len(n), np.bool_)
+        found, is_known = self._references[key]
+        is_asked = np.zeros(len(n), dtype=np.bool_)
+        is_asked[models] = True
+        new = np.flatnonzero(is_asked & ~is_known)
+        if len(new):
+            found[new] = self.exact(new, _refer_bounds(reference, n[new], n_cards), np.zeros_like(new))
+            is_known[new] = True
+        return found[models]
+
+
+def find_equal_rows(columns: Sequence[Ints]) -> tuple[Ints, Ints]:
+    """The first of each set of rows that are equal in all columns of whole numbers, and the set of each row."""
+    code = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
+        _, of_column = np.unique(column, return_inverse=True)
+        width = np.int64(of_column.max()) + 1
+        _, code = np.unique(code * width + of_column, return_inverse=True)
+    _, first, which = np.unique(code, return_index=True, return_inverse=True)
+    return first, which
+
+
+def _refer_bounds(reference: str, n_layers: Ints, n_cards: int) -> Ints:
+    """Bounds of everything on the host, or of the whole or half of each model in equal shares over the cards."""
+    everything = n_layers + 1
+    if reference == "host":
+        return np.repeat(everything[:, None], n_cards + 1, axis=1)
+    return _share_equally(everything if reference == "whole" else everything // 2, everything, n_cards)
 
 
 def _share_equally(layers: Ints, everything: Ints, n_cards: int) -> Ints:

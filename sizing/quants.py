@@ -6,6 +6,7 @@ https://github.com/ggml-org/llama.cpp/blob/b6500/ggml/src/ggml-common.h (`block_
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from sizing.errors import BadInputError, UnknownNameError
@@ -131,6 +132,30 @@ def find_quant(name: str) -> Quant:
     if quant is None:
         raise UnknownNameError("quant", name, QUANTS)
     return quant
+
+
+MAX_LABEL_CHARACTERS = 64
+"""Longest name of a quantization; names of files' own mixes are at most about half of it."""
+
+_LABEL = re.compile(r"[A-Za-z0-9._+() -]+")
+
+
+def is_label(text: str) -> bool:
+    """Whether a text may name a quantization: a recipe, or a mix that only a file has (`UD-Q4_K_XL`)."""
+    return len(text) <= MAX_LABEL_CHARACTERS and text == text.strip() and _LABEL.fullmatch(text) is not None
+
+
+def read_label(text: str) -> str:
+    """A quantization as the catalog writes it: a recipe whatever its case, else a name that a file may have.
+
+    Raises UnknownNameError, with near names, for a text that is neither.
+    """
+    known = QUANTS.get(text.strip().upper())
+    if known is not None:
+        return known.name
+    if not is_label(text):
+        raise UnknownNameError("quant", text, QUANTS)
+    return text
 
 
 def find_quant_class(quant: str) -> str:

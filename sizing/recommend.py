@@ -7,26 +7,48 @@ the task has no score, is never given one, and stands below every model that has
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
-from sizing.errors import BadInputError, UnknownNameError
-from sizing.estimate import Estimate, TableEstimate, describe, estimate, estimate_model_bytes, estimate_table
+from sizing.candidate import (
+    LICENSE_USES,
+    MAX_RULED_OUT_TEXTS,
+    TASKS,
+    Candidate,
+    Limits,
+    Needs,
+    Quality,
+    QuantLoss,
+    RuledOut,
+    pick_some_of_each,
+    say_limit,
+)
+from sizing.estimate import Estimate, TableEstimate, describe, estimate
 from sizing.fit import TIGHT_SHARE, Verdict, judge
 from sizing.hardware import Machine, add_memory
-from sizing.layers import LayerTable
-from sizing.memory import WeightBytes
-from sizing.placement import ModelBytes
-from sizing.specs import ModelSpec
+from sizing.rank_columns import RankColumns
 from sizing.units import GIB, format_bytes, format_figures, format_range, format_tokens
 from sizing.weights import Floats, Ints, WeightTable
 from sizing.workload import Workload
 
-TASKS = ("chat", "code", "math", "reasoning", "multilingual", "vision", "rag")
-LICENSE_USES = ("commercial", "research", "any")
+__all__ = [
+    "LICENSE_USES",
+    "MAX_RULED_OUT_TEXTS",
+    "TASKS",
+    "Candidate",
+    "Needs",
+    "Option",
+    "Quality",
+    "QuantLoss",
+    "Ranker",
+    "Recommendation",
+    "RuledOut",
+]
 
 COMFORTABLE_TOKENS_PER_S = {"code": 30.0, "math": 30.0, "reasoning": 40.0}
 """Decode speed below which a task starts to drag: one reads at 5 to 10 tokens/s, and skims; reasoning writes more."""
@@ -43,90 +65,8 @@ UNKNOWN_LOSS_POINTS = 8.0
 N_EXACT = 8
 """Options whose placement over host and cards is worked out exactly: those a page shows in full, and some more."""
 
-KEPT_WORKLOADS = 16
-"""Workloads whose costs a ranker remembers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """Published evidence for a task: latent score 0..100 with its 80% interval and the number of scores behind it."""
-
-    score: float
-    low: float
-    high: float
-    n_scores: int
-
-    @property
-    def cautious(self) -> float:
-        """Half-way to the low end: what the ranking counts, so that one lucky score does not lead it."""
-        return (self.score + self.low) / 2
-
-
-@dataclass(frozen=True, slots=True)
-class QuantLoss:
-    """Points of score a quantization costs, its high end, and whose measurements say so.
-
-    `label` is 'same model', 'same family' or 'generic'.
-    """
-
-    quant: str
-    points: float
-    label: str
-    high: float | None = None
-
-    @property
-    def cautious(self) -> float:
-        """Half-way to the high end: what the ranking counts, since small models lose more than the measured ones."""
-        return self.points if self.high is None else (self.points + self.high) / 2
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model as the ranking sees it: shapes, weights per quant, licence answer and evidence.
-
-    `gap` says why the engine could not weigh it (then `weights` is empty). `license_note` is the reason or the duties.
-    """
-
-    spec: ModelSpec
-    weights: tuple[WeightBytes, ...]
-    family: str
-    license_name: str
-    license_allowed: bool
-    license_note: str
-    tasks: tuple[str, ...]
-    modalities: tuple[str, ...]
-    quality: Quality | None = None
-    losses: tuple[QuantLoss, ...] = ()
-    gap: str | None = None
-    projector_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What the person asked for. `min_decode_tokens_per_s` None sets no hard limit on speed."""
-
-    task: str
-    workload: Workload
-    min_decode_tokens_per_s: float | None = None
-    license_use: str = "any"
-
-    def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise UnknownNameError("task", self.task, TASKS)
-        if self.license_use not in LICENSE_USES:
-            raise UnknownNameError("license use", self.license_use, LICENSE_USES)
-        if self.min_decode_tokens_per_s is not None and not 0 <= self.min_decode_tokens_per_s < 1e6:
-            raise BadInputError(f"minimum speed wants 0 or more tokens/s, got {self.min_decode_tokens_per_s!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class RuledOut:
-    """A model that cannot be recommended. `kind` groups reasons; `text` is the reason with its numbers."""
-
-    model_id: str
-    name: str
-    kind: str
-    text: str
+MAX_UNRANKED = 200
+"""Options without evidence that are described; more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +93,28 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """The answer: `options` best first (with evidence before without), and everything that was ruled out."""
+    """The answer: `options` best first (with evidence before without), and what was ruled out.
+
+    Of what runs without evidence the first are options and `n_more` are only counted; of what was ruled out, the first
+    of each kind are told and `ruled_out_counts` counts all, most first.
+    """
 
     options: tuple[Option, ...]
     ruled_out: tuple[RuledOut, ...]
     assumptions: tuple[str, ...]
     what_would_change: tuple[str, ...] = ()
+    ruled_out_counts: tuple[tuple[str, int], ...] = ()
+    n_more: int = 0
+
+    @property
+    def n_running(self) -> int:
+        """How many models run here."""
+        return len(self.options) + self.n_more
+
+    @property
+    def n_ruled_out(self) -> int:
+        """How many models cannot be recommended."""
+        return sum(n for _, n in self.ruled_out_counts)
 
     @property
     def best(self) -> Option | None:
@@ -206,81 +162,108 @@ def count_points_against(
 
 
 class Ranker:
-    """The columns of a set of candidates, built once and asked many times."""
+    """A set of candidates, built once and asked many times."""
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, candidates: Sequence[Candidate], like: Ranker | None = None) -> None:
+        """`like` is a ranker of the same models under other evidence or licences: what it worked out is shared."""
         self.candidates = tuple(candidates)
-        weighed = [c for c in self.candidates if c.weights]
-        self.weighed = tuple(weighed)
-        self.layers = LayerTable.from_specs([c.spec for c in weighed])
-        self.table = WeightTable.from_models([(c.spec, c.weights) for c in weighed])
-        self.n_active_params: Ints = np.array([c.spec.n_active_params for c in weighed], dtype=np.int64)
-        self._kept: dict[tuple[Workload, bool], ModelBytes] = {}
+        self.weighed = tuple(c for c in self.candidates if c.weights)
+        shared: RankColumns | None = like.columns if like is not None else None
+        is_same = shared is not None and shared.serves(self.weighed)
+        self.columns: RankColumns = shared if shared is not None and is_same else RankColumns.build(self.weighed)
+
+    @property
+    def table(self) -> WeightTable:
+        """Every distinct shape in every distinct quantization."""
+        return self.columns.table
 
     @cached_property
     def loss_points(self) -> Floats:
-        """Quantization loss of each row in points; a stated penalty where nothing is published."""
-        by_model = [{x.quant: x.cautious for x in c.losses} for c in self.weighed]
-        return np.array(
-            [
-                by_model[m].get(q, 0.0 if q in ("F16", "BF16") else UNKNOWN_LOSS_POINTS)
-                for m, q in zip(self.table.model_row, self.table.quant, strict=True)
-            ]
-        )
+        """Quantization loss of each model in each of its quantizations; a stated penalty where nothing is published."""
+        quants, columns = self.table.quant, self.columns
+        known: dict[tuple[int, int], list[float]] = {}
+        out: list[list[float]] = []
+        for m, candidate in enumerate(self.weighed):
+            key = (id(candidate.losses), id(candidate.weights))
+            if key not in known:
+                points = {x.quant: x.cautious for x in candidate.losses}
+                rows = columns.rows[columns.first[m] : columns.first[m + 1]]
+                known[key] = [points.get(quants[row], _unknown_loss(quants[row])) for row in rows]
+            out.append(known[key])
+        return np.fromiter(chain.from_iterable(out), dtype=np.float64, count=len(columns.rows))
+
+    @cached_property
+    def quality(self) -> Floats:
+        """Cautious score of each weighed model, 0 where there is no evidence."""
+        return np.array([c.quality.cautious if c.quality else 0.0 for c in self.weighed], dtype=np.float64)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What the hard limits look at, as columns over all candidates."""
+        return Limits.build(self.candidates)
 
     def size(self, workload: Workload, machine: Machine, *, with_projector: bool = False) -> TableEstimate:
-        """Memory, placement and speed of every model in every quantization: one pass."""
-        models = self._cost(workload, with_projector)
-        return estimate_table(self.table, models, self.n_active_params, workload, machine)
-
-    def _cost(self, workload: Workload, with_projector: bool) -> ModelBytes:
-        """What a workload costs each model besides weights; it does not depend on the machine and is kept."""
-        key = (workload, with_projector)
-        if key not in self._kept:
-            projector = np.array([c.projector_bytes if with_projector else 0 for c in self.weighed], dtype=np.int64)
-            while len(self._kept) >= KEPT_WORKLOADS:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = estimate_model_bytes(self.layers, workload, projector)
-        return self._kept[key]
+        """Memory, placement and speed of every distinct shape in every distinct quantization: one pass."""
+        return self.columns.size(workload, machine, with_projector=with_projector)
 
     def score(self, result: TableEstimate, needs: Needs) -> tuple[Floats, Ints, Floats]:
-        """Utility, verdict code and middle decode speed of every row; utility is -inf for what is ruled out.
+        """Utility, verdict code and middle decode speed of each model in each of its quantizations, laid end to end.
 
-        For a model without evidence the utility orders its quantizations only.
+        Utility is -inf for what is ruled out; for a model without evidence it orders its quantizations only.
         """
         comfort = COMFORTABLE_TOKENS_PER_S.get(needs.task, DEFAULT_COMFORTABLE_TOKENS_PER_S)
         against, verdict, decode = count_points_against(result, comfort, needs.min_decode_tokens_per_s)
-        quality = np.array([c.quality.cautious if c.quality else 0.0 for c in self.weighed])[self.table.model_row]
-        return quality - self.loss_points - against, verdict, decode
+        rows = self.columns.rows
+        utility = self.quality[self.columns.model_of] - self.loss_points - against[rows]
+        return utility, verdict[rows], decode[rows]
 
     def recommend(self, machine: Machine, needs: Needs, *, sensitivity: bool = True) -> Recommendation:
         """The recommendation for `needs` on `machine`, with what was ruled out and why."""
-        ruled = [r for c in self.candidates if (r := _rule_out(c, needs)) is not None]
+        kinds = self.limits.find_kinds(needs)
+        ruled = [say_limit(self.candidates[i], kinds[i], needs) for i in pick_some_of_each(kinds)]
+        counts = Counter(kind for kind in kinds.tolist() if kind)
         if not self.weighed:
-            return Recommendation((), tuple(ruled), ())
+            return Recommendation((), tuple(ruled), (), ruled_out_counts=_sort_counts(counts))
         result = self.size(needs.workload, machine, with_projector=needs.task == "vision")
         utility, verdict, decode = self.score(result, needs)
-        gone = {r.model_id for r in ruled}
-        options: list[tuple[float, Option]] = []
-        for m, candidate in enumerate(self.weighed):
-            if candidate.spec.model_id in gone:
-                continue
-            rows = np.flatnonzero(self.table.model_row == m)
-            row = int(rows[np.argmax(utility[rows])])
-            if utility[row] == -np.inf:
-                ruled.append(self._explain_limit(candidate, rows, result, verdict, decode, needs, machine))
-                continue
-            quant = self.table.quant[row]
-            loss = next((x for x in candidate.losses if x.quant == quant), None)
-            told = describe(result, row, candidate.spec, quant, needs.workload, machine)
-            known = candidate.quality is not None
-            option = Option(candidate, quant, told, loss, float(utility[row]) if known else None)
-            options.append((float(utility[row]) if known else -1e6 + float(utility[row]), option))
-        options.sort(key=lambda pair: -pair[0])
-        exact = [self._make_exact(o, machine, needs) if i < N_EXACT else o for i, (_, o) in enumerate(options)]
+        best = self.columns.best_of_each(utility)
+        may = (kinds == "")[self.limits.has_weights]
+        runs = utility[best] > -np.inf
+        late = np.where(self.columns.count_of_each(verdict != 3) > 0, "speed", "memory")
+        late = np.where(may & ~runs, late, "")
+        counts.update(kind for kind in late.tolist() if kind)
+        ruled += [self._explain_limit(m, result, verdict, decode, needs, machine) for m in pick_some_of_each(late)]
+        chosen, n_more = self._order(np.flatnonzero(may & runs), utility[best])
+        options = [self._describe(int(m), int(best[m]), result, utility, needs, machine) for m in chosen]
+        exact = [self._make_exact(o, machine, needs) if i < N_EXACT else o for i, o in enumerate(options)]
         ordered = tuple(replace(o, reasons=_list_reasons(o, needs)) for o in exact)
-        answer = Recommendation(ordered, tuple(ruled), ordered[0].estimate.memory.assumptions if ordered else ())
+        answer = Recommendation(
+            ordered,
+            tuple(ruled),
+            ordered[0].estimate.memory.assumptions if ordered else (),
+            ruled_out_counts=_sort_counts(counts),
+            n_more=n_more,
+        )
         return replace(answer, what_would_change=self.find_changes(machine, needs)) if sensitivity else answer
+
+    def _order(self, models: Ints, utility: Floats) -> tuple[Ints, int]:
+        """Models best first, those with evidence before those without, and how many of the latter are left out."""
+        unknown = np.array([self.weighed[m].quality is None for m in models], dtype=np.bool_)
+        downloads = np.array([self.weighed[m].n_downloads or 0 for m in models], dtype=np.int64)
+        tie = np.where(unknown, downloads, 0)
+        order = np.lexsort((-tie, -utility[models], unknown))
+        n_shown = int((~unknown).sum()) + min(MAX_UNRANKED, int(unknown.sum()))
+        return models[order[:n_shown]], len(models) - n_shown
+
+    def _describe(
+        self, model: int, offer: int, result: TableEstimate, utility: Floats, needs: Needs, machine: Machine
+    ) -> Option:
+        """One model in one of its quantizations as an option."""
+        candidate, row = self.weighed[model], int(self.columns.rows[offer])
+        quant = self.table.quant[row]
+        loss = next((x for x in candidate.losses if x.quant == quant), None)
+        told = describe(result, row, candidate.spec, quant, needs.workload, machine)
+        return Option(candidate, quant, told, loss, float(utility[offer]) if candidate.quality is not None else None)
 
     def _make_exact(self, option: Option, machine: Machine, needs: Needs) -> Option:
         """An option sized exactly, where the ranking's quick placement over several devices may be a little off."""
@@ -293,22 +276,18 @@ class Ranker:
         return replace(option, estimate=told) if told.fit.runs else option
 
     def _explain_limit(
-        self,
-        candidate: Candidate,
-        rows: Ints,
-        result: TableEstimate,
-        verdict: Ints,
-        decode: Floats,
-        needs: Needs,
-        machine: Machine,
+        self, model: int, result: TableEstimate, verdict: Ints, decode: Floats, needs: Needs, machine: Machine
     ) -> RuledOut:
-        spec = candidate.spec
-        runs = rows[verdict[rows] != 3]
+        """Why a model that may be used does not run here, or not fast enough."""
+        spec = self.weighed[model].spec
+        offers = np.arange(self.columns.first[model], self.columns.first[model + 1], dtype=np.int64)
+        rows, quants = self.columns.rows, self.table.quant
+        runs = offers[verdict[offers] != 3]
         if len(runs) == 0:
-            least = int(rows[np.argmin(result.placement.total[rows].sum(axis=1))])
-            need = int(result.placement.total[least].sum())
+            needed = result.placement.total[rows[offers]].sum(axis=1)
+            least = int(np.argmin(needed))
             text = (
-                f"needs at least {format_bytes(need)} ({self.table.quant[least]}) at this context; "
+                f"needs at least {format_bytes(int(needed[least]))} ({quants[rows[offers[least]]]}) at this context; "
                 f"{machine.name} has {format_bytes(machine.usable_bytes)} usable"
             )
             return RuledOut(spec.model_id, spec.name, "memory", text)
@@ -319,20 +298,26 @@ class Ranker:
             )
         best = int(known[np.argmax(decode[known])])
         floor = format_figures(needs.min_decode_tokens_per_s or 0.0)
-        text = f"about {format_figures(float(decode[best]))} tokens/s at best ({self.table.quant[best]}), under {floor}"
+        text = f"about {format_figures(float(decode[best]))} tokens/s at best ({quants[rows[best]]}), under {floor}"
         return RuledOut(spec.model_id, spec.name, "speed", text)
+
+    @cached_property
+    def evident(self) -> Ranker:
+        """The candidates with evidence alone: only they are ever recommended."""
+        return Ranker([c for c in self.weighed if c.quality is not None])
 
     def find_changes(self, machine: Machine, needs: Needs) -> tuple[str, ...]:
         """What else would be recommended with more memory, or with half the context, one phrase each."""
         lines = []
-        now = self._pick(machine, needs)
+        ask = self.evident._pick
+        now = ask(machine, needs)
         for extra in (4, 8, 16, 24, 48, 96):
-            other = self._pick(add_memory(machine, extra * GIB), needs)
+            other = ask(add_memory(machine, extra * GIB), needs)
             if other is not None and other != now:
                 lines.append(f"with {extra} GiB more: {other[0]} at {other[1]}")
                 break
         half = replace(needs.workload, context_tokens=max(1, needs.workload.context_tokens // 2))
-        other = self._pick(machine, replace(needs, workload=half))
+        other = ask(machine, replace(needs, workload=half))
         if other is not None and other != now:
             lines.append(f"with {format_tokens(half.context_tokens)} tokens of context: {other[0]} at {other[1]}")
         return tuple(lines)
@@ -341,34 +326,23 @@ class Ranker:
         """Name and quantization of the recommendation alone, nothing else worked out; None where there is none."""
         if not self.weighed:
             return None
-        may = np.array([c.quality is not None and _rule_out(c, needs) is None for c in self.weighed], dtype=np.bool_)
+        may = (self.limits.find_kinds(needs) == "")[self.limits.has_weights]
         result = self.size(needs.workload, machine, with_projector=needs.task == "vision")
-        utility = np.where(may[self.table.model_row], self.score(result, needs)[0], -np.inf)
-        row = int(np.argmax(utility))
-        if utility[row] == -np.inf:
+        utility = np.where(may[self.columns.model_of], self.score(result, needs)[0], -np.inf)
+        offer = int(np.argmax(utility))
+        if utility[offer] == -np.inf:
             return None
-        return self.weighed[int(self.table.model_row[row])].spec.name, self.table.quant[row]
+        model = int(np.searchsorted(self.columns.first, offer, side="right")) - 1
+        return self.weighed[model].spec.name, self.table.quant[int(self.columns.rows[offer])]
 
 
-def _rule_out(candidate: Candidate, needs: Needs) -> RuledOut | None:
-    """The first hard limit a candidate breaks before anything is sized."""
-    spec = candidate.spec
+def _unknown_loss(quant: str) -> float:
+    return 0.0 if quant in ("F16", "BF16") else UNKNOWN_LOSS_POINTS
 
-    def out(kind: str, text: str) -> RuledOut:
-        return RuledOut(spec.model_id, spec.name, kind, text)
 
-    if set(candidate.tasks) <= {"embedding", "embeddings", "rerank"}:
-        return out("task", "makes embeddings, does not generate text")
-    if needs.task == "vision" and "image" not in candidate.modalities:
-        return out("task", "does not read images")
-    if not candidate.license_allowed:
-        return out("licence", f"{candidate.license_name}: {candidate.license_note}")
-    if needs.workload.context_tokens > spec.context_tokens:
-        wanted = format_tokens(needs.workload.context_tokens)
-        return out("context", f"trained for {format_tokens(spec.context_tokens)} tokens, {wanted} asked for")
-    if not candidate.weights:
-        return out("engine", candidate.gap or "not weighed yet: run `python -m evals weigh`")
-    return None
+def _sort_counts(counts: Counter[str]) -> tuple[tuple[str, int], ...]:
+    """Kinds with their counts, most first."""
+    return tuple(counts.most_common())
 
 
 def _list_reasons(option: Option, needs: Needs) -> tuple[str, ...]:

@@ -151,6 +151,8 @@ def recommendation_record(answer: Recommendation, commands: list[str], limit: in
         "best": options[0] if answer.best is not None and options else None,
         "options": options,
         "ruled_out": [{"model": r.model_id, "kind": r.kind, "reason": r.text} for r in answer.ruled_out],
+        "ruled_out_counts": dict(answer.ruled_out_counts),
+        "n_running": answer.n_running,
         "what_would_change": list(answer.what_would_change),
         "assumptions": list(answer.assumptions),
     }

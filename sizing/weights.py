@@ -7,7 +7,9 @@ layers, for all rows at once, is one subtraction. A single model in a single qua
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,7 @@ class Spans:
     @classmethod
     def from_rows(cls, rows: Sequence[Sequence[int]]) -> Spans:
         """Spans over rows of per-layer bytes."""
-        flat = np.array([value for row in rows for value in row], dtype=np.int64)
+        flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
         starts = np.concatenate(([0], np.cumsum([len(row) for row in rows])))
         return cls.from_flat(flat, starts.astype(np.int64)[:-1])
 
@@ -93,33 +95,40 @@ class WeightTable:
     @classmethod
     def from_models(cls, models: Sequence[tuple[ModelSpec, Sequence[WeightBytes]]]) -> WeightTable:
         """The table of all quantizations of all models, in the order given."""
-        flat = [(m, spec, w) for m, (spec, weights) in enumerate(models) for w in weights]
-        crumbs = [_find_crumbs(spec) for spec, _ in models]
-        model_row = np.array([m for m, _, _ in flat], dtype=np.int64)
+        specs = [spec for spec, _ in models]
+        flat = [w for _, weights in models for w in weights]
+        crumbs = [find_crumbs(spec) for spec in specs]
+        model_row = np.repeat(np.arange(len(models), dtype=np.int64), [len(weights) for _, weights in models])
+        layers, largest_layer_bytes = _share_rows([w.layer_bytes for w in flat])
+        experts, largest_expert_bytes = _share_rows([w.layer_expert_bytes for w in flat])
+
+        def by_row(name: str) -> Ints:
+            return np.array([getattr(w, name) for w in flat], dtype=np.int64)
 
         def by_model(values: Sequence[float] | Sequence[tuple[float, ...]]) -> Floats:
-            return np.array([values[m] for m, _, _ in flat], dtype=np.float64)
+            column: Floats = np.array(values, dtype=np.float64)[model_row] if len(values) else np.zeros(0)
+            return column
 
         return cls(
             model_row=model_row,
-            quant=tuple(w.quant for _, _, w in flat),
-            n_layers=np.array([len(w.layer_bytes) for _, _, w in flat], dtype=np.int64),
-            input_bytes=np.array([w.input_bytes for _, _, w in flat], dtype=np.int64),
-            token_embedding_bytes=np.array([w.token_embedding_bytes for _, _, w in flat], dtype=np.int64),
-            output_bytes=np.array([w.output_bytes for _, _, w in flat], dtype=np.int64),
-            layers=Spans.from_rows([w.layer_bytes for _, _, w in flat]),
-            experts=Spans.from_rows([w.layer_expert_bytes for _, _, w in flat]),
-            largest_layer_bytes=np.array([max(w.layer_bytes) for _, _, w in flat], dtype=np.int64),
-            largest_expert_bytes=np.array([max(w.layer_expert_bytes) for _, _, w in flat], dtype=np.int64),
-            active_expert_share=np.array([active_expert_share(spec) for _, spec, _ in flat], dtype=np.float64),
-            tied=np.array([spec.tied_embeddings and has_head(spec) for _, spec, _ in flat], dtype=np.bool_),
-            is_moe=np.array([spec.is_moe for _, spec, _ in flat], dtype=np.bool_),
+            quant=tuple(w.quant for w in flat),
+            n_layers=np.array([len(w.layer_bytes) for w in flat], dtype=np.int64),
+            input_bytes=by_row("input_bytes"),
+            token_embedding_bytes=by_row("token_embedding_bytes"),
+            output_bytes=by_row("output_bytes"),
+            layers=layers,
+            experts=experts,
+            largest_layer_bytes=largest_layer_bytes,
+            largest_expert_bytes=largest_expert_bytes,
+            active_expert_share=by_model([active_expert_share(spec) for spec in specs]),
+            tied=by_model([spec.tied_embeddings and has_head(spec) for spec in specs]).astype(np.bool_),
+            is_moe=by_model([spec.is_moe for spec in specs]).astype(np.bool_),
             padding=Spans.from_rows([c.layer_padding for c in crumbs]).take(model_row),
-            output_padding=np.array([crumbs[m].output_padding for m in model_row], dtype=np.int64),
-            shared_bytes=np.array([crumbs[m].shared_bytes for m in model_row], dtype=np.int64),
-            n_lookup_params=by_model([float(count_lookup_params(spec)) for spec, _ in models]),
-            n_head_params=by_model([float(spec.vocab_size * spec.hidden_dim) for spec, _ in models]),
-            attention=by_model([attention_widths(spec) for spec, _ in models]).reshape(-1, 3),
+            output_padding=np.array([c.output_padding for c in crumbs], dtype=np.int64)[model_row],
+            shared_bytes=np.array([c.shared_bytes for c in crumbs], dtype=np.int64)[model_row],
+            n_lookup_params=by_model([float(count_lookup_params(spec)) for spec in specs]),
+            n_head_params=by_model([float(spec.vocab_size * spec.hidden_dim) for spec in specs]),
+            attention=by_model([attention_widths(spec) for spec in specs]).reshape(-1, 3),
         )
 
     def count_attention_flops(self, depth_tokens: float) -> Floats:
@@ -153,12 +162,34 @@ def has_head(spec: ModelSpec) -> bool:
     return spec.architecture not in ENCODERS
 
 
-def _find_crumbs(spec: ModelSpec) -> Crumbs:
-    """The crumbs of a model; none where its tensor table is unknown or is not that of these layers."""
+def _share_rows(rows: Sequence[tuple[int, ...]]) -> tuple[Spans, Ints]:
+    """Running sums and the largest value of each row; equal rows share theirs."""
+    number: dict[tuple[int, ...], int] = {}
+    which = np.array([number.setdefault(row, len(number)) for row in rows], dtype=np.int64)
+    largest = np.array([max(row) for row in number], dtype=np.int64)
+    return Spans.from_rows(list(number)).take(which), largest[which]
+
+
+KEPT_CRUMBS = 8192
+"""Shapes whose crumbs are remembered: counting them walks a model's whole tensor table."""
+
+
+def find_crumbs(spec: ModelSpec) -> Crumbs:
+    """The crumbs of a model; none where its tensor table is unknown or is not that of these layers.
+
+    They are the shape's, whatever the model is called and whatever context it was trained for.
+    """
+    return _find_shape_crumbs(
+        replace(spec, model_id="", name="", context_tokens=1, n_params=1, n_active_params=1, n_params_projector=None)
+    )
+
+
+@lru_cache(maxsize=KEPT_CRUMBS)
+def _find_shape_crumbs(shape: ModelSpec) -> Crumbs:
     try:
-        return count_crumbs(list_tensors(spec), spec.n_layers, spec.architecture)
+        return count_crumbs(list_tensors(shape), shape.n_layers, shape.architecture)
     except UnsupportedError:
-        return Crumbs(0, (0,) * spec.n_layers, 0)
+        return Crumbs(0, (0,) * shape.n_layers, 0)
 
 
 def active_expert_share(spec: ModelSpec) -> float:

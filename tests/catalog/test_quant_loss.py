@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from catalog.candidates import find_loss_model, list_quant_losses
 from catalog.quant_loss import LossModel, estimate_quant_loss, fit_losses, load_quant_rows
+from catalog.store import Catalog
 from sizing.errors import DataFileError
 from sizing.quants import QUANTS
 
@@ -115,3 +117,17 @@ def test_bad_rows_are_named_with_their_line(tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match="wants a number") as caught:
         load_quant_rows(file)
     assert caught.value.line == 3
+
+
+def test_a_model_nobody_measured_is_never_taken_for_a_measured_one(losses: LossModel) -> None:
+    """Measurements of models outside the catalog carry no id; neither does a model asked about without one."""
+    found = estimate_quant_loss(losses, "Q4_K_M", "", "")
+    assert found is not None and found.label == "generic"
+
+
+def test_every_card_has_the_losses_of_its_own_id_and_family(catalog: Catalog) -> None:
+    losses = find_loss_model(catalog.data_dir)
+    for card in catalog.cards:
+        own = [estimate_quant_loss(losses, q, card.model_id, card.family, card.quant_native) for q in QUANTS]
+        wanted = [(e.quant, e.points, e.label, e.high) for e in own if e is not None]
+        assert [(x.quant, x.points, x.label, x.high) for x in list_quant_losses(catalog, card)] == wanted

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from sizing.buffers import find_equal_rows
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.fit import Verdict
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.memory import WeightBytes
-from sizing.recommend import Candidate, Needs, Quality, QuantLoss, Ranker, Recommendation
+from sizing.recommend import (
+    MAX_RULED_OUT_TEXTS,
+    MAX_UNRANKED,
+    N_EXACT,
+    Candidate,
+    Needs,
+    Quality,
+    QuantLoss,
+    Ranker,
+    Recommendation,
+)
 from sizing.specs import Attention, AttentionKind, FeedForward, LayerGroup, ModelSpec
 from sizing.units import GIB, MIB
 from sizing.workload import Workload
@@ -139,6 +154,101 @@ def test_ranking_many_at_once_sizes_each_as_if_alone() -> None:
     for one in (SMALL, MIDDLE, LARGE):
         alone = ask([one], where).options
         assert [o.estimate.memory for o in alone] == [together[o.name].estimate.memory for o in alone]
+
+
+def tell(answer: Recommendation) -> dict[str, object]:
+    """What was answered of each model, by its name."""
+    told: dict[str, object] = {o.name: (o.quant, o.utility, o.estimate, o.reasons) for o in answer.options}
+    return told | {r.name: (r.kind, r.text) for r in answer.ruled_out}
+
+
+MACHINES = [machine(64, 24), machine(12), replace(machine(24, 8), host=machine(24, bandwidth=None).host)]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.data())
+def test_models_that_share_shapes_and_bytes_are_sized_as_if_each_stood_alone(data: st.DataObject) -> None:
+    where, task = data.draw(st.sampled_from(MACHINES)), data.draw(st.sampled_from(("chat", "vision")))
+    parents = [SMALL, MIDDLE, candidate("wide", 14, 55, modalities=("text", "image"), projector_bytes=GIB)]
+    many = []
+    for i in range(data.draw(st.integers(2, 12))):
+        parent = data.draw(st.sampled_from(parents))
+        mixes = [
+            replace(w, quant=data.draw(st.sampled_from((w.quant, f"UD-{w.quant}"))))
+            for w in data.draw(st.lists(st.sampled_from(parent.weights), min_size=1, max_size=3, unique=True))
+        ]
+        spec = replace(parent.spec, model_id=f"tuner/{i}", name=f"model {i}", context_tokens=parent.spec.context_tokens)
+        score = data.draw(st.none() | st.integers(20, 90))
+        quality = None if score is None else Quality(score, score - 4, score + 4, 2)
+        many.append(replace(parent, spec=spec, weights=tuple(mixes), quality=quality))
+    needs = Needs(task, Workload(data.draw(st.sampled_from((2048, 65536)))), data.draw(st.sampled_from((None, 12.0))))
+    together = Ranker(many).recommend(where, needs, sensitivity=False)
+    alone: dict[str, object] = {}
+    for one in many:
+        alone |= tell(Ranker([one]).recommend(where, needs, sensitivity=False))
+    exact = {o.name for o in together.options[N_EXACT:]}  # alone, each of these is worked out exactly
+    told = tell(together)
+    assert told.keys() == alone.keys()
+    assert {k: v for k, v in told.items() if k not in exact} == {k: v for k, v in alone.items() if k not in exact}
+
+
+def test_equal_shapes_and_bytes_are_one_row() -> None:
+    copies = [replace(SMALL, spec=replace(SMALL.spec, model_id=f"t/{i}", name=f"t{i}")) for i in range(50)]
+    ranker = Ranker([*copies, MIDDLE])
+    assert ranker.columns.layers.n_models == 2
+    assert len(ranker.table.quant) == len(SMALL.weights) + len(MIDDLE.weights)
+    assert len(ranker.columns.rows) == 50 * len(SMALL.weights) + len(MIDDLE.weights)
+
+
+def test_a_ranker_of_the_same_models_under_other_terms_shares_the_columns() -> None:
+    first = Ranker([SMALL, MIDDLE])
+    freer = Ranker([replace(SMALL, quality=None), MIDDLE], like=first)
+    other = Ranker([SMALL, LARGE], like=first)
+    assert freer.columns is first.columns and other.columns is not first.columns
+    where = machine(64, 24)
+    needs = Needs("chat", Workload(8192))
+    assert tell(freer.recommend(where, needs)) == tell(
+        Ranker([replace(SMALL, quality=None), MIDDLE]).recommend(where, needs)
+    )
+
+
+def test_of_many_without_evidence_the_best_are_told_and_the_rest_counted() -> None:
+    many = [
+        replace(
+            SMALL,
+            spec=replace(SMALL.spec, model_id=f"t/{i}", name=f"t{i}"),
+            quality=None,
+            n_downloads=i if i % 2 else None,
+        )
+        for i in range(MAX_UNRANKED + 50)
+    ]
+    answer = ask([*many, MIDDLE], machine(64, 24))
+    assert answer.options[0].name == "middle" and answer.best is not None
+    assert len(answer.options) == MAX_UNRANKED + 1 and answer.n_more == 50 and answer.n_running == MAX_UNRANKED + 51
+    downloads = [o.candidate.n_downloads or 0 for o in answer.options[1:]]
+    assert downloads == sorted(downloads, reverse=True), "of equals the most downloaded come first"
+
+
+def test_of_many_ruled_out_some_are_told_and_all_counted() -> None:
+    def copies(parent: Candidate, n: int, **changes: object) -> list[Candidate]:
+        return [
+            replace(parent, spec=replace(parent.spec, model_id=f"{parent.spec.name}/{i}"), **changes) for i in range(n)
+        ]
+
+    many = [*copies(LARGE, MAX_RULED_OUT_TEXTS + 7), *copies(SMALL, 3, license_allowed=False)]
+    answer = ask(many, machine(6))
+    assert answer.ruled_out_counts == (("memory", MAX_RULED_OUT_TEXTS + 7), ("licence", 3))
+    assert answer.n_ruled_out == MAX_RULED_OUT_TEXTS + 10
+    assert Counter(r.kind for r in answer.ruled_out) == {"memory": MAX_RULED_OUT_TEXTS, "licence": 3}
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 2**40), st.integers(0, 2)), min_size=1, max_size=60))
+def test_equal_rows_are_found_whatever_their_numbers(rows: list[tuple[int, int, int]]) -> None:
+    table = np.array(rows, dtype=np.int64)
+    first, which = find_equal_rows(tuple(table.T))
+    assert np.array_equal(table[first][which], table)
+    assert len(first) == len(set(rows))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,279 @@
+"""The person's imported models, kept in `imports.duckdb` of their own folder.
+
+A file of its own: whoever holds `user.duckdb` never keeps the catalog from opening. Every operation opens the file,
+does one thing and closes it again, one at a time. What many models share (a shape, the bytes of a mix) is kept once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from catalog.import_rows import (
+    ImportRows,
+    Record,
+    WeightReader,
+    build_model,
+    find_tensor_digest,
+    read_types,
+)
+from catalog.imported import FileWeights, ImportedModel
+from catalog.spec_json import Shape, read_shape
+from sizing.errors import BadInputError, UserStoreError
+from sizing.memory import WeightBytes
+from sizing.specs import ModelSpec
+
+FILE_NAME = "imports.duckdb"
+SCHEMA_FILE = Path(__file__).with_name("import_schema.sql")
+SCHEMA_VERSION = 1
+TABLES = ("shapes", "weight_sets", "type_sets", "models", "model_weights", "files")
+OF_A_MODEL = ("models", "model_weights", "files")
+
+_one_at_a_time = threading.RLock()
+
+
+class ImportStore:
+    """The imports in one folder. Every method raises UserStoreError, with what to do, where the file cannot be used."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.path = home / FILE_NAME
+
+    def keep(self, model: ImportedModel) -> None:
+        """Keep a model; one of the same id is replaced whole. Raises BadInputError for one that cannot be kept."""
+        self.keep_many([model])
+
+    def keep_many(self, models: Iterable[ImportedModel]) -> int:
+        """Keep many models in one transaction, all or none; of several with one id the last counts. Says how many.
+
+        Raises BadInputError, naming the model or the rule, for one that cannot be kept.
+        """
+        rows = ImportRows()
+        last = {model.card.model_id: model for model in models}
+        for model in last.values():
+            rows.add(model)
+        if not last:
+            return 0
+        with self.open(writing=True) as db:
+            db.execute("BEGIN")
+            try:
+                _forget(db, list(last))
+                for table in TABLES:
+                    found = getattr(rows, table)
+                    _insert(db, table, list(found.values()) if isinstance(found, dict) else found)
+            except duckdb.ConstraintException as error:
+                problem = str(error).strip().splitlines()[0]
+                raise BadInputError(f"an import breaks a rule and none of {len(last)} is kept: {problem}") from error
+            db.execute("COMMIT")
+        return len(last)
+
+    def forget(self, model_id: str) -> bool:
+        """Drop a model and what only it used; whether it was there."""
+        with self.open(writing=False) as db:
+            if db is None or not db.execute("SELECT 1 FROM models WHERE model_id = ?", [model_id]).fetchall():
+                return False
+        with self.open(writing=True) as db:
+            db.execute("BEGIN")
+            _forget(db, [model_id])
+            db.execute("COMMIT")
+            _sweep(db)
+        return True
+
+    def list_ids(self) -> tuple[str, ...]:
+        """The ids of all imported models, in their order."""
+        with self.open(writing=False) as db:
+            if db is None:
+                return ()
+            return tuple(row[0] for row in db.execute("SELECT model_id FROM models ORDER BY model_id").fetchall())
+
+    def find(self, model_id: str) -> ImportedModel | None:
+        """The imported model of that id, as it was kept; None where there is none."""
+        return next(iter(self.load([model_id])), None)
+
+    def load(self, model_ids: Sequence[str] | None = None) -> tuple[ImportedModel, ...]:
+        """Imported models with their weights and files, all of them or those of the ids given, in order of id."""
+        with self.open(writing=False) as db:
+            if db is None:
+                return ()
+            db.execute("CREATE TEMP TABLE asked AS SELECT unnest(?::VARCHAR[]) AS model_id", [list(model_ids or ())])
+            chosen = "" if model_ids is None else "SEMI JOIN asked USING (model_id)"
+            heads = _fetch(db, f"SELECT * FROM models {chosen} ORDER BY model_id")
+            shapes = _fetch(db, f"SELECT shape_id, spec FROM shapes SEMI JOIN (FROM models {chosen}) USING (shape_id)")
+            weights = _fetch(db, f"{_WEIGHTS} {chosen} ORDER BY model_id, origin, position")
+            parts = _fetch(db, f"SELECT * FROM files {chosen} ORDER BY model_id, label, part")
+        return _build_models(heads, {s["shape_id"]: read_shape(s["spec"]) for s in shapes}, weights, parts)
+
+    def find_known_weights(self, spec: ModelSpec) -> tuple[WeightBytes, ...] | None:
+        """What the engine once said of a model with just these tensors; None where it was not asked."""
+        digest = find_tensor_digest(spec)
+        if digest is None:
+            return None
+        with self.open(writing=False) as db:
+            if db is None:
+                return None
+            found = _fetch(
+                db,
+                f"{_WEIGHTS} WHERE origin = 'engine' AND model_id = (SELECT any_value(m.model_id) FROM models m "
+                "JOIN shapes s USING (shape_id) JOIN model_weights w ON w.model_id = m.model_id "
+                "AND w.origin = 'engine' WHERE s.tensor_digest = ?) ORDER BY position",
+                [digest],
+            )
+        reader = WeightReader()
+        return tuple(_read_weights(reader, row) for row in found) or None
+
+    @contextlib.contextmanager
+    def open(self, *, writing: bool) -> Iterator[Any]:
+        """A connection for one operation. To read where there is no file yet gives None."""
+        if not writing and not self.path.exists():
+            yield None
+            return
+        with _one_at_a_time, _explained(self.path):
+            self.home.mkdir(parents=True, exist_ok=True)
+            with contextlib.closing(duckdb.connect(str(self.path), read_only=not writing)) as connection:
+                _check_version(connection, "", self.path, writing=writing)
+                yield connection
+
+    @contextlib.contextmanager
+    def attach(self, connection: duckdb.DuckDBPyConnection, name: str) -> Iterator[bool]:
+        """Attach the file to another database under `name`, to read; whether there is a file."""
+        if not self.path.exists():
+            yield False
+            return
+        with _one_at_a_time, _explained(self.path):
+            quoted = str(self.path).replace("'", "''")
+            connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)")
+            try:
+                _check_version(connection, f"{name}.", self.path, writing=False)
+                yield True
+            finally:
+                connection.execute(f"DETACH {name}")
+
+
+_WEIGHTS = (
+    "SELECT model_id, origin, label, position, size_bytes, gap, types, weights_id, input_bytes, output_bytes, "
+    "token_embedding_bytes, layer_bytes, layer_expert_bytes "
+    "FROM model_weights LEFT JOIN weight_sets USING (weights_id) LEFT JOIN type_sets USING (types_id)"
+)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Errors of the database and the disk, with what to do."""
+    try:
+        yield
+    except UserStoreError:
+        raise
+    except (duckdb.Error, OSError) as error:
+        raise UserStoreError(explain_problem(path, error)) from error
+
+
+def _check_version(connection: duckdb.DuckDBPyConnection, prefix: str, path: Path, *, writing: bool) -> None:
+    """Make the tables of a new file; refuse a file of a newer version."""
+    if writing:
+        there = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE NOT internal").fetchall()[0][0]
+        if not there:
+            schema = SCHEMA_FILE.read_text(encoding="utf-8")
+            connection.execute(f"BEGIN; {schema}; INSERT INTO about VALUES (1, {SCHEMA_VERSION}); COMMIT")
+            return
+    found = connection.execute(f"SELECT schema_version FROM {prefix}about").fetchall()
+    version = found[0][0] if found else 0
+    if version != SCHEMA_VERSION:
+        raise UserStoreError(
+            f"{path} was written by another version of this app (its form is {version}, this one reads "
+            f"{SCHEMA_VERSION}); update the app, or move the file away and import anew"
+        )
+
+
+def explain_problem(path: Path, error: Exception) -> str:
+    """What is wrong with the imports file and what to do, in one line."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = str(error).lower()
+    if "lock" in text and ("conflicting" in text or "could not set" in text):
+        return f"{path.name} is in use by another process; close the other app and try again"
+    if any(sign in text for sign in ("permission denied", "read-only", "no space left", "not a directory")):
+        return f"{path} cannot be used ({said}); free it or name another folder in WEIGHBRIDGE_HOME"
+    return f"{path} is damaged or no file of this app ({said}); move it away and import anew"
+
+
+def _forget(db: duckdb.DuckDBPyConnection, model_ids: list[str]) -> None:
+    """Drop the rows of some models."""
+    for table in OF_A_MODEL:
+        db.execute(f"DELETE FROM {table} WHERE model_id IN (SELECT unnest(?::VARCHAR[]))", [model_ids])
+
+
+def _sweep(db: duckdb.DuckDBPyConnection) -> None:
+    """Drop what no model uses any more."""
+    for table, key, user in (
+        ("shapes", "shape_id", "models"),
+        ("weight_sets", "weights_id", "model_weights"),
+        ("type_sets", "types_id", "model_weights"),
+    ):
+        db.execute(f"DELETE FROM {table} WHERE {key} NOT IN (SELECT {key} FROM {user} WHERE {key} IS NOT NULL)")
+
+
+def _insert(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Record]) -> None:
+    """Insert rows, a column at a time; what is shared and there already stays."""
+    if not rows:
+        return
+    columns = db.execute(
+        "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? AND NOT internal "
+        "ORDER BY column_index",
+        [table],
+    ).fetchall()
+    selected = ", ".join(f"unnest(?::{sql_type}[])" for _, sql_type in columns)
+    ignore = "" if table in OF_A_MODEL else "OR IGNORE "
+    db.execute(f"INSERT {ignore}INTO {table} SELECT {selected}", [[row[name] for row in rows] for name, _ in columns])
+
+
+def _fetch(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> list[Record]:
+    """Rows by column name."""
+    cursor = db.execute(sql, parameters or None)
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _read_weights(reader: WeightReader, row: Record) -> WeightBytes:
+    return reader.read(
+        row["label"],
+        row["input_bytes"],
+        row["output_bytes"],
+        row["token_embedding_bytes"],
+        row["layer_bytes"],
+        row["layer_expert_bytes"],
+    )
+
+
+def _build_models(
+    heads: Sequence[Record], shapes: dict[str, Shape], weights: Sequence[Record], parts: Sequence[Record]
+) -> tuple[ImportedModel, ...]:
+    reader = WeightReader()
+    paths: dict[tuple[str, str], list[Record]] = {}
+    for part in parts:
+        paths.setdefault((part["model_id"], part["label"]), []).append(part)
+    weighed: dict[str, list[WeightBytes]] = {}
+    files: dict[str, list[FileWeights]] = {}
+    for row in weights:
+        found = None if row["weights_id"] is None else _read_weights(reader, row)
+        if row["origin"] == "file":
+            own = paths.get((row["model_id"], row["label"]), [])
+            file = FileWeights(
+                label=row["label"],
+                paths=tuple(part["path"] for part in own),
+                size_bytes=row["size_bytes"],
+                sha256=tuple(part["sha256"] for part in own),
+                weights=found,
+                types=read_types(row["types"]),
+                gap=row["gap"],
+            )
+            files.setdefault(row["model_id"], []).append(file)
+        elif found is not None:
+            weighed.setdefault(row["model_id"], []).append(found)
+    return tuple(
+        build_model(head, shapes[head["shape_id"]], weighed.get(head["model_id"], ()), files.get(head["model_id"], ()))
+        for head in heads
+    )
