@@ -179,13 +179,14 @@ def find_crumbs(spec: ModelSpec) -> Crumbs:
 
     They are the shape's, whatever the model is called and whatever context it was trained for.
     """
-    return _find_shape_crumbs(
+    return find_shape_crumbs(
         replace(spec, model_id="", name="", context_tokens=1, n_params=1, n_active_params=1, n_params_projector=None)
     )
 
 
 @lru_cache(maxsize=KEPT_CRUMBS)
-def _find_shape_crumbs(shape: ModelSpec) -> Crumbs:
+def find_shape_crumbs(shape: ModelSpec) -> Crumbs:
+    """The crumbs of a shape without a name."""
     try:
         return count_crumbs(list_tensors(shape), shape.n_layers, shape.architecture)
     except UnsupportedError:
