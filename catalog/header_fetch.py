@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from catalog.gguf_header import DEFAULT_LIMITS, GgufHeader, Limits, NeedMoreBytes, parse_header
+from catalog.gguf_header import DEFAULT_LIMITS, GgufHeader, Limits, parse_header
 from sizing.errors import GgufError
 from sizing.units import KIB, MIB
 
 FIRST_BYTES = 256 * KIB
-"""What is read of a file before anything is known of it."""
+"""What is read of a file at its start, and after its vocabulary."""
 
 MOST_AT_ONCE = 16 * MIB
 LARGE_VALUE_BYTES = 64 * KIB
@@ -27,6 +27,9 @@ _COUNTS_BYTES = 4 + 4 + 8 + 8
 ReadPart = Callable[[str, int, int], bytes]
 """Bytes start..stop-1 of the file at a path; fewer only where the file ends."""
 
+ReadWhole = Callable[[str], tuple[GgufHeader, bytes]]
+"""The header of the file at a path, read in full, with the bytes it was read from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
@@ -37,43 +40,24 @@ class Vocabulary:
 
 
 class HeaderFetch:
-    """Reads headers of the files of one model; `n_bytes` is how much was asked for in all."""
+    """Reads headers of the files of one model, each in full where the short way does not hold."""
 
-    def __init__(self, read: ReadPart, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, read: ReadPart, read_whole: ReadWhole, limits: Limits = DEFAULT_LIMITS) -> None:
         self._read = read
+        self._read_whole = read_whole
         self._limits = limits
         self._vocabulary: Vocabulary | None = None
-        self.n_bytes = 0
 
     def fetch(self, path: str, file_bytes: int | None) -> GgufHeader:
-        """The header of one file of this length. Raises GgufError, and what the reading raises."""
-        data = self._get(path, 0, FIRST_BYTES, file_bytes)
-        if self._vocabulary is not None and file_bytes is not None:
-            found = self._fetch_around(path, file_bytes, data, self._vocabulary)
+        """The header of one file of this length, None where it is not told. Raises what the two readers raise."""
+        if self._vocabulary is not None and file_bytes:
+            start = self._read(path, 0, min(FIRST_BYTES, file_bytes))
+            found = self._fetch_around(path, file_bytes, start, self._vocabulary)
             if found is not None:
                 return found
-        while True:
-            header = parse_header(data, file_bytes, self._limits)
-            if isinstance(header, GgufHeader):
-                self._keep_vocabulary(header, data)
-                return header
-            data += self._get(path, len(data), self._choose_end(len(data), header), file_bytes)
-
-    def _choose_end(self, have: int, need: NeedMoreBytes) -> int:
-        """Where to read to: twice as much, at least what is needed, never past what a header may take."""
-        doubled = min(2 * have, have + MOST_AT_ONCE)
-        return min(max(doubled, need.n_bytes), max(self._limits.header_bytes, need.n_bytes))
-
-    def _get(self, path: str, start: int, stop: int, file_bytes: int | None) -> bytes:
-        """A part of the file. Raises GgufError where the file ends before there is any of it."""
-        stop = stop if file_bytes is None else min(stop, file_bytes)
-        part = self._read(path, start, stop) if stop > start else b""
-        self.n_bytes += len(part)
-        if not part:
-            raise GgufError(f"the file ends inside its header, at byte {start:,}")
-        if len(part) > stop - start:
-            raise GgufError(f"asked for {stop - start:,} bytes, got {len(part):,}")
-        return part
+        header, data = self._read_whole(path)
+        self._keep_vocabulary(header, data)
+        return header
 
     def _keep_vocabulary(self, header: GgufHeader, data: bytes) -> None:
         """Remember the large values of a header for the next file, where it has any."""
@@ -99,9 +83,11 @@ class HeaderFetch:
             return None
         tail = b""
         while True:
-            stop = after + len(tail) + FIRST_BYTES
+            place = after + len(tail)
+            if place >= file_bytes:
+                return None
+            tail += self._read(path, place, min(place + FIRST_BYTES, file_bytes))
             try:
-                tail += self._get(path, after + len(tail), stop, file_bytes)
                 header = parse_header(start[:at] + known.raw + tail, file_bytes, self._limits)
             except GgufError:
                 return None

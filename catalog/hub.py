@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from catalog.gguf_header import DEFAULT_LIMITS, GgufHeader, Limits, NeedMoreBytes, parse_header
+from catalog.header_fetch import HeaderFetch
 from catalog.hub_answers import HubHit, HubQuery, read_hits, read_repository
 from catalog.hub_http import (
     FIRST_PAUSE_S,
@@ -33,6 +34,7 @@ from catalog.hub_http import (
     N_TRIES,
     Failure,
     FileStart,
+    Span,
     check_span,
     explain_status,
     find_next_query,
@@ -191,6 +193,30 @@ class Hub:
 
         Raises HubError, and GgufError for what is no sound GGUF file.
         """
+        return self._fetch_header(repository, path, limits)[0]
+
+    def open_headers(self, repository: HubRepository, limits: Limits = DEFAULT_LIMITS) -> HeaderFetch:
+        """Reads the headers of several files of one model, the vocabulary they share once."""
+        return HeaderFetch(
+            lambda path, start, stop: self.read_part(repository, path, start, stop),
+            lambda path: self._fetch_header(repository, path, limits),
+            limits,
+        )
+
+    def read_part(self, repository: HubRepository, path: str, start: int, stop: int) -> bytes:
+        """Bytes start..stop-1 of a file. Raises HubError, "lost" where there are fewer."""
+        what = f"{path} of {repository.repo_id}"
+        listed = find_file(repository, path).size_bytes
+
+        def read() -> bytes:
+            with self.open_file(repository.repo_id, repository.revision, path, start, stop) as stream:
+                check_span(Span(stream.start, stop, stream.total), start, listed, what)
+                skipped = start - stream.start
+                return read_exactly(stream.chunks, skipped + stop - start, what)[skipped:]
+
+        return self._retry(read)
+
+    def _fetch_header(self, repository: HubRepository, path: str, limits: Limits) -> tuple[GgufHeader, bytes]:
         total = find_file(repository, path).size_bytes
         wanted, start = FIRST_PART_BYTES, FileStart(b"", total, "")
         while True:
@@ -198,7 +224,7 @@ class Hub:
             start = self._fetch_start(repository, path, wanted, start)
             answer = parse_header(start.data, start.total, limits)
             if isinstance(answer, GgufHeader):
-                return answer
+                return answer, start.data
             if len(start.data) < wanted or wanted == limits.header_bytes:
                 raise HubError("size", f"{path} of {repository.repo_id} ends inside its header")
             wanted = max(answer.n_bytes, 2 * len(start.data)) if isinstance(answer, NeedMoreBytes) else wanted
