@@ -90,6 +90,16 @@ def weigh_model(spec: ModelSpec, engine: EngineChild, quants: Sequence[Quant] | 
     return Weighing(spec.model_id, digest_tensors(spec), group(types), sums)
 
 
+def ask_weights(spec: ModelSpec) -> tuple[WeightBytes, ...] | str:
+    """What llama.cpp's recipes weigh for one model, asked in a child of its own; a text where it gives no answer."""
+    try:
+        with EngineChild() as engine:
+            told = weigh_model(spec, engine)
+    except (EngineError, OSError) as error:
+        return str(error)
+    return told.weights or told.gap or "llama.cpp gave no sizes"
+
+
 def describe_gap(spec: ModelSpec, failure: DryRunFailure) -> Weighing:
     """A model llama.cpp gave no sizes for. Raises EngineError when llama.cpp itself is missing."""
     if failure.reason is FailureReason.MISSING_ENGINE:
