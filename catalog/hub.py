@@ -49,7 +49,7 @@ from catalog.hub_http import (
     take_bytes,
 )
 from catalog.hub_names import check_path, check_repo_id, check_revision, quote_name
-from catalog.hub_secret import Secret, check_endpoint, find_endpoint, find_origin, is_local_host, is_offline
+from catalog.hub_secret import Secret, check_endpoint, find_endpoint, find_origin, is_offline, is_this_machine
 from catalog.imported import HubFile, HubRepository
 from catalog.safetensors_header import LENGTH_BYTES, parse_index, parse_shapes
 from catalog.safetensors_header import parse_length as parse_header_length
@@ -430,7 +430,7 @@ class Hub:
                 self._client = httpx2.Client(
                     verify=_load_certificates(),
                     follow_redirects=False,
-                    trust_env=not is_local_host(find_origin(self.endpoint)[1]),
+                    trust_env=not is_this_machine(find_origin(self.endpoint)[1]),
                     headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "weighbridge"},
                 )
             return self._client

@@ -85,7 +85,7 @@ def find_redirect(url: str, location: str | None, endpoint: str) -> str | Failur
         problem = "it leads from https to http"
     elif "@" in urlsplit(target).netloc:
         problem = "it holds a user name"
-    elif is_local_host(host) and not is_local_host(find_origin(endpoint)[1]):
+    elif host != find_origin(url)[1] and is_local_host(host) and not is_local_host(find_origin(endpoint)[1]):
         problem = f"it leads to {host[:60]!a}, an address inside this network"
     if problem:
         return Failure("rejected", f"a redirect from {show_url(url)} is not followed: {problem}")

@@ -6,6 +6,7 @@ import base64
 import ipaddress
 import json
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -96,15 +97,27 @@ def find_origin(url: str) -> tuple[str, str, int]:
         return "", "", 0
 
 
-def is_local_host(host: str) -> bool:
-    """Whether a host is this machine, or an address that only machines close by have, as it is written."""
+def is_this_machine(host: str) -> bool:
+    """Whether a host, as it is written, is the machine itself, so that no proxy may stand between."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        address = ipaddress.ip_address(host.split("%", 1)[0])
+        return ipaddress.ip_address(host.split("%", 1)[0]).is_loopback
     except ValueError:
         return False
-    return not address.is_global or address.is_multicast
+
+
+def is_local_host(host: str) -> bool:
+    """Whether a host is this machine or one of its own network, as it is written or as its name resolves here.
+
+    A name that does not resolve here (a proxy may know it) counts as being elsewhere.
+    """
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        found = set()
+    addresses = [ipaddress.ip_address(text.split("%", 1)[0]) for text in found]
+    return is_this_machine(host) or any(not address.is_global or address.is_multicast for address in addresses)
 
 
 def is_offline(environment: Mapping[str, str] | None = None) -> bool:

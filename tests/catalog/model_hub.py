@@ -204,7 +204,7 @@ class ModelHub:
             handler = type("Bound", (Handler,), {"owner": self, "name": name})
             server = QuietServer(("127.0.0.1", 0), handler)
             self._servers.append(server)
-            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=(0.002,), daemon=True).start()
         self.url, self.cdn_url = (f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers)
         return self
 
@@ -260,6 +260,7 @@ class Handler(BaseHTTPRequestHandler):
     owner: ModelHub
     name: str
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
         """Nothing on stderr."""

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ from sizing.errors import BadInputError, GgufError, HubError
 from sizing.units import GIB, KIB, MIB
 from tests.catalog.model_hub import Fault, ModelFile, ModelHub, ModelRepository, build_gguf, build_safetensors
 
-TOKEN = "hf_Tokenthatmustnotbeseen0123456789"
+TOKEN = "hf_InventedForTheTests0123"
 LLAMA = "meta-llama/Llama-3.2-1B"
 CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048}
 BIG = (1 << 20, 20_480)  # 40 GiB of f16
@@ -497,22 +498,42 @@ def test_redirects_that_lead_astray_are_refused(model_hub, location, words):
     assert "pass@" not in str(error)
 
 
+ADDRESSES = {
+    "huggingface.co": "3.160.150.2",
+    "cdn-lfs.hf.co": "18.155.1.9",
+    "inside.example": "10.1.2.3",
+    "127.1": "127.0.0.1",
+    "hub.corp": "10.0.0.8",
+    "store.corp": "10.0.0.9",
+}
+
+
 @pytest.mark.parametrize(
     ("start", "location", "is_followed"),
     [
         ("https://huggingface.co/a", "https://cdn-lfs.hf.co/x?sig=1", True),
+        ("https://huggingface.co/a", "https://not-known-here.example/x", True),
         ("https://huggingface.co/a", "/b", True),
         ("https://huggingface.co/a", "http://cdn-lfs.hf.co/x", False),
         ("https://huggingface.co/a", "https://127.0.0.1/x", False),
+        ("https://huggingface.co/a", "https://127.1/x", False),
         ("https://huggingface.co/a", "https://localhost:8080/x", False),
+        ("https://huggingface.co/a", "https://inside.example/x", False),
         ("https://huggingface.co/a", "https://169.254.169.254/latest", False),
         ("https://huggingface.co/a", "https://192.168.1.1/", False),
         ("https://huggingface.co/a", "https://[::1]/", False),
         ("https://huggingface.co/a", "https://[::1/", False),
+        ("https://hub.corp/a", "https://store.corp/x", True),
     ],
 )
-def test_a_hub_elsewhere_cannot_point_into_this_network(start, location, is_followed):
-    target = hub_http.find_redirect(start, location, "https://huggingface.co")
+def test_a_hub_elsewhere_cannot_point_into_this_network(monkeypatch, start, location, is_followed):
+    def resolve(host, *_, **__):
+        if host not in ADDRESSES and not re.fullmatch(r"[\d.]+|::1", host):
+            raise OSError("no such name")
+        return [(2, 1, 6, "", (ADDRESSES.get(host, host), 0))]
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    target = hub_http.find_redirect(start, location, "/".join(start.split("/")[:3]))
     assert isinstance(target, str) == is_followed
 
 
