@@ -153,10 +153,9 @@ def read_header_spec(
 
 def find_model_architecture(header: GgufHeader) -> str:
     """The architecture of a language model's file. Raises UnsupportedError for every other file."""
-    kind, architecture = header.find("general.type"), header.architecture
-    for said in (kind, architecture):
-        if isinstance(said, str) and said in NO_MODELS:
-            raise UnsupportedError(f"the file is {NO_MODELS[said]}; it is no language model")
+    other, architecture = find_other_purpose(header), header.architecture
+    if other is not None:
+        raise UnsupportedError(f"the file is {other}; it is no language model")
     if architecture is None:
         raise UnsupportedError("the file does not say its architecture (general.architecture); is it a model?")
     if architecture not in ARCHITECTURES:
@@ -167,6 +166,12 @@ def find_model_architecture(header: GgufHeader) -> str:
             f"its cache and buffers cannot{hint}"
         )
     return architecture
+
+
+def find_other_purpose(header: GgufHeader) -> str | None:
+    """What a file is that holds no language model (a projector, an adapter), in words; None for any other."""
+    said = (header.find("general.type"), header.architecture)
+    return next((NO_MODELS[word] for word in said if isinstance(word, str) and word in NO_MODELS), None)
 
 
 def find_name(header: GgufHeader) -> str:

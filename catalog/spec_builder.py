@@ -97,7 +97,10 @@ def expand_ffn_dims(record: Record, n_layers: int) -> tuple[int, ...]:
 
 
 def build_attention(record: Record, letter: str, layer: int) -> Attention | None:
-    """Attention of a layer of this letter, or None where the layer has none."""
+    """Attention of a layer of this letter, or None where the layer has none.
+
+    `n_kv_heads_by_layer` stands only in records read from a config whose layers were pruned one by one (Nemotron NAS).
+    """
     if letter in "RN":
         return None
     windowed = letter in "SC"
@@ -106,13 +109,16 @@ def build_attention(record: Record, letter: str, layer: int) -> Attention | None
     own: Record = record.get("window" if windowed else "full_attention", {})
     latent = build_latent(record["mla"]) if "mla" in record and not windowed else None
     head_dim = int(own.get("head_dim", record["head_dim"]))
+    n_kv_heads = own.get("n_kv_heads", record["n_kv_heads"])
+    if "n_kv_heads_by_layer" in record and not windowed:
+        n_kv_heads = record["n_kv_heads_by_layer"][layer]
     kind = AttentionKind.LATENT if latent else AttentionKind.FULL
     if windowed:
         kind = AttentionKind.SLIDING if letter == "S" else AttentionKind.CHUNKED
     return Attention(
         kind=kind,
         n_heads=int(own.get("n_heads", record["n_heads"])),
-        n_kv_heads=int(own.get("n_kv_heads", record["n_kv_heads"])),
+        n_kv_heads=int(n_kv_heads),
         head_dim=head_dim,
         head_dim_v=latent.v_head_dim if latent else int(own.get("head_dim_v", record.get("head_dim_v", head_dim))),
         window_tokens=int(own["tokens"]) if windowed else None,

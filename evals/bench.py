@@ -39,9 +39,9 @@ from evals.dry_run import DryRunFailure, EngineChild, ask_tensor_types, list_con
 from evals.ghost import NoRoom, open_ghost
 from evals.turn import hold_turn
 from evals.weigh import group_weight_bytes
-from sizing.errors import BadInputError
+from sizing.errors import BadInputError, UnsupportedError
 from sizing.hardware import Machine
-from sizing.quants import Quant, find_quant
+from sizing.quants import GGML_TYPES, Quant, find_quant
 from sizing.specs import ModelSpec
 from sizing.tensors import list_tensors
 from sizing.units import GIB, format_tokens
@@ -66,27 +66,31 @@ def measure_ghost(
     home: Path,
     plan: BenchPlan | None = None,
     progress: Progress = lambda said: None,
+    types: Mapping[str, str] | None = None,
 ) -> BenchResult | BenchRefusal:
     """Time a model of this shape without its weights.
 
     `machine` says what memory may be used, `home` where the ghost is written. `progress` is told each step in words;
-    what it raises ends the bench, child and files included. Raises UnknownNameError for an unknown quant,
-    UnsupportedError for an architecture without a tensor table.
+    what it raises ends the bench, child and files included. `types` is a file's own mix, GGML type by tensor name, and
+    `quant` then what it goes by. Raises UnknownNameError for an unknown quant without `types`, UnsupportedError for an
+    architecture without a tensor table and for a mix that a ghost cannot be made in.
     """
     plan = plan or BenchPlan()
-    chosen = find_quant(quant) if isinstance(quant, str) else quant
+    chosen = find_quant(quant) if types is None and isinstance(quant, str) else quant
+    label = chosen if isinstance(chosen, str) else chosen.name
+    if types is not None:
+        check_mix(spec, types)
     with hold_turn(home) as mine, EngineChild() as engine, EngineChild(CHILD_COMMAND) as child:
         if not mine:
             return _busy()
         started = time.monotonic()
-        types = ask_tensor_types(spec, [chosen], engine)
+        by_name = _ask_types(spec, chosen, engine, types)
         about = child.ask({"kind": "about"})
-        if isinstance(types, DryRunFailure) or isinstance(about, DryRunFailure):
-            failure = types if isinstance(types, DryRunFailure) else about
+        if isinstance(by_name, DryRunFailure) or isinstance(about, DryRunFailure):
+            failure = by_name if isinstance(by_name, DryRunFailure) else about
             return BenchRefusal(RefusalReason.ENGINE, getattr(failure, "message", ""))
-        by_name = types[chosen.name]
-        weights = group_weight_bytes(chosen.name, list_tensors(spec), by_name, spec.n_layers, spec.architecture)
-        subject = Subject("ghost", "", None, 0, 0, spec.model_id, chosen.name, spec, weights)
+        weights = group_weight_bytes(label, list_tensors(spec), by_name, spec.n_layers, spec.architecture)
+        subject = Subject("ghost", "", None, 0, 0, spec.model_id, label, spec, weights)
         room = find_room(subject, plan, limit_machine(machine, about), engine, by_name)
         if isinstance(room, BenchRefusal):
             return room
@@ -102,6 +106,26 @@ def measure_ghost(
                 disk_bytes=ghost.disk_bytes,
             )
             return _measure(subject, room, plan, machine, about, child, started, progress)
+
+
+def _ask_types(
+    spec: ModelSpec, quant: str | Quant, engine: EngineChild, types: Mapping[str, str] | None
+) -> Mapping[str, str] | DryRunFailure:
+    """GGML types by tensor name: a file's own, else what llama.cpp gives the recipe."""
+    if types is not None or isinstance(quant, str):
+        return types or {}
+    answer = ask_tensor_types(spec, [quant], engine)
+    return answer if isinstance(answer, DryRunFailure) else answer[quant.name]
+
+
+def check_mix(spec: ModelSpec, types: Mapping[str, str]) -> None:
+    """Refuse a mix that names no type, or one without a size here, for a tensor of the model: UnsupportedError."""
+    for tensor in list_tensors(spec):
+        name = types.get(tensor.name)
+        if name not in GGML_TYPES:
+            raise UnsupportedError(
+                f"{spec.model_id}: the file's mix holds {tensor.name} in {name!r}; no ghost can be made of that"
+            )
 
 
 def measure_file(

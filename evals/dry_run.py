@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -340,6 +340,7 @@ def ask_dry_runs(
     engine: EngineChild,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     offload: Offload | None = None,
+    types: Mapping[str, str] | None = None,
 ) -> tuple[DryRun | DryRunFailure, ...]:
     """Sizes of one model in one quantization under several workloads, in order.
 
@@ -347,29 +348,42 @@ def ask_dry_runs(
     (`evals.imagined`), all layers where it names no number. All workloads share one load. When llama.cpp dies on one of
     them, they are asked again one at a time, so that only the deadly one is lost.
 
-    Raises UnknownNameError for an unknown quant.
+    `types` is a file's own mix, GGML type by tensor name (`catalog.gguf_spec.HeaderReading.types`): it is asked about
+    instead of a recipe, and `quant` is what it goes by. Raises UnknownNameError for an unknown quant without `types`,
+    BadInputError for a GGML type that cannot be written.
     """
-    chosen = find_quant(quant) if isinstance(quant, str) else quant
-    types = None
-    if chosen.name != "F16":
-        answer = ask_tensor_types(spec, [chosen], engine, timeout_s)
+    if types is None:
+        chosen = find_quant(quant) if isinstance(quant, str) else quant
+        answer = _ask_recipe(spec, chosen, engine, timeout_s)
         if isinstance(answer, DryRunFailure):
             return (answer,) * len(workloads)
-        types = answer[chosen.name]
+        label, types = chosen.name, answer
+    else:
+        label = quant if isinstance(quant, str) else quant.name
     path = engine.path("asked.gguf")
     try:
         write_weightless_gguf(spec, path, types)
     except UnsupportedError as error:
         return (explain_unsupported(spec, error, engine, timeout_s),) * len(workloads)
     try:
-        return _ask_contexts(spec, chosen, workloads, path, engine, timeout_s, offload or Offload(gpu_layers=0))
+        return _ask_contexts(spec, label, workloads, path, engine, timeout_s, offload or Offload(gpu_layers=0))
     finally:
         path.unlink(missing_ok=True)
 
 
+def _ask_recipe(
+    spec: ModelSpec, quant: Quant, engine: EngineChild, timeout_s: float
+) -> Mapping[str, str] | DryRunFailure:
+    """The types of a recipe's tensors; none are named for F16, which the writer writes by itself."""
+    if quant.name == "F16":
+        return {}
+    answer = ask_tensor_types(spec, [quant], engine, timeout_s)
+    return answer if isinstance(answer, DryRunFailure) else answer[quant.name]
+
+
 def _ask_contexts(
     spec: ModelSpec,
-    quant: Quant,
+    quant: str,
     workloads: Sequence[Workload],
     path: Path,
     engine: EngineChild,
@@ -401,15 +415,16 @@ def ask_dry_run(
     workload: Workload,
     engine: EngineChild | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    types: Mapping[str, str] | None = None,
 ) -> DryRun | DryRunFailure:
     """Sizes of one model in one quantization under one workload, or why llama.cpp gave none.
 
-    Starts a child of its own unless `engine` is given. Raises UnknownNameError for an unknown quant.
+    Starts a child of its own unless `engine` is given. `types` and errors are those of `ask_dry_runs`.
     """
     if engine is None:
         with EngineChild() as own:
-            return ask_dry_run(spec, quant, workload, own, timeout_s)
-    return ask_dry_runs(spec, quant, [workload], engine, timeout_s)[0]
+            return ask_dry_run(spec, quant, workload, own, timeout_s, types)
+    return ask_dry_runs(spec, quant, [workload], engine, timeout_s, types=types)[0]
 
 
 def list_context_params(workload: Workload) -> dict[str, Any]:
@@ -456,7 +471,7 @@ def read_caches(log: str) -> tuple[CacheSize, ...]:
 
 
 def read_context(
-    spec: ModelSpec, quant: Quant, workload: Workload, reply: dict[str, Any], part: dict[str, Any]
+    spec: ModelSpec, quant: str, workload: Workload, reply: dict[str, Any], part: dict[str, Any]
 ) -> DryRun | DryRunFailure:
     """One context's sizes out of the child's answer."""
     if "refused" in part:
@@ -465,7 +480,7 @@ def read_context(
     breakdown: dict[str, list[int]] = part["breakdown"] or {}
     return DryRun(
         model_id=spec.model_id,
-        quant=quant.name,
+        quant=quant,
         workload=workload,
         tensor_bytes=reply["model_bytes"],
         n_params=reply["n_params"],

@@ -100,9 +100,9 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class EndpointFacts:
-    """Who answers: `kind` ("llama-server", "ollama", "vllm", "tgi", "lm-studio", "sglang", "llama_cpp.server" or
-    "unknown"), its `models`, the one the plan means ("" while it is open), `context_tokens` per request where the
-    server tells, and its own version text ("" if untold)."""
+    """Who answers: `kind` ("llama-server", "ollama", "vllm", "tgi", "lm-studio", "sglang", "llama_cpp.server",
+    "llama-swap" or "unknown"), its `models`, the one the plan means ("" while it is open), `context_tokens` per request
+    where the server tells, and its own version text ("" if untold)."""
 
     api_url: str
     kind: str

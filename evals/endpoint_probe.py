@@ -21,6 +21,7 @@ OWNERS = {
     "organization_owner": "lm-studio",
     "organization-owner": "lm-studio",
     "me": "llama_cpp.server",
+    "llama-swap": "llama-swap",
 }
 """What servers write into `owned_by` of their models."""
 

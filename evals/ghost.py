@@ -210,7 +210,7 @@ def fill_ghost(
     spec: ModelSpec, types: Mapping[str, str], path: Path, file_bytes: int, *, full: bool = False, seed: int = 0
 ) -> None:
     """Write into a weightless file what decides how much work it makes; with `full`, random values everywhere."""
-    chosen = {**types, **dict(list_native_types(spec))}
+    chosen = {**dict(list_native_types(spec)), **types}
     tensors = list_tensors(spec)
     sizes = [_count_bytes(t, find_type(t, chosen)) for t in tensors]
     padded = [-(-n // ALIGNMENT) * ALIGNMENT for n in sizes]

@@ -6,7 +6,7 @@ overhead is llama.cpp's own. Accelerators are imagined (`evals.imagined`), so th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -57,8 +57,12 @@ def measure_memory(
     machine: Machine,
     offload: Offload | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    types: Mapping[str, str] | None = None,
 ) -> Measured | DryRunFailure:
     """What llama.cpp would take on `machine`, or why it gave no answer.
+
+    `types` is the mix of a file whose `weights` these are, GGML type by tensor name; without it `weights.quant` is the
+    recipe that llama.cpp is asked about.
 
     Where the build has no RPC the accelerators are left out and the answer, for the host alone, says so. Raises
     BadInputError for a context above the model's own or an offload that contradicts the machine, UnsupportedError
@@ -78,7 +82,7 @@ def measure_memory(
     table = _estimate_row(spec, weights, workload, machine, offload)
     formula = describe(table, 0, spec, weights.quant, workload, machine)
     placed = _choose_offload(formula, machine, offload)
-    asked = _ask(spec, weights.quant, workload, machine, placed, timeout_s)
+    asked = _ask(spec, weights.quant, workload, machine, placed, timeout_s, types)
     if isinstance(asked, DryRunFailure):
         return asked
     answer, parts, engine_s = asked
@@ -129,16 +133,22 @@ def _choose_offload(formula: Estimate, machine: Machine, wished: Offload | None)
 
 
 def _ask(
-    spec: ModelSpec, quant: str, workload: Workload, machine: Machine, offload: Offload, timeout_s: float
+    spec: ModelSpec,
+    quant: str,
+    workload: Workload,
+    machine: Machine,
+    offload: Offload,
+    timeout_s: float,
+    types: Mapping[str, str] | None,
 ) -> tuple[DryRun, tuple[Parts, ...], float] | DryRunFailure:
     """The dry run, its parts per device in the estimate's order, and the seconds the engine worked."""
     if not machine.accelerators:
         with EngineChild() as engine:
-            answer = ask_dry_runs(spec, quant, [workload], engine, timeout_s)[0]
+            answer = ask_dry_runs(spec, quant, [workload], engine, timeout_s, types=types)[0]
             return answer if isinstance(answer, DryRunFailure) else (answer, (_sum_parts(answer),), engine.engine_s)
     try:
         with open_imagined_machine(len(machine.accelerators)) as imagined:
-            answer = ask_dry_runs(spec, quant, [workload], imagined.engine, timeout_s, offload)[0]
+            answer = ask_dry_runs(spec, quant, [workload], imagined.engine, timeout_s, offload, types)[0]
             if isinstance(answer, DryRunFailure):
                 return answer
             engine_s = imagined.engine.engine_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from evals.dry_run import DEFAULT_TIMEOUT_S, DryRunFailure
@@ -115,7 +115,9 @@ def verify(
     machine: Machine,
     offload: Offload | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    types: Mapping[str, str] | None = None,
 ) -> VerifyResult | DryRunFailure:
-    """Ask the engine about one configuration and compare. Errors are those of `evals.measure.measure_memory`."""
-    answer = measure_memory(spec, weights, workload, machine, offload, timeout_s)
+    """Ask the engine about one configuration and compare. `types` and errors are those of
+    `evals.measure.measure_memory`."""
+    answer = measure_memory(spec, weights, workload, machine, offload, timeout_s, types)
     return answer if isinstance(answer, DryRunFailure) else describe_verify(answer, workload, machine)

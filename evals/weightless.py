@@ -57,10 +57,11 @@ def is_kept_f32(tensor: TensorInfo) -> bool:
 def write_weightless_gguf(spec: ModelSpec, path: Path, types: Mapping[str, str] | None = None) -> int:
     """Write `spec` as a sparse GGUF file; returns its length in bytes.
 
-    `types` gives GGML types by tensor name, as `evals.dry_run.ask_tensor_types` answers; a tensor it does not name is
-    what the converter writes in f16. Raises UnsupportedError for an architecture without a tensor table.
+    `types` gives GGML types by tensor name, as `evals.dry_run.ask_tensor_types` answers or a file's own header says; a
+    tensor it does not name is what the converter writes in f16. Raises UnsupportedError for an architecture without a
+    tensor table, BadInputError for a type that the gguf package does not know.
     """
-    chosen = {**(types or {}), **dict(list_native_types(spec))}
+    chosen = {**dict(list_native_types(spec)), **(types or {})}
     return write_gguf_header(path, metadata(spec), list_tensors(spec), chosen)
 
 

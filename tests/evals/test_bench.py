@@ -39,10 +39,12 @@ from evals.bench_result import (
 from evals.bench_room import BenchPlan
 from evals.dry_run import DryRunFailure, EngineChild, ask_tensor_types
 from evals.ghost import SCALE_OFFSETS, Ghost, NoRoom, keeps_holes, make_random_blocks, open_ghost, sweep_ghosts
-from sizing.errors import BadInputError, UnknownNameError
+from evals.weightless import is_kept_f32
+from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.hardware import Calibration, Device, DeviceKind, Machine
 from sizing.quants import GGML_TYPES, find_quant
 from sizing.specs import Attention, AttentionKind, FeedForward, LayerGroup, ModelSpec
+from sizing.tensors import list_tensors
 from sizing.throughput import Interval
 from sizing.units import GIB, MIB
 
@@ -177,6 +179,24 @@ def test_a_ghost_is_timed_and_the_result_kept(tmp_path: Path, moe: bool) -> None
     with (tmp_path / RESULTS_FILE).open("a") as file:
         file.write('{"version": 99}\n{"torn": ')
     assert load_results(tmp_path) == (result, replace(result, run_id="another"))
+
+
+@pytest.mark.engine
+def test_a_ghost_of_a_file_s_own_mix_goes_by_the_file_s_word(tmp_path: Path) -> None:
+    spec = make_spec()
+    types = {t.name: "f32" if is_kept_f32(t) else "q6_K" for t in list_tensors(spec)} | {"blk.1.ffn_up.weight": "q4_0"}
+    result = measure_ghost(spec, "UD-OWN", make_machine(), tmp_path, replace(QUICK, depths_tokens=(0,)), types=types)
+    assert isinstance(result, BenchResult), result
+    assert (result.quant, result.subject) == ("UD-OWN", "ghost")
+    assert result.measurements[0].tokens_per_s > 0
+    assert list_ghosts(tmp_path) == []
+
+
+@pytest.mark.parametrize("own", [{}, {"token_embd.weight": "nvfp4"}])
+def test_a_mix_without_a_size_makes_no_ghost(own: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"token_embd\.weight in .*; no ghost can be made"):
+        measure_ghost(make_spec(), "UD-OWN", make_machine(), tmp_path, QUICK, types=own)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.engine

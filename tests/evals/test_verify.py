@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from catalog.gguf_header import load_header
+from catalog.gguf_spec import read_header_spec
 from catalog.queries import find_machine, find_model, list_weights
 from catalog.store import Catalog, open_catalog
-from evals.dry_run import DryRunFailure, FailureReason
+from evals.dry_run import DryRun, DryRunFailure, FailureReason, ask_dry_run
 from evals.verify import VerifyResult, compare_devices, verify
-from sizing.errors import UnsupportedError
+from evals.weigh import group_weight_bytes
+from evals.weightless import is_kept_f32, write_weightless_gguf
+from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.memory import DeviceUse, MemoryEstimate, Parts
+from sizing.specs import ModelSpec
+from sizing.tensors import list_tensors
 from sizing.workload import Workload
 
 
@@ -56,6 +64,53 @@ def test_on_this_host_formula_and_engine_are_equal(model: str, catalog: Catalog)
     assert result.is_equal, result.worst
     assert result.engine.startswith("llama-cpp-python ")
     assert {d.part for d in result.differences} >= {"weight_bytes", "kv_cache_bytes", "compute_bytes", "output_bytes"}
+
+
+def mix_types(spec: ModelSpec) -> dict[str, str]:
+    """A mix that no recipe of llama.cpp makes: another type in every other layer, f32 where a converter keeps it."""
+    of_layer = ("q6_K", "iq4_xs", "q8_0", "q5_K")
+    types = {}
+    for tensor in list_tensors(spec):
+        layer = int(tensor.name.split(".")[1]) if tensor.name.startswith("blk.") else 0
+        types[tensor.name] = "f32" if is_kept_f32(tensor) else of_layer[layer % 4]
+    return types | {"token_embd.weight": "q3_K"}
+
+
+@pytest.mark.engine
+def test_a_file_s_own_mix_is_asked_about_to_the_byte(catalog: Catalog) -> None:
+    spec = find_model(catalog, "Llama-3.2-1B-Instruct").spec
+    types = mix_types(spec)
+    weights = group_weight_bytes("UD-MADE-UP", list_tensors(spec), types, spec.n_layers, spec.architecture)
+    result = verify(spec, weights, Workload(4096), find_machine(catalog, "this"), types=types)
+    assert isinstance(result, VerifyResult)
+    assert result.is_equal, result.worst
+    assert result.quant == "UD-MADE-UP"
+    asked = ask_dry_run(spec, "UD-MADE-UP", Workload(4096), types=types)
+    assert isinstance(asked, DryRun)
+    assert (asked.quant, asked.tensor_bytes) == ("UD-MADE-UP", weights.tensor_bytes)
+
+
+@pytest.mark.engine
+def test_a_header_s_reading_is_enough_to_ask_the_engine(catalog: Catalog, tmp_path: Path) -> None:
+    """From a file's header alone: the model, its weights and its mix, all equal to what llama.cpp says."""
+    original = find_model(catalog, "gemma-3-1b-it").spec
+    path = tmp_path / "model.gguf"
+    write_weightless_gguf(original, path, {t.name: "q8_0" for t in list_tensors(original) if "ffn_down" in t.name})
+    reading = read_header_spec([load_header(path)], "someone/from-a-file", label="odd")
+    result = verify(
+        reading.spec, reading.weights, Workload(8192), find_machine(catalog, "this"), types=dict(reading.types)
+    )
+    assert isinstance(result, VerifyResult)
+    assert result.is_equal, result.worst
+    assert (result.model_id, result.quant) == ("someone/from-a-file", "odd")
+
+
+def test_a_label_that_is_no_recipe_wants_its_types(catalog: Catalog) -> None:
+    card = find_model(catalog, "Llama-3.2-1B-Instruct")
+    with pytest.raises(UnknownNameError):
+        ask_dry_run(card.spec, "UD-MADE-UP", Workload(4096))
+    with pytest.raises(BadInputError, match="wants a GGML type, got 'q9_Z'"):
+        ask_dry_run(card.spec, "UD-MADE-UP", Workload(4096), types={"token_embd.weight": "q9_Z"})
 
 
 @pytest.mark.engine
