@@ -13,6 +13,7 @@ from catalog.machine import detect_machine
 from catalog.models import ModelCard
 from catalog.queries import find_model, find_weigh_gap, list_models, list_scores, list_sources, list_weights
 from catalog.store import Catalog, open_catalog
+from evals.home import find_home_if_usable
 from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
 from sizing.errors import UnknownNameError
 from sizing.hardware import Device, Machine
@@ -54,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_list(args: argparse.Namespace) -> int:
     """Print the models. Raises UnknownNameError for a family nobody knows."""
-    catalog = open_catalog()
+    catalog = open_catalog(imports=find_home_if_usable())
     cards = list_models(catalog)
     if args.family is not None:
         families = {card.family.casefold(): card.family for card in cards}
@@ -80,7 +81,7 @@ def answer_use(catalog: Catalog, card: ModelCard, use: str) -> LicenseAnswer:
 
 def run_show(args: argparse.Namespace) -> int:
     """Print one model. Raises UnknownNameError with near names."""
-    catalog = open_catalog()
+    catalog = open_catalog(imports=find_home_if_usable())
     card = find_model(catalog, args.model)
     license = find_license(catalog.licenses, card.license_id)
     weights = list_weights(catalog, card.model_id)
@@ -147,7 +148,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 def run_sources(args: argparse.Namespace) -> int:
     """Print every address, most cited first."""
-    sources = list_sources(open_catalog())
+    sources = list_sources(open_catalog(imports=find_home_if_usable()))
     if args.json:
         print_json(
             [

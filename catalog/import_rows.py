@@ -29,6 +29,10 @@ def check_model(model: ImportedModel) -> None:
     spec, name = model.card.spec, model.card.model_id
     if not name or len(name) > MAX_ID_CHARACTERS or not name.isprintable() or name != name.strip():
         raise BadInputError(f"a model's id wants 1 to {MAX_ID_CHARACTERS} printable characters, got {name[:60]!a}")
+    if not spec.name.strip() or len(spec.name) > MAX_ID_CHARACTERS or not spec.name.isprintable():
+        raise BadInputError(
+            f"{name}: its name wants 1 to {MAX_ID_CHARACTERS} printable characters, got {spec.name[:60]!a}"
+        )
     for labels in ([f.label for f in model.files], [w.quant for w in model.weighed]):
         bad = next((label for label in labels if not is_label(label)), None)
         if bad is not None:

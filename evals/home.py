@@ -17,3 +17,11 @@ def find_home() -> Path:
     home = Path(named).expanduser() if named else platformdirs.user_data_path("weighbridge")
     home.mkdir(parents=True, exist_ok=True)
     return home
+
+
+def find_home_if_usable() -> Path | None:
+    """The folder, None where it cannot be made: what only reads goes on without it."""
+    try:
+        return find_home()
+    except OSError:
+        return None

@@ -2,75 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from html import escape
 
 import pandas as pd
 import streamlit as st
 
-from catalog.licenses import License
+from catalog.licenses import UNKNOWN, License
 from catalog.models import ModelCard
 from catalog.quality import ScoreRow
+from catalog.search import search_models
 from pages.ui import cached, charts, frame, inputs, words
-from pages.ui.questions import CatalogFilter
 from sizing.errors import UnknownNameError
 from sizing.units import format_params, format_tokens
+
+MAX_ROWS = 500
+"""Models that the list shows; of more, the first."""
 
 
 def show() -> None:
     """Filters in one row, the list on the left, the chosen model's card on the right."""
-    cards = cached.list_cards()
-    show_filters(cards)
-    found = [c for c in cards if matches(c, inputs.read_catalog_filter())]
-    chosen = find_chosen(cards)
+    show_filters()
+    ids, n_found = search_models(cached.catalog(), inputs.read_catalog_search(), MAX_ROWS)
+    found = cached.find_cards(ids)
+    chosen = find_chosen()
     left, right = st.columns([7, 4], gap="medium")
     with left:
-        picked = show_list(found, len(cards))
+        picked = show_list(found, n_found, len(cached.list_cards()))
     with right:
         card = picked or chosen or (found[0] if found else None)
         if card is not None:
             show_card(card)
 
 
-def show_filters(cards: tuple[ModelCard, ...]) -> None:
+def show_filters() -> None:
     """What narrows the list; the rarer ones fold into a popover."""
+    options = cached.list_catalog_options()
     columns = st.columns([2.2, 2, 2, 2, 1], vertical_alignment="bottom")
     with columns[0]:
         inputs.text("find", "Find", "Part of a name or publisher")
     with columns[1]:
-        inputs.several("family", "Family", collect(c.family for c in cards))
+        inputs.several("family", "Family", options.families)
     with columns[2]:
-        inputs.several("licence_id", "Licence", collect(c.license_id for c in cards))
+        inputs.several("licence_id", "Licence", options.licenses)
     with columns[3]:
-        inputs.several("suits", "Made for", collect(t for c in cards for t in c.tasks))
+        inputs.several("suits", "Made for", options.tasks)
     with columns[4], st.popover("More", icon=":material/tune:", width="stretch"):
         inputs.several("openness", "Openness", inputs.OPENNESS)
-        inputs.several("modality", "Reads or makes", collect(m for c in cards for m in c.modalities))
+        inputs.several("modality", "Reads or makes", options.modalities)
         inputs.whole("at_least", "Context of at least, tokens", 0, inputs.MAX_CONTEXT_TOKENS, step=8192)
+        inputs.whole("params_from", "Parameters from, billions", 0, inputs.MAX_BILLIONS)
+        inputs.whole("params_to", "Parameters up to, billions; 0 for any", 0, inputs.MAX_BILLIONS)
         inputs.segments("facts", "Facts", tuple(inputs.VERIFIED_WORDS), inputs.VERIFIED_WORDS)
+        if cached.catalog().has_imports:
+            inputs.segments("origin", "Where from", tuple(inputs.ORIGIN_WORDS), inputs.ORIGIN_WORDS)
 
 
-def collect(values: Iterable[str]) -> tuple[str, ...]:
-    """The distinct values in alphabetical order."""
-    return tuple(sorted(set(values), key=str.casefold))
-
-
-def matches(card: ModelCard, wanted: CatalogFilter) -> bool:
-    """Whether a card passes every filter that is set."""
-    haystack = f"{card.spec.name} {card.model_id} {card.org} {card.family}".casefold()
-    return (
-        all(word in haystack for word in wanted.text.casefold().split())
-        and (not wanted.families or card.family in wanted.families)
-        and (not wanted.licenses or card.license_id in wanted.licenses)
-        and (not wanted.openness or card.openness in wanted.openness)
-        and (not wanted.modalities or bool(set(wanted.modalities) & set(card.modalities)))
-        and (not wanted.tasks or bool(set(wanted.tasks) & set(card.tasks)))
-        and card.spec.context_tokens >= wanted.min_context_tokens
-        and wanted.confidence in ("all", card.confidence)
-    )
-
-
-def find_chosen(cards: tuple[ModelCard, ...]) -> ModelCard | None:
+def find_chosen() -> ModelCard | None:
     """The model in the address; an unknown one is said so."""
     name = inputs.read_size_choice().model
     if not name:
@@ -82,14 +69,15 @@ def find_chosen(cards: tuple[ModelCard, ...]) -> ModelCard | None:
         return None
 
 
-def show_list(found: list[ModelCard], n_all: int) -> ModelCard | None:
-    """The list itself; returns the card of the picked row."""
+def show_list(found: tuple[ModelCard, ...], n_found: int, n_all: int) -> ModelCard | None:
+    """The list itself, of very many the first; returns the card of the picked row."""
     if not found:
         st.html(
             '<p class="wb-answer">No model matches these filters.</p><p class="wb-quiet">Take one of them away.</p>'
         )
         return None
-    st.caption(f"{len(found)} of {n_all} models. Pick a row to read its card.")
+    more = f" The first {len(found):,} are listed, {n_found - len(found):,} more match." if n_found > len(found) else ""
+    st.caption(f"{n_found:,} of {n_all:,} models. Pick a row to read its card.{more}")
     table = pd.DataFrame(
         {
             "Model": [c.spec.name for c in found],
@@ -136,19 +124,27 @@ def show_card(card: ModelCard) -> None:
                     show_scores(scores)
         if card.unverified or card.confidence != "read":
             lines = card.unverified or (frame.RECALLED,)
-            st.markdown("**Unverified**  \n" + "  \n".join(frame.to_sentence(line) for line in lines))
+            st.markdown(list_lines("Unverified", lines))
         if card.notes:
-            st.markdown("**Notes**  \n" + "  \n".join(frame.to_sentence(note) for note in card.notes))
+            st.markdown(list_lines("Notes", card.notes))
         st.markdown(
             f"**Sources**, as of {card.as_of}\n" + "\n".join(f"- {format_link(source)}" for source in card.sources)
         )
 
 
+def list_lines(head: str, lines: tuple[str, ...]) -> str:
+    """Lines of plain text under a head, as markdown."""
+    return f"**{head}**  \n" + "  \n".join(frame.escape_markdown(frame.to_sentence(line)) for line in lines)
+
+
 def show_license(terms: License) -> None:
     """What a licence asks, in short, with the address of its text."""
-    commercial = {"yes": "allowed", "conditional": "allowed on conditions", "no": "not allowed"}[terms.commercial]
-    lines = [f"Commercial use {commercial}", f"research use {'allowed' if terms.research else 'not allowed'}"]
-    st.markdown(f"**{terms.name}**: {lines[0].lower()}, {lines[1]}.")
+    allowed = {"yes": "allowed", "conditional": "allowed on conditions", "no": "not allowed"}
+    if terms.commercial == UNKNOWN:
+        st.markdown(f"**{frame.escape_markdown(terms.name)}**: what it allows is not in the catalog.")
+    else:
+        research = "allowed" if terms.research else "not allowed"
+        st.markdown(f"**{terms.name}**: commercial use {allowed[terms.commercial]}, research use {research}.")
     if terms.conditions:
         st.markdown("\n".join(f"- {frame.to_sentence(c)}" for c in terms.conditions))
     doubt = "" if terms.verified else " This summary is not verified against the text."

@@ -70,10 +70,12 @@ def choose_quant(known: tuple[str, ...]) -> str | None:
 
 def show_knobs(card: ModelCard, known: tuple[str, ...]) -> None:
     """One row: the model, its quantization, and whether part of it may run beside a card."""
-    names = {c.model_id: c.spec.name for c in cached.list_cards()}
+    choices = cached.list_choices()
+    names = choices.with_model(card)
     order = tuple(sorted(known, key=lambda q: -QUANTS[q].nominal_bits_per_weight if q in QUANTS else 0))
     with st.container(horizontal=True, gap="small"):
-        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=380)
+        may_type = choices.has_more
+        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=380, may_type=may_type)
         inputs.choice("quant", "Quantization", (ANY_QUANT, *order), {ANY_QUANT: "Largest that fits"}, width=190)
         inputs.choice("offload", "Part on the host", ("off", "on"), {"off": "Not allowed", "on": "Allowed"}, width=150)
 

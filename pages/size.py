@@ -109,10 +109,11 @@ def show_knobs(
     draft: tuple[str, str] | None,
 ) -> None:
     """One row: the model, its quantization, and the engine's settings; the rarer ones folded."""
-    names = {c.model_id: c.spec.name for c in cached.list_cards()}
+    choices = cached.list_choices()
+    names = choices.with_model(card)
     order = tuple(sorted(known, key=lambda q: -QUANTS[q].nominal_bits_per_weight if q in QUANTS else 0))
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=310)
+        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=310, may_type=choices.has_more)
         inputs.choice("quant", "Quantization", order or (quant,), shown=quant, width=140)
         inputs.choice("kv_k", "K cache", KV_TYPES, width=105)
         inputs.choice("kv_v", "V cache", KV_TYPES, width=105)
@@ -228,7 +229,7 @@ def describe_largest(sweep: cached.ContextSweep, workload: Workload) -> str:
 
 def show_quants(card: ModelCard, setup: cached.Setup, question: frame.Question) -> None:
     """All quantizations of the model here, largest first."""
-    rows = cached.list_quant_rows(setup, question.wishes.task)
+    rows = cached.list_quant_rows(setup)
     st.subheader(f"All {len(rows)} quantizations", anchor=False)
     picked = inputs.picked_row("quants")
     if picked is not None and picked < len(rows) and rows[picked].quant != setup.quant:

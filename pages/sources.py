@@ -22,6 +22,10 @@ TABLE_WORDS = {
 }
 
 
+MAX_ROWS = 2000
+"""Rows of each table that are listed; a catalog with thousands of imports has many more."""
+
+
 def show() -> None:
     """Counts, then what is unverified, then the sources themselves."""
     cards = cached.list_cards()
@@ -38,8 +42,8 @@ def show() -> None:
         st.subheader(f"Unverified: {len(unverified)} models", anchor=False)
         table = pd.DataFrame(
             {
-                "Model": [c.spec.name for c in unverified],
-                "What stays unverified": ["; ".join(c.unverified) or frame.RECALLED for c in unverified],
+                "Model": [c.spec.name for c in unverified[:MAX_ROWS]],
+                "What stays unverified": ["; ".join(c.unverified) or frame.RECALLED for c in unverified[:MAX_ROWS]],
             }
         )
         config = {
@@ -47,18 +51,27 @@ def show() -> None:
             "What stays unverified": st.column_config.TextColumn(width="large"),
         }
         st.dataframe(table, hide_index=True, height=600, key="unverified", column_config=config)
+        say_more(len(unverified))
     with right:
         st.subheader(f"Sources: {len(sources):,}", anchor=False)
+        shown = sources[:MAX_ROWS]
         table = pd.DataFrame(
             {
-                "Address": [s.source_url for s in sources],
-                "Rows": [s.n_rows for s in sources],
-                "Facts about": [", ".join(dict.fromkeys(TABLE_WORDS.get(t, t) for t in s.tables)) for s in sources],
-                "Read": [s.as_of for s in sources],
+                "Address": [s.source_url for s in shown],
+                "Rows": [s.n_rows for s in shown],
+                "Facts about": [", ".join(dict.fromkeys(TABLE_WORDS.get(t, t) for t in s.tables)) for s in shown],
+                "Read": [s.as_of for s in shown],
             }
         )
         address = st.column_config.LinkColumn(display_text=r"https?://(.*)", width="medium")
         st.dataframe(table, hide_index=True, height=600, key="sources", column_config={"Address": address})
+        say_more(len(sources))
+
+
+def say_more(n_rows: int) -> None:
+    """How many rows of a long table are left out."""
+    if n_rows > MAX_ROWS:
+        st.caption(f"The first {MAX_ROWS:,} are listed, {n_rows - MAX_ROWS:,} more are counted.")
 
 
 with frame.kind_errors():

@@ -12,6 +12,7 @@ from catalog.models import ModelCard
 from catalog.queries import find_machine, find_model, find_weights, list_weights
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
+from evals.home import find_home_if_usable
 from sizing.arguments import HARDWARE_HELP, add_estimate_arguments, check_engine, offload_from, workload_from
 from sizing.beside import estimate_pair
 from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, run_command
@@ -21,7 +22,8 @@ from sizing.hardware import Machine
 from sizing.inverse import GOOD_QUANTS, HardwareNeeds, choose_weights, find_hardware
 from sizing.inverse_record import format_hardware, hardware_record
 from sizing.launch import format_command, format_solution_command
-from sizing.quants import find_quant
+from sizing.memory import WeightBytes
+from sizing.quants import QUANTS, find_quant
 from sizing.recommend import LICENSE_USES, TASKS, Needs, Ranker
 from sizing.record import estimate_record, format_estimate, format_pair, pair_record, recommendation_record
 from sizing.solution_record import format_solution, solution_record
@@ -36,16 +38,15 @@ def run_estimate(args: argparse.Namespace) -> int:
     """Answer one configuration."""
     check_engine(args.engine)
     workload, offload = workload_from(args), offload_from(args)
-    quant = find_quant(args.quant)
-    catalog = open_catalog()
+    catalog = open_catalog(imports=find_home_if_usable())
     card = find_model(catalog, args.model)
     check_workload(card.spec, workload)
-    weights = find_weights(catalog, card, quant.name)
+    weights = find_asked_weights(catalog, card, args.quant)
     machine = find_asked_machine(catalog, args.hardware)
     projector_bytes = find_projector_bytes(card) if args.projector else 0
     if args.draft is not None:
         small = find_model(catalog, args.draft)
-        small_weights = find_weights(catalog, small, find_quant(args.draft_quant).name)
+        small_weights = find_asked_weights(catalog, small, args.draft_quant)
         pair = estimate_pair(
             (card.spec, weights), (small.spec, small_weights), workload, machine, offload, projector_bytes
         )
@@ -71,10 +72,10 @@ def find_projector_bytes(card: ModelCard) -> int:
 
 def run_solve(args: argparse.Namespace) -> int:
     """Answer how to run one model best on one machine."""
-    catalog = open_catalog()
+    catalog = open_catalog(imports=find_home_if_usable())
     card = find_model(catalog, args.model)
     machine = find_asked_machine(catalog, args.hardware)
-    quants = None if args.quant is None else (find_quant(args.quant).name,)
+    quants = None if args.quant is None else (find_asked_weights(catalog, card, args.quant).quant,)
     weights = list_weights(catalog, card.model_id)
     if not weights or quants is not None:
         find_weights(catalog, card, quants[0] if quants else "Q4_K_M")  # says why there are none
@@ -89,6 +90,16 @@ def run_solve(args: argparse.Namespace) -> int:
     return EXIT_DONE if isinstance(answer, Solution) else EXIT_FAILED
 
 
+def find_asked_weights(catalog: Catalog, card: ModelCard, text: str) -> WeightBytes:
+    """A model's weights in the quantization a text names: a recipe, or a mix that only its files have.
+
+    Raises UnknownNameError for a name nobody knows, UnsupportedError where the model was not weighed in it.
+    """
+    of_files = {w.quant.casefold(): w for w in list_weights(catalog, card.model_id) if w.quant not in QUANTS}
+    own = of_files.get(text.strip().casefold())
+    return own if own is not None else find_weights(catalog, card, find_quant(text).name)
+
+
 def find_asked_machine(catalog: Catalog, text: str) -> Machine:
     """The machine `--hardware` names; this one comes with what benches taught of it."""
     machine = find_machine(catalog, text)
@@ -101,7 +112,7 @@ def run_recommend(args: argparse.Namespace) -> int:
         raise BadInputError(f"--limit wants 1 or more, got {args.limit}")
     workload = Workload(context_tokens=args.context, n_parallel=args.parallel)
     needs = Needs(args.task, workload, args.min_speed, args.license_use)
-    catalog = open_catalog()
+    catalog = open_catalog(imports=find_home_if_usable())
     machine = find_asked_machine(catalog, args.hardware)
     answer = Ranker(list_candidates(catalog, needs.task, needs.license_use)).recommend(machine, needs)
     commands = [format_command(o.name, o.quant, o.estimate, workload, machine) for o in answer.options[: args.limit]]
@@ -132,14 +143,14 @@ def run_hardware_for(args: argparse.Namespace) -> int:
     if args.limit < 1:
         raise BadInputError(f"--limit wants 1 or more, got {args.limit}")
     workload = Workload(context_tokens=args.context, n_parallel=args.parallel)
-    catalog = open_catalog()
+    catalog = open_catalog(imports=find_home_if_usable())
     card = find_model(catalog, args.model)
     if args.quant is None:
         weights = choose_weights(list_weights(catalog, card.model_id))
         if not weights:
             find_weights(catalog, card, GOOD_QUANTS[0])  # says why there are none
     else:
-        weights = (find_weights(catalog, card, find_quant(args.quant).name),)
+        weights = (find_asked_weights(catalog, card, args.quant),)
     needs = HardwareNeeds(card.spec, weights, workload, args.min_speed, args.allow_offload)
     answer = find_hardware(needs, list_machines(catalog))
     sources = list_price_sources(catalog)

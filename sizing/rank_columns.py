@@ -42,6 +42,15 @@ class Offered(Protocol):
         """Bytes of its vision or audio tower."""
 
 
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A model to size by itself, without evidence or licence."""
+
+    spec: ModelSpec
+    weights: tuple[WeightBytes, ...]
+    projector_bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RankColumns:
     """`layers`, `n_active_params` and `projector_bytes` are columns over distinct shapes, `table` over distinct rows.

@@ -63,6 +63,8 @@ def show_beside_knobs(card: ModelCard, draft: tuple[str, str] | None) -> None:
     with st.popover(label, type="tertiary", icon=":material/add_box:", key="beside_it"):
         if drafts:
             names = {c.model_id: c.spec.name for c in drafts}
+            if draft is not None:
+                names.setdefault(draft[0], cached.find_card(draft[0]).spec.name)
             shown = draft[0] if draft else ""
             inputs.choice("draft", "Draft model", ("", *names), {"": "None", **names}, shown=shown)
             st.caption("It guesses the next tokens, the model checks them. Only models of its vocabulary are offered.")
@@ -85,7 +87,7 @@ def read_beside(card: ModelCard) -> tuple[tuple[str, str] | None, bool]:
         return None, projector
     try:
         draft = cached.find_card(beside.draft)
-        if draft.model_id not in {c.model_id for c in cached.list_drafts(card.model_id)}:
+        if not cached.can_draft(card, draft):
             raise BadInputError(cached.say_why_no_draft(card, draft))
     except (UnknownNameError, BadInputError) as error:
         said = inputs.say_refusal(error, "no draft")

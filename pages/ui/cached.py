@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 
 import streamlit as st
 
@@ -13,8 +15,10 @@ from catalog.licenses import License
 from catalog.models import ModelCard
 from catalog.quality import ScoreRow
 from catalog.queries import Source
+from catalog.search import FilterOptions, list_filter_options
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
+from evals.home import find_home_if_usable
 from pages.ui.charts import ContextPoint
 from pages.ui.inputs import THIS
 from pages.ui.questions import Wishes
@@ -29,6 +33,7 @@ from sizing.hardware import Device, DeviceKind, Machine
 from sizing.inverse import GridRow, HardwareAnswer, HardwareNeeds, MemoryStep, PriceSource, Unlock, choose_weights
 from sizing.memory import WeightBytes
 from sizing.placement import Offload
+from sizing.rank_columns import Alone, RankColumns
 from sizing.recommend import Needs, Ranker, Recommendation
 from sizing.solver import Asked, NoSolution, Solution, solve
 from sizing.units import format_bytes
@@ -37,8 +42,17 @@ from sizing.workload import Workload
 
 @st.cache_resource(show_spinner="Loading the catalog")
 def catalog() -> Catalog:
-    """The catalog, loaded once for all sessions. Raises DataFileError naming file and line."""
-    return open_catalog()
+    """The catalog with the person's imports, loaded once for all sessions. Raises DataFileError naming file and line.
+
+    Where the imports cannot be read the catalog is there without them, and its notes say why.
+    """
+    return open_catalog(imports=find_home_if_usable())
+
+
+def renew_catalog() -> None:
+    """Open the catalog anew when next asked, after an import: everything worked out of it goes, and nothing else."""
+    for kept in _OF_THE_CATALOG:
+        kept.clear()
 
 
 @st.cache_resource(show_spinner="Reading this machine", ttl=300)
@@ -83,6 +97,42 @@ def list_cards() -> tuple[ModelCard, ...]:
     return tuple(sorted(queries.list_models(catalog()), key=lambda c: c.spec.name.casefold()))
 
 
+MAX_LISTED_IMPORTS = 500
+"""Imported models that a select box offers: the most downloaded. Of a longer list the rest is typed or picked on the
+Catalog page."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoices:
+    """Names of models by id, in their order, as select boxes offer them; `has_more` where not all are there."""
+
+    names: dict[str, str]
+    has_more: bool
+
+    def with_model(self, card: ModelCard) -> dict[str, str]:
+        """The same, with a model that is shown whether it is offered or not."""
+        return self.names if card.model_id in self.names else {card.model_id: card.spec.name, **self.names}
+
+
+@st.cache_resource(show_spinner=False)
+def list_choices() -> ModelChoices:
+    """The catalog's own models and the most downloaded imports, by name."""
+    known = catalog()
+    offered = known.cards[: known.n_curated + MAX_LISTED_IMPORTS]
+    names = {c.model_id: c.spec.name for c in sorted(offered, key=lambda c: c.spec.name.casefold())}
+    return ModelChoices(names, len(offered) < len(known.cards))
+
+
+def list_catalog_options() -> FilterOptions:
+    """What the catalog can be filtered by."""
+    return list_filter_options(catalog())
+
+
+def find_cards(model_ids: Sequence[str]) -> tuple[ModelCard, ...]:
+    """The cards of these ids, in their order."""
+    return tuple(find_card(model_id) for model_id in model_ids)
+
+
 @st.cache_resource(show_spinner=False, max_entries=512)
 def list_weights(model_id: str) -> tuple[WeightBytes, ...]:
     """A model's weights in every quantization, largest first; empty where the engine could not weigh it."""
@@ -101,8 +151,17 @@ def find_gap(model_id: str) -> str:
 
 @st.cache_resource(show_spinner="Reading the evidence", max_entries=32)
 def ranker(task: str, license_use: str) -> Ranker:
-    """The columns of the whole catalog for a task and a licence use, built once."""
-    return Ranker(list_candidates(catalog(), task, license_use))
+    """The whole catalog for a task and a licence use, built once; its columns are the same for all of them."""
+    newest = _newest_ranker()
+    made = Ranker(list_candidates(catalog(), task, license_use), like=newest[0] if newest else None)
+    newest[:] = [made]
+    return made
+
+
+@st.cache_resource(show_spinner=False)
+def _newest_ranker() -> list[Ranker]:
+    """The ranker built last, for the next one to share its columns; empty before the first."""
+    return []
 
 
 @st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
@@ -214,17 +273,27 @@ def find_weights(model_id: str, quant: str) -> WeightBytes:
 
 @st.cache_resource(show_spinner=False, max_entries=128)
 def list_drafts(model_id: str) -> tuple[ModelCard, ...]:
-    """Smaller models whose vocabulary llama.cpp takes for a draft of this one, the smallest first."""
-    spec = find_card(model_id).spec
-    fitting = (
-        c
-        for c in list_cards()
-        if abs(c.spec.vocab_size - spec.vocab_size) <= MAX_VOCABULARY_DIFFERENCE
-        and c.spec.n_params < spec.n_params
-        and list_weights(c.model_id)
-        and can_estimate_compute(c.spec.architecture)
+    """Smaller models whose vocabulary llama.cpp takes for a draft of this one, the smallest first.
+
+    Of imports the `MAX_DRAFTS` most downloaded that fit are there.
+    """
+    main, known = find_card(model_id), catalog()
+    own = [c for c in known.cards[: known.n_curated] if can_draft(main, c)]
+    imported = (c for c in known.cards[known.n_curated :] if can_draft(main, c))
+    return tuple(sorted((*own, *islice(imported, MAX_DRAFTS)), key=lambda c: (c.spec.n_params, c.spec.name)))
+
+
+MAX_DRAFTS = 100
+
+
+def can_draft(card: ModelCard, draft: ModelCard) -> bool:
+    """Whether a model can draft for another: its vocabulary, smaller, and one that can be sized."""
+    return (
+        abs(draft.spec.vocab_size - card.spec.vocab_size) <= MAX_VOCABULARY_DIFFERENCE
+        and draft.spec.n_params < card.spec.n_params
+        and can_estimate_compute(draft.spec.architecture)
+        and queries.find_weigh_gap(catalog(), draft.model_id) is None
     )
-    return tuple(sorted(fitting, key=lambda c: (c.spec.n_params, c.spec.name)))
 
 
 def say_why_no_draft(card: ModelCard, draft: ModelCard) -> str:
@@ -264,14 +333,13 @@ def find_best_way(model_id: str, asked: Asked, machine: Machine) -> BestWay:
 
 
 @st.cache_resource(show_spinner="Sizing every quantization", max_entries=128)
-def list_quant_rows(setup: Setup, task: str) -> tuple[QuantRow, ...]:
+def list_quant_rows(setup: Setup) -> tuple[QuantRow, ...]:
     """Every quantization of a model on a machine as the setup places it, largest first; a draft's room is left."""
     spec, weights = find_card(setup.model_id).spec, list_weights(setup.model_id)
     check_workload(spec, setup.workload)
-    known = next(c for c in ranker(task, "any").candidates if c.spec.model_id == setup.model_id)
-    losses = {x.quant: x for x in known.losses}
+    losses = {x.quant: x for x in list_quant_losses(catalog(), find_card(setup.model_id))}
     if setup.is_plain:
-        alone = Ranker([replace(known, weights=weights)])
+        alone = RankColumns.build([Alone(spec, weights)])
         sized = alone.size(setup.workload, setup.machine)
         told = [
             describe(sized, row, spec, quant, setup.workload, setup.machine)
@@ -402,3 +470,28 @@ def list_context_grid(model_id: str, quant: str, workload: Workload, machine: Ma
 def find_license(license_id: str) -> License:
     """What a licence allows and asks. Raises UnknownNameError."""
     return licenses.find_license(catalog().licenses, license_id)
+
+
+_OF_THE_CATALOG = (
+    catalog,
+    list_sources,
+    list_scores,
+    list_cards,
+    list_choices,
+    list_weights,
+    ranker,
+    _newest_ranker,
+    recommend,
+    find_changes,
+    size_setup,
+    list_drafts,
+    find_best_way,
+    list_quant_rows,
+    sweep_context,
+    list_formulas,
+    find_hardware,
+    list_unlocks,
+    list_memory_steps,
+    list_context_grid,
+)
+"""What depends on which models there are. Machines and devices are the catalog's own and stay."""

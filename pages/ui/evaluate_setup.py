@@ -207,7 +207,9 @@ def build_model(key: str, files: dict[str, FileFacts], servers: dict[str, Endpoi
 
 def choose_identity(facts: FileFacts) -> str:
     """Which catalog model a file is, by its own word unless the person says otherwise; empty for none."""
-    cards = {c.model_id: c.spec.name for c in cached.list_cards()}
+    cards = cached.list_choices().names
+    if facts.model_id:
+        cards = cached.list_choices().with_model(cached.find_card(facts.model_id))
     options = (UNKNOWN_MODEL, *cards)
     mark = hashlib.sha256(facts.path.encode("utf-8", "replace")).hexdigest()[:12]
     said = "its name in the file" if facts.model_id else "the file names no model of the catalog"

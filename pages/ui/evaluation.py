@@ -278,11 +278,12 @@ def read_file_facts(text: str) -> FileFacts:
         told = path.stat()
     except (OSError, ValueError):
         return FileFacts(text, name, problem=f"there is no file at {text}; check the path")
-    return _read_header(str(path), told.st_mtime_ns, told.st_size)
+    return _read_header(str(path), told.st_mtime_ns, told.st_size, len(cached.list_cards()))
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)
-def _read_header(text: str, mtime_ns: int, n_bytes: int) -> FileFacts:
+def _read_header(text: str, mtime_ns: int, n_bytes: int, n_models: int) -> FileFacts:
+    """What a file says of itself; `n_models` is there so that it is read again once there are more to recognise."""
     path = Path(text)
     if path.is_dir():
         return FileFacts(text, path.name, problem=f"{path.name} is a folder; name the file in it")

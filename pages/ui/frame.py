@@ -243,6 +243,11 @@ def format_name(name: str) -> str:
     return " + ".join(re.sub(r"^(.+)\*(\d+)( \(.+\))?$", r"\2 × \1\3", part) for part in parts)
 
 
+def escape_markdown(text: str) -> str:
+    """Text that others wrote, so that markdown shows it as it is: no link, picture, icon or formula."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$:])", r"\\\1", text)
+
+
 def main_bytes(machine: Machine) -> int:
     """Usable bytes where models should live: the accelerators where there are any, else the host."""
     return sum(d.usable_bytes for d in machine.accelerators) or machine.host.usable_bytes

@@ -23,10 +23,10 @@ from catalog.machine_text import (
     read_parts,
     write_parts,
 )
+from catalog.search import MAX_WORDS, CatalogSearch
 from pages.ui.questions import (
     MAX_LAYERS,
     BesideChoice,
-    CatalogFilter,
     HandPlacement,
     MachineDraft,
     SizeChoice,
@@ -38,7 +38,7 @@ from pages.ui.questions import (
 )
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.hardware import Device, DeviceKind
-from sizing.quants import find_kv_type, find_quant
+from sizing.quants import find_kv_type, read_label
 from sizing.recommend import LICENSE_USES, TASKS
 from sizing.units import GIB, format_tokens
 from sizing.workload import MAX_PARALLEL
@@ -54,6 +54,8 @@ COMMON_RAM = (
     *(f"{gib} GB DDR5-5600" for gib in (16, 32, 48, 64, 96, 128, 192, 256)),
     *(f"{gib} GB DDR4-3200" for gib in (16, 32, 64, 128)),
 )
+MAX_BILLIONS = 100_000
+ORIGIN_WORDS = {"all": "All models", "curated": "The catalog's own", "imported": "Imported"}
 OPENNESS = ("open source", "open weight", "restricted weight")
 TAKES = ("5", "20", "60", "items", "all")
 TAKE_WORDS = {"5": "5 minutes", "20": "20 minutes", "60": "an hour", "items": "N items", "all": "everything"}
@@ -184,7 +186,7 @@ _FIELDS = (
     Field("speed", "0", _number("speed (tokens/s)", 0, 100_000)),
     Field("licence", "commercial", _one_of("licence", LICENSE_USES)),
     Field("model", "", _text("model")),
-    Field("quant", "", lambda text: find_quant(text).name if text else ""),
+    Field("quant", "", lambda text: read_label(text) if text else ""),
     Field("ubatch", "512", _whole("ubatch", 1, 65_536)),
     Field("kv_k", "f16", lambda text: find_kv_type(text).name),
     Field("kv_v", "f16", lambda text: find_kv_type(text).name),
@@ -194,7 +196,7 @@ _FIELDS = (
     Field("cpu_moe", AUTO, _auto_or_whole("cpu_moe", MAX_LAYERS)),
     Field("expert_layers", "", read_layer_list),
     Field("draft", "", _text("draft")),
-    Field("draft_quant", "Q8_0", lambda text: find_quant(text).name),
+    Field("draft_quant", "Q8_0", read_label),
     Field("projector", "off", _one_of("projector", ("on", "off"))),
     Field("offload", "off", _one_of("offload", ("on", "off"))),
     Field("find", "", _text("find")),
@@ -204,6 +206,9 @@ _FIELDS = (
     Field("modality", "", _several("modality")),
     Field("suits", "", _several("suits")),
     Field("at_least", "0", _whole("at_least (tokens)", 0, MAX_CONTEXT_TOKENS)),
+    Field("params_from", "0", _whole("params_from (billions)", 0, MAX_BILLIONS)),
+    Field("params_to", "0", _whole("params_to (billions)", 0, MAX_BILLIONS)),
+    Field("origin", "all", _one_of("origin", tuple(ORIGIN_WORDS))),
     Field("models", FIRST_MODEL, _long_list("models")),
     Field("suites", FIRST_SUITE, _long_list("suites")),
     Field("tasks", "", _task_names),
@@ -366,17 +371,22 @@ def read_beside() -> BesideChoice:
     return BesideChoice(read("draft"), read("draft_quant"), read("projector") == "on")
 
 
-def read_catalog_filter() -> CatalogFilter:
-    """What the Catalog page is asked to show."""
-    return CatalogFilter(
-        text=read("find"),
+def read_catalog_search() -> CatalogSearch:
+    """What the Catalog page is asked to show; of a very long text the first words count."""
+    origins = {"all": (), "curated": ("curated",), "imported": ("hub", "file")}
+    least, most = read("params_from"), read("params_to")
+    return CatalogSearch(
+        text=" ".join(read("find").split()[:MAX_WORDS]),
         families=read("family"),
         licenses=read("licence_id"),
         openness=read("openness"),
         modalities=read("modality"),
         tasks=read("suits"),
         min_context_tokens=read("at_least"),
-        confidence=read("facts"),
+        confidence=None if read("facts") == "all" else read("facts"),
+        origins=origins[read("origin")],
+        min_params=least * 10**9 or None,
+        max_params=most * 10**9 or None,
     )
 
 
@@ -400,10 +410,11 @@ def choice(
     *,
     shown: str | None = None,
     width: int | Literal["stretch"] = "stretch",
+    may_type: bool = False,
 ) -> None:
     """A select box over the values of a field, in `words`; `shown` is what the page shows if not the field's value.
 
-    `width` is in pixels of the screen.
+    `width` is in pixels of the screen; with `may_type` what is not among the options can be typed.
     """
     _seed(name, lambda v: shown if shown is not None else str(v))
     st.selectbox(
@@ -414,6 +425,7 @@ def choice(
         on_change=_write,
         args=(name,),
         width=width,
+        accept_new_options=may_type,
     )
 
 

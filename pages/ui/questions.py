@@ -156,20 +156,6 @@ def read_split(text: str) -> tuple[int, ...]:
     return counts
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogFilter:
-    """What the Catalog page shows. Empty tuples and empty text mean: everything."""
-
-    text: str
-    families: tuple[str, ...]
-    licenses: tuple[str, ...]
-    openness: tuple[str, ...]
-    modalities: tuple[str, ...]
-    tasks: tuple[str, ...]
-    min_context_tokens: int
-    confidence: str
-
-
 def text_of_hand_machine(
     kind: str, ram: float, cards: int, card: float, card_gb_per_s: float, ram_gb_per_s: float
 ) -> str:

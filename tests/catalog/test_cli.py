@@ -86,7 +86,7 @@ def test_show_a_known_model(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_show_every_model(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_catalog()
-    monkeypatch.setattr(command_line, "open_catalog", lambda: opened)
+    monkeypatch.setattr(command_line, "open_catalog", lambda imports=None: opened)
     for card in opened.cards:
         code, out, err = run(capsys, "show", card.model_id)
         assert (code, err) == (0, "")
@@ -134,7 +134,7 @@ def test_broken_data_is_one_line_and_1(
 ) -> None:
     file = data_copy / "hardware.csv"
     file.write_text(file.read_text() + "no source,,x,gpu,1,1,1,,,,cuda,ada,gddr,,,,,,,,\n")
-    monkeypatch.setattr(command_line, "open_catalog", lambda: open_catalog(data_copy))
+    monkeypatch.setattr(command_line, "open_catalog", lambda imports=None: open_catalog(data_copy))
     code, out, err = run(capsys, "list")
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1

@@ -199,7 +199,7 @@ def test_a_broken_data_file_is_a_sentence_and_the_app_stays_up(
     from pages.ui import cached
     from sizing.errors import DataFileError
 
-    def broken() -> None:
+    def broken(imports: object = None) -> None:
         raise DataFileError("hardware.csv", 7, "memory_gib wants a number")
 
     st.cache_resource.clear()
