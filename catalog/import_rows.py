@@ -85,10 +85,11 @@ class ImportRows:
                 size_bytes=file.size_bytes,
                 gap=file.gap,
             )
-            parts = enumerate(zip(file.paths, file.sha256, strict=True))
+            lengths = file.part_bytes or (None,) * len(file.paths)
+            parts = enumerate(zip(file.paths, file.sha256, lengths, strict=True))
             self.files += [
-                {"model_id": model_id, "label": file.label, "part": part, "path": path, "sha256": sha256}
-                for part, (path, sha256) in parts
+                {"model_id": model_id, "label": file.label, "part": part, "path": path, "sha256": sha256, "n_bytes": n}
+                for part, (path, sha256, n) in parts
             ]
 
     def _add_weights(self, model_id: str, origin: str, position: int, label: str, **values: object) -> None:

@@ -94,12 +94,13 @@ CREATE TABLE model_weights (
     PRIMARY KEY (model_id, origin, label)
 );
 
--- The parts of each file, in order. sha256 is '' where it is not known.
+-- The parts of each file, in order. sha256 is '' and n_bytes NULL where they are not known.
 CREATE TABLE files (
     model_id  VARCHAR NOT NULL,
     label     VARCHAR NOT NULL,
     part      INTEGER NOT NULL CHECK (part >= 0),
     path      VARCHAR NOT NULL CHECK (path <> ''),
     sha256    VARCHAR NOT NULL CHECK (sha256 = '' OR regexp_full_match(sha256, '[0-9a-f]{64}')),
+    n_bytes   BIGINT CHECK (n_bytes > 0),
     PRIMARY KEY (model_id, label, part)
 );

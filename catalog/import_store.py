@@ -91,6 +91,14 @@ class ImportStore:
                 return ()
             return tuple(row[0] for row in db.execute("SELECT model_id FROM models ORDER BY model_id").fetchall())
 
+    def list_newest(self, limit: int) -> tuple[str, ...]:
+        """The ids of the models imported last, the newest first, at most `limit`."""
+        with self.open(writing=False) as db:
+            if db is None:
+                return ()
+            newest = "SELECT model_id FROM models ORDER BY imported_at DESC, model_id LIMIT ?"
+            return tuple(row[0] for row in db.execute(newest, [limit]).fetchall())
+
     def find(self, model_id: str) -> ImportedModel | None:
         """The imported model of that id, as it was kept; None where there is none."""
         return next(iter(self.load([model_id])), None)
@@ -125,6 +133,18 @@ class ImportStore:
             )
         reader = WeightReader()
         return tuple(_read_weights(reader, row) for row in found) or None
+
+    def find_types(self, model_id: str, label: str) -> dict[str, str] | None:
+        """The GGML type of every tensor of an imported file, by tensor name; None where no file goes by that label."""
+        with self.open(writing=False) as db:
+            if db is None:
+                return None
+            found = db.execute(
+                "SELECT types FROM model_weights JOIN type_sets USING (types_id) "
+                "WHERE origin = 'file' AND model_id = ? AND label = ?",
+                [model_id, label],
+            ).fetchall()
+        return dict(read_types(found[0][0])) if found else None
 
     @contextlib.contextmanager
     def open(self, *, writing: bool) -> Iterator[Any]:
@@ -269,6 +289,7 @@ def _build_models(
                 weights=found,
                 types=read_types(row["types"]),
                 gap=row["gap"],
+                part_bytes=() if None in (lengths := [part["n_bytes"] for part in own]) else tuple(lengths),
             )
             files.setdefault(row["model_id"], []).append(file)
         elif found is not None:

@@ -70,7 +70,8 @@ class FileWeights:
 
     `label` is the quantization as people pick it: the recipe (`Q4_K_M`), or the file's own word for its mix
     (`UD-Q4_K_XL`); unique within a model. `paths` are paths in the repository, or absolute ones on this machine, parts
-    in order; `sha256` has one entry a path, "" where unknown. `weights` (whose `quant` is `label`) are None where the
+    in order; `sha256` has one entry a path, "" where unknown, and so has `part_bytes` for a split model whose parts'
+    lengths are known. `weights` (whose `quant` is `label`) are None where the
     header could not be read, and `gap` says why. `types` is the GGML type of every tensor by name, so that the engine
     can be asked about just this mix.
     """
@@ -82,6 +83,7 @@ class FileWeights:
     weights: WeightBytes | None
     types: tuple[tuple[str, str], ...] = ()
     gap: str | None = None
+    part_bytes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from catalog.devices import DEVICE_COLUMNS, NamedDevice, build_device, find_device
 from catalog.import_rows import WeightReader
+from catalog.import_store import ImportStore
 from catalog.machine import detect_machine, unified_machine
 from catalog.machine_text import (
     EXAMPLES,
@@ -117,6 +119,20 @@ def list_weights(catalog: Catalog, model_id: str) -> tuple[WeightBytes, ...]:
         )
     reader = WeightReader()
     return _sort_by_quant([_read_weights(reader, row) for row in rows])
+
+
+def find_file_types(catalog: Catalog, imports: Path | None, model_id: str, quant: str) -> dict[str, str] | None:
+    """The GGML type of every tensor where a model's quantization is an imported file's own mix, else None.
+
+    `imports` is the person's folder. A recipe the catalog has weighed itself stays that recipe, whatever a file is
+    called. Raises UserStoreError where the imports cannot be read.
+    """
+    if imports is None or not catalog.has_imports:
+        return None
+    weighed = "SELECT 1 FROM weights WHERE model_id = ? AND quant = ?"
+    if catalog.fetch(weighed, [model_id, quant]):
+        return None
+    return ImportStore(imports).find_types(model_id, quant)
 
 
 def find_weights(catalog: Catalog, card: ModelCard, quant: str) -> WeightBytes:

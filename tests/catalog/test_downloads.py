@@ -222,6 +222,14 @@ def test_a_server_without_ranges_sends_it_from_the_start(model_hub, tmp_path):
     assert fetch(model_hub, plan, tmp_path).read_bytes() == WEIGHTS
 
 
+def test_what_a_server_without_ranges_sends_replaces_all_that_was_there(model_hub, tmp_path):
+    plan = plan_of(model_hub)
+    start_partial(plan, tmp_path, MIB, b"x" * MIB)
+    model_hub.faults[cdn()] = Fault(ignores_range=True, after_bytes=MIB // 2, is_cut=True, times=1)
+    assert fetch(model_hub, plan, tmp_path).read_bytes() == WEIGHTS
+    assert [a.span[0] for a in model_hub.list_asked("cdn")] == [MIB, MIB // 2]
+
+
 def test_a_part_longer_than_the_file_is_begun_anew(model_hub, tmp_path):
     plan = plan_of(model_hub)
     start_partial(plan, tmp_path, None, WEIGHTS + b"more")
@@ -287,6 +295,7 @@ def test_a_file_that_became_another_is_not_fetched(model_hub, tmp_path):
         (Fault(headers={"Content-Range": "bytes 7-9/100"}), "range"),
         (Fault(status=416), "range"),
         (Fault(body=WEIGHTS + b"more"), "size"),
+        (Fault(body=WEIGHTS + b"more", headers={"Content-Length": ""}, is_cut=True), "size"),
         (Fault(body=b"<html>sign in</html>"), "size"),
         (Fault(status=403), "token"),
         (Fault(status=500), "server"),
@@ -621,3 +630,18 @@ def test_state_may_be_asked_from_many_threads(model_hub, tmp_path):
     for watcher in watchers:
         watcher.join(5)
     assert all(0 <= state.n_bytes <= plan.total_bytes for state in seen)
+
+
+def test_a_blob_in_the_store_that_repositories_share_counts_as_there(model_hub, tmp_path):
+    """The layout of huggingface_hub/utils/_shared_blobs.py: the repository's blob is a link into the cache's own."""
+    plan = plan_of(model_hub)
+    shared = tmp_path / "blobs/ab" / ("ab" * 32)
+    shared.parent.mkdir(parents=True)
+    shared.write_bytes(WEIGHTS)
+    blob = find_blob_path(tmp_path, REPO, SHA256)
+    blob.parent.mkdir(parents=True)
+    blob.symlink_to(os.path.relpath(shared, blob.parent))
+    assert check_room(plan, tmp_path).needed_bytes == 0
+    path = fetch(model_hub, plan, tmp_path)
+    assert path.resolve() == shared.resolve() and model_hub.asked == []
+    assert find_cached(plan, plan.files[0], tmp_path) == path
