@@ -1,4 +1,4 @@
-"""`python -m catalog list|show|sources|detect|gguf`: the facts and this machine, as text or with --json."""
+"""`python -m catalog`: the facts, this machine, and models from elsewhere, as text or with --json."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from catalog.gguf_command import add_gguf_command
+from catalog.hub_command import Given, add_hub_commands
 from catalog.licenses import LicenseAnswer, allows, find_license
 from catalog.machine import detect_machine
 from catalog.models import ModelCard
 from catalog.queries import find_model, find_weigh_gap, list_models, list_scores, list_sources, list_weights
 from catalog.store import Catalog, open_catalog
-from evals.home import find_home_if_usable
-from sizing.command_line import EXIT_DONE, OneLineParser, print_json, run_command
+from evals.home import find_home, find_home_if_usable
+from evals.weigh import ask_weights
+from sizing.command_line import EXIT_DONE, OneLineParser, print_json, print_notes, run_command
 from sizing.errors import UnknownNameError
 from sizing.hardware import Device, Machine
 from sizing.recommend import LICENSE_USES
@@ -22,6 +24,7 @@ from sizing.specs import LayerGroup
 from sizing.units import THIN, format_bytes, format_figures, format_params, format_tokens
 
 PROG = "python -m catalog"
+COMMANDS = "list show sources detect gguf search import imports forget download local refresh".split()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     parser = OneLineParser(prog=PROG, description="Facts about open-weight models, and this machine.")
-    commands = parser.add_subparsers(required=True, metavar="list|show|sources|detect|gguf")
+    commands = parser.add_subparsers(required=True, metavar="|".join(COMMANDS))
     listing = commands.add_parser("list", help="all models, or those of a family or a licence use")
     listing.add_argument("--family", help="a family's name, such as Qwen3")
     listing.add_argument(
@@ -48,14 +51,22 @@ def build_parser() -> argparse.ArgumentParser:
     sources.set_defaults(run=run_sources)
     detect = commands.add_parser("detect", help="this machine's memory, processor and accelerators")
     detect.set_defaults(run=run_detect)
-    for command in (listing, show, sources, detect, add_gguf_command(commands)):
+    given = Given(find_home, ask_weights)
+    for command in (listing, show, sources, detect, add_gguf_command(commands), *add_hub_commands(commands, given)):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
+def open_here() -> Catalog:
+    """The catalog with the person's imports; why they are left out, where they are, goes to stderr."""
+    catalog = open_catalog(imports=find_home_if_usable())
+    print_notes(catalog.notes)
+    return catalog
+
+
 def run_list(args: argparse.Namespace) -> int:
     """Print the models. Raises UnknownNameError for a family nobody knows."""
-    catalog = open_catalog(imports=find_home_if_usable())
+    catalog = open_here()
     cards = list_models(catalog)
     if args.family is not None:
         families = {card.family.casefold(): card.family for card in cards}
@@ -81,7 +92,7 @@ def answer_use(catalog: Catalog, card: ModelCard, use: str) -> LicenseAnswer:
 
 def run_show(args: argparse.Namespace) -> int:
     """Print one model. Raises UnknownNameError with near names."""
-    catalog = open_catalog(imports=find_home_if_usable())
+    catalog = open_here()
     card = find_model(catalog, args.model)
     license = find_license(catalog.licenses, card.license_id)
     weights = list_weights(catalog, card.model_id)
@@ -148,7 +159,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 def run_sources(args: argparse.Namespace) -> int:
     """Print every address, most cited first."""
-    sources = list_sources(open_catalog(imports=find_home_if_usable()))
+    sources = list_sources(open_here())
     if args.json:
         print_json(
             [

@@ -22,7 +22,7 @@ from catalog.machine import detect_machine
 from catalog.memory_logs import LogComparison, compare_memory_logs
 from catalog.models import DATA_DIR, ModelCard, load_families
 from catalog.quant_loss import PublishedLoss, list_published_losses
-from catalog.queries import all_weights, find_machine, find_model, find_weights
+from catalog.queries import all_weights, find_file_types, find_machine, find_model, find_weights
 from catalog.recognise import recognise
 from catalog.store import open_catalog
 from evals.accelerator import CardReading
@@ -33,6 +33,7 @@ from evals.check import Checked, check_models, format_report, report_architectur
 from evals.dry_run import DryRunFailure, EngineChild
 from evals.eval_command import COMMANDS as EVAL_COMMANDS
 from evals.eval_command import EvalWorld, add_eval_commands, run_eval_command
+from evals.home import find_home_if_usable
 from evals.imagined import open_imagined_machine
 from evals.ledger import (
     EVERY_WORKLOAD_QUANT,
@@ -52,7 +53,7 @@ from evals.weigh import Weighing, weigh_models, write_weights
 from sizing.arguments import add_estimate_arguments, check_engine, offload_from, workload_from
 from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, run_command
 from sizing.errors import BadInputError, EngineError, UnknownNameError
-from sizing.quants import find_quant
+from sizing.quants import find_quant, read_label
 from sizing.record import estimate_record, format_estimate
 from sizing.units import MIB
 
@@ -145,12 +146,14 @@ def run_dry_run(arguments: argparse.Namespace) -> int:
     """`dry-run`: ask llama.cpp for one configuration. A refusal is a failure of the command."""
     check_engine(arguments.engine)
     workload, offload = workload_from(arguments), offload_from(arguments)
-    quant = find_quant(arguments.quant)
-    catalog = open_catalog()
+    quant = read_label(arguments.quant)
+    home = find_home_if_usable()
+    catalog = open_catalog(imports=home)
     card = find_model(catalog, arguments.model)
     machine = find_machine(catalog, arguments.hardware)
-    weights = find_weights(catalog, card, quant.name)
-    answer = measure_memory(card.spec, weights, workload, machine, offload)
+    weights = find_weights(catalog, card, quant)
+    types = find_file_types(catalog, home, card.model_id, quant)
+    answer = measure_memory(card.spec, weights, workload, machine, offload, types=types)
     if isinstance(answer, DryRunFailure):
         raise EngineError(f"{card.model_id}: {answer.message}")
     if arguments.json:
@@ -268,7 +271,9 @@ def sample_cards(cards: Sequence[ModelCard], at_most: int | None) -> tuple[Model
 
 def run_bench_here(arguments: argparse.Namespace) -> int:
     """`bench`: on this machine, with a model of the catalog."""
-    return run_bench(arguments, lambda name: find_model(open_catalog(), name).spec, detect_machine)
+    return run_bench(
+        arguments, lambda name: find_model(open_catalog(imports=find_home_if_usable()), name).spec, detect_machine
+    )
 
 
 def run_accelerator_here(arguments: argparse.Namespace) -> int:
@@ -291,7 +296,7 @@ def run_accelerator_here(arguments: argparse.Namespace) -> int:
 
 def run_eval_here(arguments: argparse.Namespace) -> int:
     """`run` and its kin: on this machine, with models, headers and published losses as the catalog knows them."""
-    catalog = open_catalog()
+    catalog = open_catalog(imports=find_home_if_usable())
 
     def recognise_file(path: Path) -> tuple[str, str]:
         header = load_header(path)

@@ -15,7 +15,7 @@ from evals.bench_result import calibrate_machine
 from evals.home import find_home_if_usable
 from sizing.arguments import HARDWARE_HELP, add_estimate_arguments, check_engine, offload_from, workload_from
 from sizing.beside import estimate_pair
-from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, run_command
+from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, print_notes, run_command
 from sizing.errors import BadInputError
 from sizing.estimate import check_workload, estimate
 from sizing.hardware import Machine
@@ -34,11 +34,18 @@ from sizing.workload import Workload
 DEFAULT_CONTEXT_TOKENS = 8192
 
 
+def open_here() -> Catalog:
+    """The catalog with the person's imports; why they are left out, where they are, goes to stderr."""
+    catalog = open_catalog(imports=find_home_if_usable())
+    print_notes(catalog.notes)
+    return catalog
+
+
 def run_estimate(args: argparse.Namespace) -> int:
     """Answer one configuration."""
     check_engine(args.engine)
     workload, offload = workload_from(args), offload_from(args)
-    catalog = open_catalog(imports=find_home_if_usable())
+    catalog = open_here()
     card = find_model(catalog, args.model)
     check_workload(card.spec, workload)
     weights = find_asked_weights(catalog, card, args.quant)
@@ -72,7 +79,7 @@ def find_projector_bytes(card: ModelCard) -> int:
 
 def run_solve(args: argparse.Namespace) -> int:
     """Answer how to run one model best on one machine."""
-    catalog = open_catalog(imports=find_home_if_usable())
+    catalog = open_here()
     card = find_model(catalog, args.model)
     machine = find_asked_machine(catalog, args.hardware)
     quants = None if args.quant is None else (find_asked_weights(catalog, card, args.quant).quant,)
@@ -112,7 +119,7 @@ def run_recommend(args: argparse.Namespace) -> int:
         raise BadInputError(f"--limit wants 1 or more, got {args.limit}")
     workload = Workload(context_tokens=args.context, n_parallel=args.parallel)
     needs = Needs(args.task, workload, args.min_speed, args.license_use)
-    catalog = open_catalog(imports=find_home_if_usable())
+    catalog = open_here()
     machine = find_asked_machine(catalog, args.hardware)
     answer = Ranker(list_candidates(catalog, needs.task, needs.license_use)).recommend(machine, needs)
     commands = [format_command(o.name, o.quant, o.estimate, workload, machine) for o in answer.options[: args.limit]]
@@ -143,7 +150,7 @@ def run_hardware_for(args: argparse.Namespace) -> int:
     if args.limit < 1:
         raise BadInputError(f"--limit wants 1 or more, got {args.limit}")
     workload = Workload(context_tokens=args.context, n_parallel=args.parallel)
-    catalog = open_catalog(imports=find_home_if_usable())
+    catalog = open_here()
     card = find_model(catalog, args.model)
     if args.quant is None:
         weights = choose_weights(list_weights(catalog, card.model_id))

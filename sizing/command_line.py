@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from sizing.errors import BadInputError, UnknownNameError, WeighbridgeError
@@ -37,6 +37,12 @@ def run_command(prog: str, command: Callable[[], int]) -> int:
     except OSError as error:
         print(f"{prog}: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
         return EXIT_FAILED
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Say on stderr what an answer has to do without."""
+    for note in notes:
+        print(note, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
