@@ -748,6 +748,7 @@ ECHO = {
     "length": Fault(body=b"[]", headers={"Content-Length": TOKEN}),
     "header": Fault(body=b"[]", headers={TOKEN + "\x01": "x"}),
     "cut": Fault(after_bytes=3, is_cut=True, headers={"X-Echo": TOKEN}),
+    "chunk": Fault(body=f"{TOKEN}\r\n".encode(), headers={"Transfer-Encoding": "chunked", "Content-Length": ""}),
     "slow": Fault(delay_s=0.5),
     "refused": Fault(status=401, headers={"X-Error-Message": f"Bearer {TOKEN}"}),
 }
