@@ -91,7 +91,6 @@ def test_a_model_written_as_a_header_is_read_as_itself(model_id: str) -> None:
     rope = rope if spec.architecture in COUNTED_WITH_ROPE else 0
     assert got.n_params == spec.n_params - rope
     assert got.n_active_params == spec.n_active_params - rope - COUNTED_WITH_BIASES.get(model_id, 0)
-    assert list_tensors(got) == list_tensors(spec)
     said = {f"{spec.architecture}.{key}" for key in BY_DEFAULT.get(spec.architecture, ())}
     assert {key: value for key, value in metadata(got) if key not in said} == dict(metadata(spec))
 
