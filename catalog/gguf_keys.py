@@ -113,7 +113,7 @@ def open_model_file(parts: tuple[GgufHeader, ...], architecture: str) -> ModelFi
     file = ModelFile(architecture, keys, tensors, n_all - n_ahead, n_ahead, n_tokens)
     stored = {name.split(".", 2)[1] for name in tensors if name.startswith("blk.")}
     empty = next((i for i in range(file.n_layers) if str(i) not in stored), None)
-    if empty is not None:
+    if empty is not None and architecture != "deci":  # some of its layers are pruned of all they had
         raise GgufError(
             f"the file claims {n_all} layers and holds no tensor of layer {empty}; is it a part of a model?"
         )

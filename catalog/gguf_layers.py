@@ -339,10 +339,8 @@ def list_feed_forwards(file: ModelFile) -> tuple[FeedForward | None, ...]:
 def build_experts(file: ModelFile, layer: int, ffn_dim: int, n_experts: int, n_used: int, gated: bool) -> FeedForward:
     """A mixture of experts. Widths come from the keys, and from the tensors where keys are silent."""
     prefix = f"blk.{layer}."
-    stored = file.shape(f"{prefix}ffn_down_exps.weight")
-    width = file.per_layer(
-        "expert_feed_forward_length", MAX_WIDTH, default=(stored[0] if stored else 0,) * file.n_layers
-    )
+    stored = (*file.shape(f"{prefix}ffn_down_exps.weight"), ffn_dim)[0]
+    width = file.per_layer("expert_feed_forward_length", MAX_WIDTH, default=(stored,) * file.n_layers)
     shared = file.shape(f"{prefix}ffn_up_shexp.weight")
     n_shared, shared_dim = 0, 0
     if len(shared) > 1:

@@ -65,6 +65,11 @@ GLM_LITE_LAYERS, GLM_LITE_VOCABULARY = (47, 48), 154_880
 GEMMA3N_FIXED = (("altup.num_inputs", 4), ("embedding_length_per_layer_input", 256), ("laurel_rank", 64))
 """What llama.cpp takes for Gemma 3n whatever the file says (llama-hparams.h, `n_altup` and the following)."""
 
+TOWERS = ("v.", "a.", "mm.")
+"""First parts of names of image and sound towers (gguf-py's constants.py), which Ollama leaves in the model's file."""
+
+TOWER_KEYS = ("vision.", "audio.")
+
 ROPE_TENSORS = ("rope_freqs.", "rope_factors_")
 """Factors worked out from the configuration: no parameters."""
 
@@ -142,12 +147,15 @@ def read_header_spec(
     drafting = frozenset(
         name for name in file.tensors if 0 <= _layer_of(name) - file.n_layers < file.n_prediction_layers
     )
-    kept = tuple(tensor for tensor in file.tensors.values() if tensor.name not in drafting)
+    towers = frozenset(name for name in file.tensors if name.startswith(TOWERS))
+    kept = tuple(tensor for tensor in file.tensors.values() if tensor.name not in drafting | towers)
     spec = _build_spec(file, kept, model_id, name or find_name(first) or model_id)
+    if towers:
+        spec = replace(spec, n_params_projector=sum(file.tensors[name].n_elements for name in towers))
     label = label or find_quant_label(parts)
     weights = group_tensor_bytes(label, ((t.name, t.n_bytes) for t in kept), file.n_layers, file.architecture)
     check = check_tensors(spec, kept)
-    notes = tuple(_list_notes(file, drafting, check))
+    notes = tuple(_list_notes(file, drafting, towers, check))
     return HeaderReading(spec, weights, tuple((t.name, t.type_name) for t in kept), check, notes)
 
 
@@ -242,7 +250,8 @@ def _list_extras(file: ModelFile) -> dict[str, ExtraValue]:
     extras: dict[str, ExtraValue] = {}
     for name, key in file.keys.items():
         value = _take_value(key, file)
-        if value is not None and name not in NEVER_EXTRA and _EXTRA_NAME.fullmatch(name):
+        is_of_model = name not in NEVER_EXTRA and not name.startswith(TOWER_KEYS)
+        if value is not None and is_of_model and _EXTRA_NAME.fullmatch(name):
             extras[name] = value
     if len(extras) > MAX_EXTRAS:
         raise GgufError(
@@ -347,12 +356,18 @@ def _round(value: object) -> object:
 # ---------------------------------------------------------------- words
 
 
-def _list_notes(file: ModelFile, drafting: frozenset[str], check: TensorCheck) -> Iterable[str]:
+def _list_notes(file: ModelFile, drafting: frozenset[str], towers: frozenset[str], check: TensorCheck) -> Iterable[str]:
     if drafting:
         n_bytes = sum(file.tensors[name].n_bytes for name in drafting)
         yield (
             f"{file.n_prediction_layers} prediction layers ({len(drafting)} tensors, {n_bytes:,} bytes) are in the "
             "file; llama.cpp leaves them out unless it drafts with them, and so do the figures"
+        )
+    if towers:
+        n_bytes = sum(file.tensors[name].n_bytes for name in towers)
+        yield (
+            f"the file also holds a tower for images or sound ({len(towers)} tensors, {n_bytes:,} bytes); the figures "
+            "are the language model's"
         )
     if not check.is_equal:
         yield check.sentence

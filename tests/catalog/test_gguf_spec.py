@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,12 @@ BY_DEFAULT = {"cohere2moe": {"expert_gating_func"}}
 """What llama.cpp takes where a file is silent, and a reading says."""
 
 
+@cache
+def read_drawn(model_id: str) -> HeaderReading:
+    """The reading of a catalog model's own header in F16."""
+    return read_header_spec([draw_header(SPECS[model_id])], model_id, name=SPECS[model_id].name, label="F16")
+
+
 def list_sizes(*specs: ModelSpec) -> list[list[tuple[int, ...]]]:
     """Per model: KV cache, recurrent state and compute buffer under each workload, in bytes."""
     table = LayerTable.from_specs(specs)
@@ -73,7 +80,7 @@ def test_every_registered_architecture_is_in_the_catalog() -> None:
 @pytest.mark.parametrize("model_id", SPECS)
 def test_a_model_written_as_a_header_is_read_as_itself(model_id: str) -> None:
     spec = SPECS[model_id]
-    reading = read_header_spec([draw_header(spec)], model_id, name=spec.name)
+    reading = read_drawn(model_id)
     got = reading.spec
     assert reading.check.is_equal, reading.check.sentence
     assert reading.notes == ()
@@ -84,15 +91,25 @@ def test_a_model_written_as_a_header_is_read_as_itself(model_id: str) -> None:
     rope = rope if spec.architecture in COUNTED_WITH_ROPE else 0
     assert got.n_params == spec.n_params - rope
     assert got.n_active_params == spec.n_active_params - rope - COUNTED_WITH_BIASES.get(model_id, 0)
-    assert list_tensors(got) == list_tensors(spec)
     said = {f"{spec.architecture}.{key}" for key in BY_DEFAULT.get(spec.architecture, ())}
     assert {key: value for key, value in metadata(got) if key not in said} == dict(metadata(spec))
 
 
-def test_every_model_read_takes_the_memory_of_the_model_written() -> None:
-    read_back = [read_header_spec([draw_header(spec)], model_id).spec for model_id, spec in SPECS.items()]
-    sizes = list_sizes(*SPECS.values(), *read_back)
-    n = len(SPECS)
+def test_every_model_read_is_the_same_to_the_formulas() -> None:
+    """Caches and buffers are worked out from this table and the architecture alone."""
+    said = [spec.architecture in BY_DEFAULT for spec in SPECS.values()]
+    ours = LayerTable.from_specs(list(SPECS.values()))
+    theirs = LayerTable.from_specs([read_drawn(model_id).spec for model_id in SPECS])
+    assert ours.architectures == theirs.architectures
+    assert all((ours.rows[name] == theirs.rows[name]).all() for name in ours.rows)
+    for name, column in ours.models.items():
+        assert ((column == theirs.models[name]) | said).all(), name
+
+
+def test_every_architecture_read_takes_the_memory_of_the_one_written() -> None:
+    one_each = {spec.architecture: model_id for model_id, spec in SPECS.items()}.values()
+    sizes = list_sizes(*(SPECS[m] for m in one_each), *(read_drawn(m).spec for m in one_each))
+    n = len(one_each)
     assert [i for i in range(n) if sizes[i] != sizes[n + i]] == []
     assert all(min(kv, recurrent) >= 0 and compute > 0 for model in sizes for kv, recurrent, compute in model)
 
@@ -102,7 +119,7 @@ def test_every_header_weighs_what_the_engine_said(catalog: Catalog) -> None:
     for card in list_models(catalog):
         if card.model_id not in SPECS:
             continue
-        reading = read_header_spec([draw_header(card.spec)], card.model_id, label="F16")
+        reading = read_drawn(card.model_id)
         assert reading.weights == find_weights(catalog, card, "F16"), card.model_id
         assert sum(1 for _ in reading.types) == len(list_tensors(card.spec))
         n_compared += 1
@@ -145,6 +162,152 @@ def test_what_an_older_file_leaves_out_is_what_llama_cpp_takes(model_id: str, dr
     assert reading.spec.groups == spec.groups
     assert reading.spec.vocab_size == spec.vocab_size
     assert are_equal_in_size(reading.spec, spec)
+
+
+PUBLISHED: tuple[tuple[str, str, dict[str, ExtraValue], int | None], ...] = (
+    (
+        "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+        "https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/1365, ggml-org/llama.cpp/issues/20570",
+        {
+            "attention.head_count": 32,
+            "attention.key_length": 128,
+            "attention.value_length": 128,
+            "rope.dimension_count": 84,
+            "rope.scaling.finetuned": False,
+            "ssm.conv_kernel": 4,
+            "ssm.state_size": 128,
+            "ssm.group_count": 8,
+            "ssm.inner_size": 4096,
+            "ssm.time_step_rank": 64,
+            "expert_count": 128,
+            "expert_used_count": 6,
+            "expert_shared_count": 1,
+            "expert_feed_forward_length": 1856,
+            "expert_shared_feed_forward_length": 3712,
+            "expert_group_count": 1,
+            "expert_group_used_count": 1,
+            "expert_weights_norm": True,
+        },
+        131_072,
+    ),
+    (
+        "Qwen/Qwen3-Coder-Next",
+        "https://github.com/ggml-org/llama.cpp/issues/20490",
+        {
+            "attention.key_length": 256,
+            "attention.value_length": 256,
+            "expert_count": 512,
+            "expert_used_count": 10,
+            "expert_feed_forward_length": 512,
+            "expert_shared_feed_forward_length": 512,
+            "ssm.conv_kernel": 4,
+            "ssm.state_size": 128,
+            "ssm.group_count": 16,
+            "ssm.time_step_rank": 32,
+            "ssm.inner_size": 4096,
+            "full_attention_interval": 4,
+            "rope.dimension_count": 64,
+        },
+        151_936,
+    ),
+    (
+        "moonshotai/Kimi-K2-Thinking",
+        "https://github.com/ikawrakow/ik_llama.cpp/issues/1916",
+        {
+            "attention.q_lora_rank": 1536,
+            "attention.kv_lora_rank": 512,
+            "attention.key_length": 576,
+            "attention.value_length": 512,
+            "attention.key_length_mla": 192,
+            "attention.value_length_mla": 128,
+            "leading_dense_block_count": 1,
+            "expert_count": 384,
+            "expert_used_count": 8,
+            "expert_shared_count": 1,
+            "expert_feed_forward_length": 2048,
+            "expert_group_count": 1,
+            "expert_group_used_count": 1,
+            "expert_gating_func": 2,
+            "expert_weights_scale": 2.827,
+            "rope.dimension_count": 64,
+        },
+        163_840,
+    ),
+    (
+        "zai-org/GLM-4.7",
+        "https://github.com/ggml-org/llama.cpp/issues/18585, ikawrakow/ik_llama.cpp/issues/1162",
+        {
+            "block_count": 93,
+            "nextn_predict_layers": 1,
+            "context_length": 202_752,
+            "embedding_length": 5120,
+            "feed_forward_length": 12_288,
+            "attention.head_count": 96,
+            "attention.head_count_kv": 8,
+            "attention.key_length": 128,
+            "attention.value_length": 128,
+            "rope.dimension_count": 64,
+            "expert_count": 160,
+            "expert_feed_forward_length": 1536,
+            "expert_shared_count": 1,
+            "leading_dense_block_count": 3,
+            "expert_gating_func": 2,
+            "expert_weights_norm": True,
+            "expert_group_used_count": 1,
+        },
+        151_552,
+    ),
+    (
+        "google/gemma-3n-E2B-it",
+        "https://github.com/ggml-org/llama.cpp/pull/17597",
+        {
+            "attention.sliding_window": 512,
+            "attention.head_count_kv": 2,
+            "altup.active_idx": 0,
+            "altup.num_inputs": 4,
+            "embedding_length_per_layer_input": 256,
+            "attention.shared_kv_layers": 10,
+            "activation_sparsity_scale": (1.644854,) * 30,
+            "attention.sliding_window_pattern": (True, True, True, True, False) * 6,
+        },
+        None,
+    ),
+)
+"""Keys of published files as llama.cpp printed them: model, where, keys without the architecture, tokens listed
+(None where the text is cut off before)."""
+
+SILENT = ("vocab_size", "attention.recurrent_layers", "leading_dense_block_count", "expert_shared_count")
+"""Keys of our own headers that those files do not have, unless they are listed."""
+
+
+@pytest.mark.parametrize(("model_id", "source", "keys", "n_tokens"), PUBLISHED, ids=[p[0] for p in PUBLISHED])
+def test_the_keys_of_a_published_file_give_the_model_it_is_of(
+    model_id: str, source: str, keys: dict[str, ExtraValue], n_tokens: int | None
+) -> None:
+    spec = SPECS[model_id]
+    tokens = replace(draw_key("tokenizer.ggml.tokens", ("a",)), value=None, n_items=n_tokens or 0)
+    header = change_keys(draw_header(spec), drop=SILENT, **{k.replace(".", "__"): v for k, v in keys.items()})
+    reading = read(replace(header, keys=(*header.keys, tokens)))
+    assert reading.check.is_equal, (source, reading.check.sentence)
+    assert reading.spec.groups == spec.groups, source
+    assert (reading.spec.vocab_size, reading.spec.hidden_dim) == (spec.vocab_size, spec.hidden_dim)
+    ours, theirs = list_sizes(spec, reading.spec)
+    assert [sizes[:2] for sizes in ours] == [sizes[:2] for sizes in theirs]
+
+
+def test_a_tower_in_the_model_s_own_file_is_told_and_left_out() -> None:
+    """Ollama's files of vision models hold both."""
+    spec = SPECS["google/gemma-3-4b-it"]
+    header = draw_header(spec)
+    tower = [
+        replace(header.tensors[0], name=name, shape=(64, 32), n_bytes=4096) for name in ("v.blk.0.q.weight", "mm.x")
+    ]
+    reading = read(change_keys(replace(header, tensors=header.tensors + tuple(tower)), vision__block_count=27))
+    assert reading.check.is_equal
+    assert reading.weights == read(header).weights
+    assert reading.spec.n_params == spec.n_params and reading.spec.n_params_projector == 2 * 64 * 32
+    assert "2 tensors, 8,192 bytes" in reading.notes[0]
+    assert "vision.block_count" not in dict(reading.spec.extras)
 
 
 def test_a_period_is_read_like_a_list() -> None:

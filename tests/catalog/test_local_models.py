@@ -20,7 +20,7 @@ from catalog.model_stores import HUB, LLAMA_CPP, LM_STUDIO, OLLAMA, Store, list_
 from sizing.errors import GgufError
 from tools.fuzz_gguf import STRING, U32, Draft, DraftKey, draft_llama, text
 
-HOME = Path("/home/someone")
+HOME = Path("/people/someone")
 
 
 def add_model(path: Path, architecture: bytes = b"llama", less_bytes: int = 0, kind: bytes = b"") -> Path:
@@ -114,14 +114,14 @@ def folders_of(program: str, environment: dict[str, str], home: Path = HOME, pla
 @pytest.mark.parametrize(
     ("environment", "wanted"),
     [
-        ({}, "/home/someone/.cache/huggingface/hub"),
+        ({}, "/people/someone/.cache/huggingface/hub"),
         ({"XDG_CACHE_HOME": "/x"}, "/x/huggingface/hub"),
         ({"XDG_CACHE_HOME": "/x", "HF_HOME": "/h"}, "/h/hub"),
         ({"HF_HOME": "/h", "HF_HUB_CACHE": "/c"}, "/c"),
-        ({"HF_HOME": "~/models"}, "/home/someone/models/hub"),
+        ({"HF_HOME": "~/models"}, "/people/someone/models/hub"),
         ({"HUGGINGFACE_HUB_CACHE": "/old", "HF_HOME": "/h"}, "/old"),
-        ({"HF_HOME": "relative/path"}, "/home/someone/.cache/huggingface/hub"),
-        ({"HF_HOME": "/x\0y"}, "/home/someone/.cache/huggingface/hub"),
+        ({"HF_HOME": "relative/path"}, "/people/someone/.cache/huggingface/hub"),
+        ({"HF_HOME": "/x\0y"}, "/people/someone/.cache/huggingface/hub"),
     ],
 )
 def test_the_hub_s_cache_is_where_its_client_keeps_it(environment: dict[str, str], wanted: str) -> None:
@@ -132,17 +132,17 @@ def test_the_hub_s_cache_is_where_its_client_keeps_it(environment: dict[str, str
 def test_ollama_keeps_models_at_home_or_where_its_service_runs() -> None:
     """docs/faq.md: ~/.ollama/models, /usr/share/ollama/.ollama/models for the Linux service, else OLLAMA_MODELS."""
     found = folders_of(OLLAMA, {})
-    assert found[:2] == ["/home/someone/.ollama/models", "/usr/share/ollama/.ollama/models"]
+    assert found[:2] == ["/people/someone/.ollama/models", "/usr/share/ollama/.ollama/models"]
     assert "/var/lib/ollama" in found
     assert folders_of(OLLAMA, {"OLLAMA_MODELS": "/big/ollama"})[0] == "/big/ollama"
 
 
 def test_llama_cpp_s_older_cache_depends_on_the_system() -> None:
     """common/common.cpp, `fs_get_cache_directory`."""
-    assert folders_of(LLAMA_CPP, {}) == ["/home/someone/.cache/llama.cpp"]
+    assert folders_of(LLAMA_CPP, {}) == ["/people/someone/.cache/llama.cpp"]
     assert folders_of(LLAMA_CPP, {"XDG_CACHE_HOME": "/x"}) == ["/x/llama.cpp"]
     assert folders_of(LLAMA_CPP, {"LLAMA_CACHE": "/l"}) == ["/l"]
-    assert folders_of(LLAMA_CPP, {}, platform="darwin") == ["/home/someone/Library/Caches/llama.cpp"]
+    assert folders_of(LLAMA_CPP, {}, platform="darwin") == ["/people/someone/Library/Caches/llama.cpp"]
     assert folders_of(LLAMA_CPP, {"LOCALAPPDATA": "/a"}, platform="win32") == ["/a/llama.cpp"]
 
 
