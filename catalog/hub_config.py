@@ -162,8 +162,9 @@ def _check_fixed(fields: Fields, kind: ModelType, model_type: str) -> None:
 def _find_tied(config: Mapping[str, object], kind: ModelType) -> bool:
     """Whether input and output share one embedding: yes where either level says so, else what either says.
 
-    The model type's default stands where neither does. Qwen2-VL's class raises the flag from the text model in the same
-    way; older transformers asked the text model alone, newer ones the whole model.
+    Qwen2-VL's class raises the flag from the text model in the same way; older transformers asked the text model alone,
+    newer ones the whole model. The text type's default stands where neither level says: files that left the key out
+    were written when that was what counted.
     """
     inner = _find_text(config)
     levels = [Fields(config)] + ([inner] if inner is not None else [])
