@@ -8,6 +8,7 @@ from catalog.config_fields import MAX_LAYERS, MAX_TOKENS, Fields
 from catalog.config_shapes import (
     Record,
     add_moe,
+    every,
     list_letters,
     list_sparse,
 )
@@ -48,9 +49,26 @@ def hunyuan_moe(fields: Fields, record: Record) -> None:
     add_moe(record, n_experts, n_active, expert, sparse, n_shared_experts=1, shared_expert_ffn_dim=width)
 
 
+def cohere2_windows(fields: Fields, record: Record) -> None:
+    """Windows on all but each fourth layer; leading dense layers have a pattern of their own before that begins.
+
+    See transformers models/cohere2_moe.
+    """
+    n_layers: int = record["n_layers"]
+    leading = min(fields.number("first_k_dense_replace", low=0, high=MAX_LAYERS), n_layers)
+    first = fields.number("prefix_dense_sliding_window_pattern", high=MAX_LAYERS)
+    then = fields.number("sliding_window_pattern", high=MAX_LAYERS)
+    types = every(leading, first, "sliding_attention", "full_attention")
+    types += every(n_layers - leading, then, "sliding_attention", "full_attention")
+    record["layers"] = list_letters(fields, record, "FS", types)
+    if "S" in record["layers"]:
+        record["window"] = {"kind": "sliding", "tokens": fields.number("sliding_window", high=MAX_TOKENS)}
+
+
 def cohere2_moe(fields: Fields, record: Record) -> None:
     """Experts as wide as `intermediate_size`, all shared ones stored as one, after the first dense layers."""
-    sparse = list_sparse(fields, record["n_layers"])
+    n_layers: int = record["n_layers"]
+    sparse = list_sparse(fields, n_layers)
     if not all(sparse):
         record["ffn_dim"] = fields.number("prefix_dense_intermediate_size", "intermediate_size")
     width, shared = fields.number("intermediate_size"), fields.number("num_shared_experts", low=0)

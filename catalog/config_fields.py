@@ -19,6 +19,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "hidden_size": ("n_embd",),
     "num_hidden_layers": ("n_layer", "n_layers"),
     "num_attention_heads": ("n_head",),
+    "head_dim": ("attention_head_dim",),
     "intermediate_size": ("n_inner",),
     "max_position_embeddings": ("n_positions",),
 }

@@ -112,9 +112,14 @@ def nemotron_h(fields: Fields, record: Record) -> None:
             "d_inner": n_heads * head_dim,
         },
     }
-    if "E" not in pattern:
-        record["ffn_dim"] = fields.number("intermediate_size") if "-" in pattern else 0
-        return
+    if "E" in pattern:
+        _add_nemotron_experts(fields, record)
+    elif "-" in pattern:
+        record["ffn_dim"] = fields.number("intermediate_size")
+
+
+def _add_nemotron_experts(fields: Fields, record: Record) -> None:
+    """Ungated experts and one shared feed-forward, in a narrower space where `moe_latent_size` says so."""
     record["architecture"] = "nemotron_h_moe"
     if (latent := fields.maybe_number("moe_latent_size")) is not None:
         record["extras"]["moe_latent_size"] = latent

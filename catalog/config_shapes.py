@@ -193,16 +193,16 @@ def _check_length(fields: Fields, key: str, found: list[bool], n_layers: int) ->
 
 
 def add_moe(record: Record, n_experts: int, n_active: int, width: int, sparse: Sequence[bool], **more: Any) -> None:
-    """The record's table of experts; nothing where no layer has them."""
-    pattern = find_moe_pattern(sparse)
-    if any(sparse):
-        record["moe"] = {
-            "n_experts": n_experts,
-            "n_active_experts": n_active,
-            "expert_ffn_dim": width,
-            **pattern,
-            **{key: value for key, value in more.items() if value},
-        }
+    """The record's table of experts. Raises UnsupportedError where no layer has them, or they follow no pattern."""
+    if not any(sparse):
+        raise UnsupportedError("no layer has experts, and a mixture of experts is no architecture without them")
+    record["moe"] = {
+        "n_experts": n_experts,
+        "n_active_experts": n_active,
+        "expert_ffn_dim": width,
+        **find_moe_pattern(sparse),
+        **{key: value for key, value in more.items() if value},
+    }
 
 
 def read_gating(fields: Fields, record: Record) -> None:

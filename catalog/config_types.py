@@ -87,6 +87,14 @@ MODEL_TYPES: Mapping[str, ModelType] = {
 
 WRAPPERS: Mapping[str, str] = {
     "mistral3": "mistral",
+    "llava": "llama",
+    "idefics3": "llama",
+    "smolvlm": "llama",
+    "voxtral": "llama",
+    "internvl_chat": "qwen2",
+    "qwen2_audio": "qwen2",
+    "aya_vision": "cohere2",
+    "kimi_vl": "deepseek_v3",
     "qwen2_vl": "qwen2_vl_text",
     "qwen2_5_vl": "qwen2_5_vl_text",
     "qwen3_vl": "qwen3_vl_text",

@@ -68,27 +68,29 @@ def _read(config: Mapping[str, object], model_id: str, name: str | None) -> Conf
     kind = MODEL_TYPES[model_type]
     fields = _list_fields(config, kind)
     _check_fixed(fields, kind, model_type)
-    record: Record = {"id": model_id, "name": name or model_id.rsplit("/", 1)[-1], "notes": []}
-    record |= {"architecture": kind.architecture, "n_params": 1, "n_active_params": 1}
+    record = _build_record(fields, kind, _find_tied(config, kind))
+    notes = record.pop("notes")
+    spec = _count(build_spec(record | {"id": model_id, "name": name or model_id.rsplit("/", 1)[-1]}))
+    has_head = _has_head(config)
+    if not has_head and not spec.tied_embeddings:
+        notes.append(f"{show(_first_class(config))} in architectures has no output head; it is counted with one")
+    if "auto_map" in config:
+        notes.append("the repository brings its own code (auto_map); it was neither fetched nor run")
+    quant, modalities = find_quant(config), _list_modalities(config)
+    n_drafting = _count_prediction_layers(fields)
+    return ConfigReading(spec, model_type, quant, modalities, tuple(notes), n_drafting, has_head)
+
+
+def _build_record(fields: Fields, kind: ModelType, tied: bool) -> Record:
+    """What `catalog.spec_builder` builds from, by the model type's parts; counts come later."""
+    record: Record = {"architecture": kind.architecture, "n_params": 1, "n_active_params": 1, "notes": []}
     for part in kind.parts:
         part(fields, record)
-    record["tied_embeddings"] = _find_tied(config, kind)
-    notes = record.pop("notes")
+    record["tied_embeddings"] = tied
     n_drafting = fields.maybe_number("num_nextn_predict_layers", low=0, high=64)
     if n_drafting:
         record["extras"]["published_nextn_predict_layers"] = n_drafting
-    spec = _count(build_spec(record))
-    has_head = _has_head(config)
-    if not has_head:
-        notes.append(
-            f"architectures names {show(_first_class(config))}, which has no output head; it is counted with one"
-        )
-    if _first_class(config) is not None and "auto_map" in config:
-        notes.append("the repository brings its own code (auto_map); it was neither fetched nor run")
-    modalities = _list_modalities(config)
-    return ConfigReading(
-        spec, model_type, find_quant(config), modalities, tuple(notes), _count_prediction_layers(fields), has_head
-    )
+    return record
 
 
 # ---------------------------------------------------------------- which model it is
@@ -162,8 +164,9 @@ def _check_fixed(fields: Fields, kind: ModelType, model_type: str) -> None:
 def _find_tied(config: Mapping[str, object], kind: ModelType) -> bool:
     """Whether input and output share one embedding: yes where either level says so, else what either says.
 
-    The model type's default stands where neither does. Qwen2-VL's class raises the flag from the text model in the same
-    way; older transformers asked the text model alone, newer ones the whole model.
+    Qwen2-VL's class raises the flag from the text model in the same way; older transformers asked the text model alone,
+    newer ones the whole model. The text type's default stands where neither level says: files that left the key out
+    were written when that was what counted.
     """
     inner = _find_text(config)
     levels = [Fields(config)] + ([inner] if inner is not None else [])

@@ -69,6 +69,11 @@ def _list_exact(spec: ModelSpec, has_head: bool) -> Iterator[tuple[int, str]]:
     tables = sum(t.n_elements for t in list_tensors(spec) if t.name.startswith("rope_"))
     if tables and not (spec.extra("rope_freqs") or spec.extra("rope_factors")):
         yield -tables, "the rotation table of the GGUF file is computed, not published"
+    yield from _list_padded(spec)
+
+
+def _list_padded(spec: ModelSpec) -> Iterator[tuple[int, str]]:
+    """What rounding the vocabulary up to a multiple of 8 to 1024 entries adds."""
     copies = 1 if spec.tied_embeddings else 2
     for multiple in (8, 16, 32, 64, 128, 256, 512, 1024):
         padded = -(-spec.vocab_size // multiple) * multiple

@@ -37,7 +37,7 @@ QWEN3_MOE = ModelType(
     "qwen3moe",
     "qwen3_moe",
     (read_widths, qwen_moe, read_rope, refuse_llama3_rope),
-    {"num_key_value_heads": 4, "head_dim": 128, "moe_intermediate_size": 768, **_QWEN_EXPERTS},
+    {"num_key_value_heads": 4, "head_dim": RATIO, "moe_intermediate_size": 768, **_QWEN_EXPERTS},
     UNBIASED,
 )
 QWEN3_VL_MOE = ModelType(
@@ -58,7 +58,7 @@ QWEN3_VL_MOE = ModelType(
 COHERE2_MOE = ModelType(
     "cohere2moe",
     "cohere2_moe",
-    (read_widths, read_rope, refuse_llama3_rope, windows(4), config_experts.cohere2_moe),
+    (read_widths, read_rope, refuse_llama3_rope, config_experts.cohere2_windows, config_experts.cohere2_moe),
     {
         "num_key_value_heads": HEADS,
         "head_dim": 128,
@@ -68,6 +68,8 @@ COHERE2_MOE = ModelType(
         "num_experts_per_tok": 2,
         "num_shared_experts": 0,
         "first_k_dense_replace": 0,
+        "prefix_dense_sliding_window_pattern": 1,
+        "sliding_window_pattern": 4,
     },
     UNBIASED,
 )

@@ -745,7 +745,6 @@ DEFAULTS: dict[str, Config] = {
     "qwen3": {"tie_word_embeddings": False, "head_dim": 128},
     "qwen3_moe": {
         "tie_word_embeddings": False,
-        "head_dim": 128,
         "num_key_value_heads": 4,
         "num_experts": 128,
         "num_experts_per_tok": 8,

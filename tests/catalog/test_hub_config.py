@@ -253,6 +253,35 @@ def test_a_window_llama_cpp_does_not_follow_is_named_and_not_used() -> None:
     assert not quiet.notes
 
 
+def test_leading_dense_layers_of_a_cohere_have_their_own_windows() -> None:
+    config = {**LLAMA, "model_type": "cohere2_moe", "num_hidden_layers": 6, "head_dim": 16, "first_k_dense_replace": 2}
+    layers = read_config({**config, "prefix_dense_intermediate_size": 256}, "a/b").spec.by_layer
+    assert "".join("S" if g.attention and g.attention.window_tokens else "F" for g in layers) == "FFSSSF"
+    assert [g.ffn.ffn_dim if g.ffn else 0 for g in layers] == [256, 256, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "inner"),
+    [("llava", "mistral"), ("internvl_chat", "qwen3"), ("kimi_vl", "deepseek_v3"), ("mistral3", None)],
+)
+def test_the_text_model_within_names_its_own_type(wrapper: str, inner: str | None) -> None:
+    text = {key: value for key, value in LLAMA.items() if key not in ("model_type", "architectures")}
+    text |= {"model_type": inner} if inner else {}
+    text |= {
+        "num_key_value_heads": 2,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_group": 1,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+    }
+    key = "llm_config" if wrapper == "internvl_chat" else "text_config"
+    reading = read_config({"model_type": wrapper, key: text, "vision_config": {}}, "a/b")
+    assert (reading.model_type, reading.modalities) == (inner or "mistral", ("text", "image"))
+    with pytest.raises(UnsupportedError, match="'acme_text'"):
+        read_config({"model_type": wrapper, key: {**text, "model_type": "acme_text"}}, "a/b")
+
+
 def test_pruned_layers_may_differ_in_key_heads() -> None:
     """Nemotron NAS chooses for every layer; two of three attend, with other numbers of key heads."""
 
@@ -306,6 +335,7 @@ def test_a_model_without_an_output_head_says_so() -> None:
             ("'telepathy'", "layer_types"),
         ),
         ({**LLAMA, "model_type": "qwen3_moe", "num_hidden_layers": 4, "mlp_only_layers": [2]}, ("no pattern",)),
+        ({**LLAMA, "model_type": "llama4_text", "interleave_moe_layer_step": 3}, ("no layer has experts",)),
         ({**LLAMA, "model_type": "kimi_linear", "linear_attn_config": {}}, ("kimi_linear",)),
     ],
 )
