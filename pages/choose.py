@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import bench, cached, charts, evaluate_measured, frame, inputs, words
+from pages.ui import bench, cached, charts, evaluate_measured, frame, get_file, inputs, words
 from sizing.launch import format_command
 from sizing.recommend import Needs, Option, Recommendation
 
@@ -71,12 +71,14 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     evaluate_measured.show(best.candidate.spec.model_id, best.quant)
     changes = st.empty()
     changes.html('<p class="wb-quiet">What would change this: working it out.</p>')
-    command = format_command(best.name, best.quant, best.estimate, needs.workload, question.machine)
+    file = get_file.name_file(best.candidate.spec.model_id, best.quant)
+    command = format_command(best.name, best.quant, best.estimate, needs.workload, question.machine, gguf_file=file)
     st.code(command, language="bash", wrap_lines=True)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
         frame.show_assumptions(best.estimate)
     spec = best.candidate.spec
+    get_file.show_for(spec.model_id, best.quant)
     bench.show_checks(spec.model_id, spec.name, best.quant, needs.workload, question)
     return changes
 

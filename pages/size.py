@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import bench, best_way, by_hand, cached, charts, evaluate_measured, frame, inputs, words
+from pages.ui import bench, best_way, by_hand, cached, charts, evaluate_measured, frame, get_file, inputs, words
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.explain import PartFormula
@@ -60,6 +60,7 @@ def show_sized(card: ModelCard, setup: cached.Setup, sized: cached.Sized, questi
     quant, workload, machine = setup.quant, setup.workload, setup.machine
     show_answer(card, setup, sized, question)
     frame.link_to_hardware(card.model_id, quant, "Which machines run it, and with how much context")
+    get_file.show_for(card.model_id, quant)
     place = best_way.reserve()
     left, right = st.columns(2, gap="large")
     with right:
@@ -67,7 +68,8 @@ def show_sized(card: ModelCard, setup: cached.Setup, sized: cached.Sized, questi
     if sized.told.fit.runs:
         st.subheader("Start it like this", anchor=False)
         beside = by_hand.name_beside(sized, setup)
-        command = format_command(card.spec.name, quant, sized.main, workload, machine, beside)
+        file = get_file.name_file(card.model_id, quant)
+        command = format_command(card.spec.name, quant, sized.main, workload, machine, beside, file)
         st.code(command, language="bash", wrap_lines=True)
     best_way.show(place, card.model_id, setup, question, workload.n_ubatch)
     with left:  # what takes longest to work out comes last

@@ -33,8 +33,9 @@ def format_command(
     workload: Workload,
     machine: Machine,
     beside: Beside = NOTHING_BESIDE,
+    gguf_file: str | None = None,
 ) -> str:
-    """The command that starts a configuration just as it was sized on `machine`."""
+    """The command that starts a configuration just as it was sized on `machine`; `gguf_file` is its file, if known."""
     return format_llama_server_command(
         name,
         quant,
@@ -44,14 +45,17 @@ def format_command(
         expert_layers=estimate.expert_layers,
         tensor_split=estimate.tensor_split,
         beside=beside,
+        gguf_file=gguf_file,
     )
 
 
-def format_solution_command(name: str, answer: Solution | NoSolution, machine: Machine) -> str | None:
+def format_solution_command(
+    name: str, answer: Solution | NoSolution, machine: Machine, gguf_file: str | None = None
+) -> str | None:
     """The command that starts a solver's answer; None where there is none."""
     if isinstance(answer, NoSolution):
         return None
-    return format_command(name, answer.quant, answer.estimate, answer.workload, machine)
+    return format_command(name, answer.quant, answer.estimate, answer.workload, machine, gguf_file=gguf_file)
 
 
 def format_llama_server_command(
@@ -64,18 +68,19 @@ def format_llama_server_command(
     expert_layers: tuple[int, ...] = (),
     tensor_split: tuple[int, ...] | None = None,
     gguf_repo: str | None = None,
+    gguf_file: str | None = None,
     beside: Beside = NOTHING_BESIDE,
 ) -> str:
     """The `llama-server` command line for a configuration, quoted for a POSIX shell.
 
     `gguf_repo` ("owner/name" on the Hugging Face Hub) lets the server fetch the file itself; without it the command
-    names a local file to be replaced. `n_gpu_layers` None leaves the flag out (a host without accelerators). A draft's
-    context is as long as a slot's without a flag; its cache types are pinned.
+    names `gguf_file`, or a local file to be replaced. `n_gpu_layers` None leaves the flag out (a host without
+    accelerators). A draft's context is as long as a slot's without a flag; its cache types are pinned.
     `tensor_split` counts each card's layers, `expert_layers` are those whose experts stay on the host.
     Flags: https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
     """
     words = ["llama-server"]
-    words += ["-hf", f"{gguf_repo}:{quant}"] if gguf_repo else ["-m", _file_name(model_name, quant)]
+    words += ["-hf", f"{gguf_repo}:{quant}"] if gguf_repo else ["-m", gguf_file or _file_name(model_name, quant)]
     if beside.has_projector:
         words += ["--mmproj", _file_name(f"mmproj-{model_name}", "F16")]
     words += ["-c", str(workload.n_ctx_tokens), "-np", str(workload.n_parallel)]
@@ -101,4 +106,4 @@ def format_llama_server_command(
 
 
 def _file_name(model_name: str, quant: str) -> str:
-    return f"{model_name.replace(' ', '-')}-{quant}.gguf"
+    return f"{model_name.rsplit('/', 1)[-1]}-{quant}.gguf".replace(" ", "-")

@@ -147,7 +147,9 @@ def measure(run: Run, catalog: Catalog) -> Outcome:
 
         machine = queries.find_machine(catalog, THIS)  # free memory as it is now
         spec = queries.find_model(catalog, run.asked.model_id).spec
-        told = measure_ghost(spec, run.asked.quant, machine, find_home(), build_plan(run.asked), run.tell)
+        home = find_home()
+        types = queries.find_file_types(catalog, home, spec.model_id, run.asked.quant)
+        told = measure_ghost(spec, run.asked.quant, machine, home, build_plan(run.asked), run.tell, types=types)
         if run.stop.is_set():
             raise Stopped
         if isinstance(told, BenchRefusal):

@@ -8,7 +8,7 @@ from html import escape
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import cached, charts, frame, inputs, words
+from pages.ui import cached, charts, frame, get_file, inputs, words
 from pages.ui.questions import write_layer_list
 from sizing.errors import BadInputError, UnsupportedError
 from sizing.hardware import Machine
@@ -79,7 +79,8 @@ def show_found(
         f"{given_up_html(answer)}{beside_html(shown)}"
     )
     spec = cached.find_card(model_id).spec
-    command = format_solution_command(spec.name, answer, question.machine)
+    file = get_file.name_file(spec.model_id, answer.quant)
+    command = format_solution_command(spec.name, answer, question.machine, file)
     if command is not None:
         st.code(command, language="bash", wrap_lines=True)
     st.button(

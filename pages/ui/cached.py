@@ -11,6 +11,8 @@ import streamlit as st
 
 from catalog import licenses, machines, queries
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
+from catalog.import_store import ImportStore
+from catalog.imported import ImportedModel
 from catalog.licenses import License
 from catalog.models import ModelCard
 from catalog.quality import ScoreRow
@@ -25,7 +27,7 @@ from pages.ui.questions import Wishes
 from sizing import inverse
 from sizing.beside import MAX_VOCABULARY_DIFFERENCE, PairEstimate, estimate_pair
 from sizing.compute import can_estimate_compute
-from sizing.errors import BadInputError
+from sizing.errors import BadInputError, UserStoreError
 from sizing.estimate import Estimate, check_workload, describe, estimate, search_context
 from sizing.explain import PartFormula, explain_parts
 from sizing.fit import Verdict
@@ -49,10 +51,71 @@ def catalog() -> Catalog:
     return open_catalog(imports=find_home_if_usable())
 
 
+@st.cache_resource(show_spinner=False)
+def _seen_imports() -> dict[str, tuple[int, int]]:
+    """How the person's imports stood when the catalog was opened, by file."""
+    return {}
+
+
+def renew_if_changed() -> None:
+    """Open the catalog anew where the imports changed since: by this app, or by a shell beside it."""
+    home = find_home_if_usable()
+    if home is None:
+        return
+    path = ImportStore(home).path
+    try:
+        told = path.stat()
+        now = (told.st_mtime_ns, told.st_size)
+    except OSError:
+        now = (0, 0)
+    before = _seen_imports().setdefault(str(path), now)
+    if before != now:
+        _seen_imports()[str(path)] = now
+        renew_catalog()
+
+
 def renew_catalog() -> None:
     """Open the catalog anew when next asked, after an import: everything worked out of it goes, and nothing else."""
     for kept in _OF_THE_CATALOG:
         kept.clear()
+
+
+NEWEST_IMPORTS = 500
+"""Imports that the Import page lists; all of them stand in the Catalog."""
+
+
+def open_imports() -> ImportStore:
+    """The person's imports. Raises UserStoreError where there is no folder for them."""
+    home = find_home_if_usable()
+    if home is None:
+        raise UserStoreError("your folder cannot be made; name another in WEIGHBRIDGE_HOME")
+    return ImportStore(home)
+
+
+@st.cache_resource(show_spinner=False)
+def list_imported_ids() -> frozenset[str]:
+    """The ids of all imported models. Raises UserStoreError."""
+    return frozenset(open_imports().list_ids())
+
+
+@st.cache_resource(show_spinner=False)
+def list_newest_imports() -> tuple[ImportedModel, ...]:
+    """The models imported last, the newest first. Raises UserStoreError."""
+    store = open_imports()
+    newest = store.list_newest(NEWEST_IMPORTS)
+    found = {m.card.model_id: m for m in store.load(newest)}
+    return tuple(found[model_id] for model_id in newest if model_id in found)
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def find_import(model_id: str) -> ImportedModel | None:
+    """What was imported under a model's id, None where nothing was. Raises UserStoreError."""
+    return open_imports().find(model_id)
+
+
+def find_file_types(model_id: str, quant: str) -> dict[str, str] | None:
+    """The GGML type of every tensor where a quantization is an imported file's own mix. Raises UserStoreError."""
+    return queries.find_file_types(catalog(), find_home_if_usable(), model_id, quant)
 
 
 @st.cache_resource(show_spinner="Reading this machine", ttl=300)
@@ -474,6 +537,9 @@ def find_license(license_id: str) -> License:
 
 _OF_THE_CATALOG = (
     catalog,
+    list_imported_ids,
+    list_newest_imports,
+    find_import,
     list_sources,
     list_scores,
     list_cards,

@@ -62,6 +62,16 @@ def shorten_url(url: str) -> str:
     return url.strip().split("://", 1)[-1].split("/", 1)[0][:80] or "server"
 
 
+def add_found(url: str, model: str) -> None:
+    """Put a model of a server that was found on this machine among those of the Evaluate page."""
+    name = model.replace("|", "/")
+    found = Endpoint(name, f"{url.rstrip('/').removesuffix('/v1')}/v1", "chat", model)
+    others = tuple(e for e in inputs.recall(_KEPT, ()) if e.name != name)
+    inputs.remember(_KEPT, (*others, found))
+    inputs.add_value("models", f"endpoint:{name}")
+    inputs.remember("servers_added", (*inputs.recall("servers_added", ()), url))
+
+
 def read_boxes() -> Endpoint:
     """The server in the boxes, as they stand now: a callback given their values would hold earlier ones."""
     url, remote_name = inputs.typed("endpoint_url"), inputs.typed("endpoint_model")

@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from catalog.queries import ASSUMED_HOST
-from pages.ui import cached, charts, evaluation, inputs
+from pages.ui import cached, charts, evaluation, import_jobs, inputs
 from pages.ui.questions import Wishes
 from sizing.errors import WeighbridgeError
 from sizing.estimate import Estimate
@@ -79,6 +79,8 @@ def open_page() -> Question:
     """
     _leave_folder_navigation()
     evaluation.wake_queue()
+    if not import_jobs.imports().is_busy:  # while a row is at work, every model it keeps would renew the catalog
+        cached.renew_if_changed()
     st.html(_STYLE)
     problems = list(inputs.load_address())
     wishes = inputs.read_wishes()
@@ -187,6 +189,15 @@ def right_aligned(*as_text: str) -> dict[str, Any]:
         **{name: st.column_config.NumberColumn(alignment="right") for name in figures},
         **{name: st.column_config.TextColumn(alignment="right") for name in as_text},
     }
+
+
+ROW_PIXELS = 35
+"""Height of a row of `st.dataframe`, its header's too."""
+
+
+def table_height(n_rows: int, most: int) -> int:
+    """The height in pixels that shows all rows of a table, at most `most`."""
+    return min(most, ROW_PIXELS * (n_rows + 1) + 3)
 
 
 def describe_device(device: Device) -> str:

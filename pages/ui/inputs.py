@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
+from catalog.hub_answers import HubQuery
 from catalog.machine_text import (
     MAX_CARDS,
     MAX_TEXT_CHARACTERS,
@@ -63,6 +64,28 @@ NEEDLE_CONTEXTS = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 FIRST_MODEL, FIRST_SUITE = "demo:Q8_0", "demo"
 """What the Evaluate page offers a person who has chosen nothing: it needs no download."""
 MAX_RUNS_SHOWN = 2
+HUB_TASKS = {
+    "text-generation": "Text",
+    "image-text-to-text": "Text and images",
+    "feature-extraction": "Embeddings",
+    "any": "Anything",
+}
+HUB_LICENCES = {
+    "any": "Any",
+    "apache-2.0": "Apache-2.0",
+    "mit": "MIT",
+    "llama3.1": "Llama 3.1",
+    "llama3.2": "Llama 3.2",
+    "llama3.3": "Llama 3.3",
+    "gemma": "Gemma",
+    "cc-by-nc-4.0": "CC-BY-NC-4.0",
+    "other": "Another",
+}
+HUB_SIZES = {"any": "Any", "2": "Up to 2B", "5": "Up to 5B", "10": "Up to 10B", "16": "Up to 16B", "40": "Up to 40B"}
+"""Most parameters of a repository, in billions."""
+HUB_SORTS = {"downloads": "Downloads", "likes": "Likes", "trending": "Trending", "modified": "Changed last"}
+HUB_FILES = {"any": "Any files", "gguf": "With GGUF files"}
+HUB_LIMIT = 100
 VERIFIED_WORDS = {"all": "All facts", "read": "Read from the publisher's files", "recalled": "Partly unverified"}
 
 
@@ -217,6 +240,14 @@ _FIELDS = (
     Field("items", "50", _whole("items", 1, 1_000_000)),
     Field("runs", "", _run_ids),
     Field("facts", "all", _one_of("facts", ("all", "read", "recalled"))),
+    Field("hub", "", _text("hub")),
+    Field("hub_task", "text-generation", _one_of("hub_task", tuple(HUB_TASKS))),
+    Field("hub_licence", "any", _one_of("hub_licence", tuple(HUB_LICENCES))),
+    Field("hub_size", "any", _one_of("hub_size", tuple(HUB_SIZES))),
+    Field("hub_sort", "downloads", _one_of("hub_sort", tuple(HUB_SORTS))),
+    Field("hub_files", "any", _one_of("hub_files", tuple(HUB_FILES))),
+    Field("hub_base", "", _text("hub_base")),
+    Field("folders", "", _long_list("folders")),
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
@@ -387,6 +418,26 @@ def read_catalog_search() -> CatalogSearch:
         origins=origins[read("origin")],
         min_params=least * 10**9 or None,
         max_params=most * 10**9 or None,
+    )
+
+
+def read_hub_query() -> HubQuery:
+    """What is searched for on the Hub. Raises BadInputError for what no repository is called."""
+
+    def named(name: str) -> str:
+        value = str(read(name))
+        return "" if value == "any" else value
+
+    most = named("hub_size")
+    return HubQuery(
+        text=read("hub"),
+        task="" if read("hub_base") else named("hub_task"),
+        license_tag=named("hub_licence"),
+        base_model=read("hub_base"),
+        has_gguf=read("hub_files") == "gguf",
+        max_params=int(most) * 10**9 if most else None,
+        sort=read("hub_sort"),
+        limit=HUB_LIMIT,
     )
 
 
@@ -778,13 +829,15 @@ def empty_box(key: str) -> None:
     st.session_state[key] = ""
 
 
-def text(name: str, label: str, placeholder: str) -> None:
-    """Free text, written when the person leaves the box."""
+def text(name: str, label: str, placeholder: str, then: Callable[[], None] | None = None) -> None:
+    """Free text, written when the person leaves the box; `then` is called after that."""
     key = _key(name)
     st.session_state[key] = read(name)
 
     def write() -> None:
         set_field(name, st.session_state[key].strip()[:200])
+        if then is not None:
+            then()
 
     st.text_input(label, key=key, on_change=write, placeholder=placeholder)
 
@@ -794,6 +847,12 @@ def picked_row(key: str) -> int | None:
     state = st.session_state.get(key)
     rows = state["selection"]["rows"] if state else []
     return int(rows[0]) if rows else None
+
+
+def picked_rows(key: str) -> tuple[int, ...]:
+    """The rows picked in the table called `key`, in order, as they stood when this run began."""
+    state = st.session_state.get(key)
+    return tuple(sorted(int(row) for row in state["selection"]["rows"])) if state else ()
 
 
 def _key(name: str) -> str:

@@ -101,7 +101,8 @@ def ask(asked: Asked) -> Shown:
     model_id, quant, workload, machine, offload = asked
     try:
         weights = next(w for w in cached.list_weights(model_id) if w.quant == quant)
-        result = verify(cached.find_card(model_id).spec, weights, workload, machine, offload)
+        types = cached.find_file_types(model_id, quant)
+        result = verify(cached.find_card(model_id).spec, weights, workload, machine, offload, types=types)
     except (WeighbridgeError, StopIteration) as error:
         return Shown(None, f"llama.cpp was not asked: {error}")
     if isinstance(result, DryRunFailure):

@@ -1,0 +1,342 @@
+"""The Hub's part of the Import page: a search, what was found, the row of imports at work, and what was imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import pandas as pd
+import streamlit as st
+
+from catalog.hub_answers import HubHit, HubQuery
+from catalog.imported import FileWeights, ImportedModel
+from catalog.importing import MAX_IMPORTS
+from pages.ui import cached, frame, get_file, import_jobs, inputs, words
+from pages.ui.charts import roomy
+from pages.ui.evaluate_words import escape_markdown
+from sizing.errors import WeighbridgeError
+from sizing.units import GIB, format_params
+
+LIVE_S = 0.5
+MAX_FAILURES_SHOWN = 12
+BY_NAME_KEY = "hub_names"
+
+
+def show(question: frame.Question) -> None:
+    """Search, then import, then read what came of it."""
+    show_search()
+    show_hits()
+    show_job()
+    show_imported(question)
+
+
+# ---- search ----
+
+
+def show_search() -> None:
+    """What narrows a search, and the one button that asks the network."""
+    columns = st.columns([3, 2, 2, 1.6, 1.6], vertical_alignment="bottom")
+    with columns[0]:
+        inputs.text("hub", "Search the Hub", "Part of a name, such as Qwen3", then=want_search)
+    with columns[1]:
+        inputs.choice("hub_task", "Made for", tuple(inputs.HUB_TASKS), inputs.HUB_TASKS)
+    with columns[2]:
+        inputs.choice("hub_licence", "Licence", tuple(inputs.HUB_LICENCES), inputs.HUB_LICENCES)
+    with columns[3]:
+        inputs.choice("hub_size", "Parameters", tuple(inputs.HUB_SIZES), inputs.HUB_SIZES)
+    with columns[4]:
+        inputs.choice("hub_sort", "Order by", tuple(inputs.HUB_SORTS), inputs.HUB_SORTS)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        inputs.segments("hub_files", "Files", tuple(inputs.HUB_FILES), inputs.HUB_FILES)
+        st.button("Search", type="secondary", icon=":material/search:", key="hub_search", on_click=want_search)
+        with st.popover("By name", icon=":material/list:", type="tertiary"):
+            show_by_name()
+    if inputs.take("hub_wanted"):
+        search()
+    base = inputs.read("hub_base")
+    if base:
+        st.caption(f"Only repositories quantized from {escape_markdown(base)}.")
+        st.button("Search all repositories", type="tertiary", on_click=inputs.set_field, args=("hub_base", ""))
+
+
+def want_search() -> None:
+    """Ask the network in this run of the page; no other run does."""
+    inputs.remember("hub_wanted", True)
+
+
+def search() -> None:
+    """Ask the Hub; what was found, or why nothing was, stays until the next search."""
+    try:
+        query: HubQuery = inputs.read_hub_query()
+        with st.spinner("Asking the Hub"):
+            inputs.remember("hub_hits", import_jobs.search_hub(query))
+        inputs.remember("hub_problem", "")
+    except WeighbridgeError as error:
+        inputs.remember("hub_hits", None)
+        inputs.remember("hub_problem", str(error))
+
+
+def show_by_name() -> None:
+    """Repositories by their names, as many as one likes."""
+    st.text_area(
+        "Repositories, one a line", key=BY_NAME_KEY, placeholder="Qwen/Qwen3-14B\nbartowski/Qwen_Qwen3-14B-GGUF"
+    )
+    st.button("Import these", icon=":material/download:", key="hub_import_names", on_click=import_names)
+
+
+def import_names() -> None:
+    """Start with the names in the box; what is wrong with them is said on the page."""
+    names = [line.strip() for line in inputs.typed(BY_NAME_KEY).splitlines() if line.strip()]
+    start(tuple(dict.fromkeys(names)))
+
+
+def start(repo_ids: Sequence[str]) -> None:
+    """Begin a row of imports, or say why not."""
+    if not repo_ids:
+        inputs.remember("hub_problem", "name at least one repository, such as Qwen/Qwen3-14B")
+    elif len(repo_ids) > MAX_IMPORTS:
+        inputs.remember("hub_problem", f"at most {MAX_IMPORTS:,} repositories at once, got {len(repo_ids):,}")
+    elif not import_jobs.imports().start(repo_ids):
+        inputs.remember("hub_problem", "an import is at work; stop it or wait for its end")
+    else:
+        inputs.remember("hub_problem", "")
+
+
+def show_hits() -> None:
+    """What the search found, several to be picked; nothing before the first search."""
+    problem = inputs.recall("hub_problem", "")
+    if problem:
+        st.warning(escape_markdown(frame.to_sentence(problem)), icon=":material/cloud_off:")
+    hits: tuple[HubHit, ...] | None = inputs.recall("hub_hits")
+    if hits is None:
+        return
+    if not hits:
+        st.html(
+            '<p class="wb-quiet">No repository answers this search. Take a filter away, or search another name.</p>'
+        )
+        return
+    picked = [hits[i] for i in inputs.picked_rows("hub_hits_table") if i < len(hits)]
+    known = cached.list_imported_ids()
+    label = "Import" if not picked else f"Import {len(picked)}"
+    st.caption(
+        roomy(f"{len(hits)} repositories. Pick rows to import them: their facts and headers, not their weights.")
+    )
+    st.dataframe(
+        words.style_table(tabulate_hits(hits, known)),
+        hide_index=True,
+        key="hub_hits_table",
+        height=frame.table_height(len(hits), 420),
+        on_select="rerun",
+        selection_mode="multi-row",
+        placeholder=words.UNKNOWN,
+        column_config=frame.right_aligned("Downloads in 30 days", "Parameters, B"),
+    )
+    st.button(
+        label,
+        type="primary",
+        icon=":material/add:",
+        key="hub_import",
+        disabled=not picked or import_jobs.imports().is_busy,
+        on_click=start,
+        args=(tuple(h.repo_id for h in picked),),
+    )
+
+
+def tabulate_hits(hits: Sequence[HubHit], known: frozenset[str]) -> pd.DataFrame:
+    """Repositories as a table."""
+    return pd.DataFrame(
+        {
+            "Repository": [h.repo_id for h in hits],
+            "Parameters, B": [h.n_params / 1e9 if h.n_params else float("nan") for h in hits],
+            "Licence": [h.license_tag or words.UNKNOWN for h in hits],
+            "Access": ["gated" if h.gated else "open" for h in hits],
+            "Files": [describe_files(h) for h in hits],
+            "Downloads in 30 days": [
+                f"{h.n_downloads:,}" if h.n_downloads is not None else words.UNKNOWN for h in hits
+            ],
+            "Changed": [h.modified_on or words.UNKNOWN for h in hits],
+            "Imported": ["yes" if h.repo_id in known else "" for h in hits],
+        }
+    )
+
+
+def describe_files(hit: HubHit) -> str:
+    """Which kinds of weights a repository holds."""
+    kinds = [name for name, there in (("GGUF", hit.has_gguf), ("safetensors", hit.has_safetensors)) if there]
+    return ", ".join(kinds) or words.UNKNOWN
+
+
+# ---- the row at work ----
+
+
+def show_job() -> None:
+    """The row of imports, drawn anew while it is at work; what failed stays until the next row."""
+    jobs = import_jobs.imports()
+    if jobs.job is None:
+        return
+    if jobs.is_busy:
+        _draw_live(jobs.n_ended)
+    else:
+        draw_job(jobs.job)
+
+
+@st.fragment(run_every=LIVE_S)
+def _draw_live(n_ended: int) -> None:
+    jobs = import_jobs.imports()
+    if jobs.n_ended != n_ended:
+        st.rerun()
+    if jobs.job is not None:
+        draw_job(jobs.job)
+
+
+def draw_job(job: import_jobs.ImportJob) -> None:
+    """Progress while at work, then how many were kept and which were not."""
+    with st.container(border=True, key="import_job", gap="small"):
+        n_done, n_all = len(job.outcomes), len(job.repo_ids)
+        if not job.is_over:
+            progress = job.progress
+            st.progress(n_done / n_all, f"{n_done} of {n_all}. {escape_markdown(progress.repo_id)}: {progress.step}")
+            st.button("Stop", type="tertiary", icon=":material/stop_circle:", on_click=import_jobs.imports().stop)
+        else:
+            st.html(f'<p class="wb-figures">{escape(describe_end(job))}</p>')
+        if job.problem:
+            st.warning(escape_markdown(frame.to_sentence(job.problem)), icon=":material/error:")
+        show_failures(job)
+
+
+def describe_end(job: import_jobs.ImportJob) -> str:
+    """'48 of 50 repositories were imported, 2 were not.'"""
+    n_all, n_failed = len(job.repo_ids), len(job.failures)
+    left = n_all - len(job.outcomes)
+    parts = [f"{job.n_kept} of {n_all} repositories imported" if n_all > 1 else f"{job.n_kept} repository imported"]
+    parts += [f"{n_failed} refused"] if n_failed else []
+    parts += [f"{left} not tried"] if left else []
+    return f"{', '.join(parts)}."
+
+
+def show_failures(job: import_jobs.ImportJob) -> None:
+    """Every repository that was not imported, with why."""
+    failures = job.failures
+    if not failures:
+        return
+    items = "".join(
+        f"<li>{escape(o.repo_id)}: {escape(roomy(frame.to_sentence(o.problem.removeprefix(f'{o.repo_id}: '))))}</li>"
+        for o in failures[:MAX_FAILURES_SHOWN]
+    )
+    more = len(failures) - MAX_FAILURES_SHOWN
+    rest = f'<p class="wb-quiet">And {more:,} more.</p>' if more > 0 else ""
+    st.html(f'<ul class="wb-list">{items}</ul>{rest}')
+
+
+# ---- what was imported ----
+
+
+def show_imported(question: frame.Question) -> None:
+    """Every imported model, newest first; a picked one with its files."""
+    shown = cached.list_newest_imports()
+    if not shown:
+        return
+    n = len(cached.list_imported_ids())
+    st.subheader(f"Imported: {n:,}", anchor=False)
+    more = f" {n - len(shown):,} older ones stand in the Catalog." if n > len(shown) else ""
+    st.caption(f"Newest first. Pick a row to see its files.{more}")
+    st.dataframe(
+        words.style_table(
+            pd.DataFrame(
+                {
+                    "Model": [m.card.model_id for m in shown],
+                    "Parameters, B": [m.card.spec.n_params / 1e9 for m in shown],
+                    "Sized in": [describe_quants(m) for m in shown],
+                    "Licence": [m.license_tag or words.UNKNOWN for m in shown],
+                    "Shape from": [m.shape_from for m in shown],
+                    "Parameter count": ["as stated" if m.check.is_equal else m.check.note for m in shown],
+                    "Commit": [m.revision[:7] or "a file here" for m in shown],
+                }
+            )
+        ),
+        hide_index=True,
+        key="imported_rows",
+        height=frame.table_height(len(shown), 320),
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config=frame.right_aligned("Parameters, B"),
+    )
+    picked = inputs.picked_row("imported_rows")
+    if picked is not None and picked < len(shown):
+        show_model(shown[picked], question)
+
+
+def describe_quants(model: ImportedModel) -> str:
+    """'12 files, 29 recipes': in how many quantizations it can be sized."""
+    n_files = sum(f.weights is not None for f in model.files)
+    parts = [f"{n_files} file{'s' if n_files != 1 else ''}"] if model.files else []
+    parts += [f"{len(model.weighed)} recipes"] if model.weighed else []
+    return ", ".join(parts) or "nothing"
+
+
+def show_model(model: ImportedModel, question: frame.Question) -> None:
+    """One imported model: what its card says, its files, and how to be rid of it."""
+    with st.container(border=True, key="imported_model", gap="small"):
+        card = model.card
+        st.html(f'<p class="wb-figures">{escape(card.name)}</p>')
+        facts = [
+            ("Parameters", f"{format_params(card.spec.n_params)}; {model.check.note}"),
+            ("Read from", card.basis),
+            *(("Quantized from" if model.files else "Made from", name) for name in model.base_models[:3]),
+            *([("Not weighed", model.weigh_gap)] if model.weigh_gap else []),
+            *(("Note", note) for note in (*card.notes, *model.notes, *card.unverified)),
+        ]
+        st.html(frame.facts_html(facts))
+        if model.files:
+            show_files(model, question)
+        with st.container(horizontal=True, gap="medium"):
+            if model.weights:
+                frame.link_to_size(card.model_id, model.weights[0].quant, "Size it")
+            st.button(
+                "Forget it",
+                type="tertiary",
+                icon=":material/delete:",
+                key="forget_import",
+                on_click=forget,
+                args=(card.model_id,),
+            )
+
+
+def show_files(model: ImportedModel, question: frame.Question) -> None:
+    """The GGUF files of a model, the largest first; a picked one can be fetched."""
+    files = sorted(model.files, key=lambda f: -f.size_bytes)
+    st.dataframe(
+        words.style_table(tabulate_files(files)),
+        hide_index=True,
+        key="imported_files",
+        height=frame.table_height(len(files), 280),
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder=words.UNKNOWN,
+        column_config=frame.right_aligned("File, GiB", "Tensors, GiB"),
+    )
+    picked = inputs.picked_row("imported_files")
+    if picked is not None and picked < len(files):
+        get_file.show_button(model, files[picked])
+
+
+def tabulate_files(files: Sequence[FileWeights]) -> pd.DataFrame:
+    """Files as a table."""
+    return pd.DataFrame(
+        {
+            "Quantization": [f.label for f in files],
+            "File, GiB": [f.size_bytes / GIB for f in files],
+            "Tensors, GiB": [f.weights.tensor_bytes / GIB if f.weights else float("nan") for f in files],
+            "Parts": [str(len(f.paths)) for f in files],
+            "Name": [f.paths[0].rsplit("/", 1)[-1] for f in files],
+            "Not sized": [f.gap or "" for f in files],
+        }
+    )
+
+
+def forget(model_id: str) -> None:
+    """Drop an import; files on disk stay."""
+    try:
+        cached.open_imports().forget(model_id)
+    except WeighbridgeError as error:
+        inputs.remember("hub_problem", str(error))
