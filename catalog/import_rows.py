@@ -43,10 +43,11 @@ def check_model(model: ImportedModel) -> None:
         doubled = next((label for label, n in Counter(labels).items() if n > 1), None)
         if doubled is not None:
             raise BadInputError(f"{name}: {doubled!a} is there twice; each file of a model wants a name of its own")
+    n_layers = spec.n_layers
     for weights in (*model.weighed, *(f.weights for f in model.files if f.weights is not None)):
-        if len(weights.layer_bytes) != spec.n_layers or len(weights.layer_expert_bytes) != spec.n_layers:
+        if len(weights.layer_bytes) != n_layers or len(weights.layer_expert_bytes) != n_layers:
             raise BadInputError(
-                f"{name} at {weights.quant}: the shape has {spec.n_layers} layers, the weights have "
+                f"{name} at {weights.quant}: the shape has {n_layers} layers, the weights have "
                 f"{len(weights.layer_bytes)}; is the file of this model?"
             )
     if not model.card.sources:
