@@ -33,6 +33,7 @@ from evals.check import Checked, check_models, format_report, report_architectur
 from evals.dry_run import DryRunFailure, EngineChild
 from evals.eval_command import COMMANDS as EVAL_COMMANDS
 from evals.eval_command import EvalWorld, add_eval_commands, run_eval_command
+from evals.home import find_home_if_usable
 from evals.imagined import open_imagined_machine
 from evals.ledger import (
     EVERY_WORKLOAD_QUANT,
@@ -146,7 +147,7 @@ def run_dry_run(arguments: argparse.Namespace) -> int:
     check_engine(arguments.engine)
     workload, offload = workload_from(arguments), offload_from(arguments)
     quant = find_quant(arguments.quant)
-    catalog = open_catalog()
+    catalog = open_catalog(imports=find_home_if_usable())
     card = find_model(catalog, arguments.model)
     machine = find_machine(catalog, arguments.hardware)
     weights = find_weights(catalog, card, quant.name)
@@ -268,7 +269,9 @@ def sample_cards(cards: Sequence[ModelCard], at_most: int | None) -> tuple[Model
 
 def run_bench_here(arguments: argparse.Namespace) -> int:
     """`bench`: on this machine, with a model of the catalog."""
-    return run_bench(arguments, lambda name: find_model(open_catalog(), name).spec, detect_machine)
+    return run_bench(
+        arguments, lambda name: find_model(open_catalog(imports=find_home_if_usable()), name).spec, detect_machine
+    )
 
 
 def run_accelerator_here(arguments: argparse.Namespace) -> int:
@@ -291,7 +294,7 @@ def run_accelerator_here(arguments: argparse.Namespace) -> int:
 
 def run_eval_here(arguments: argparse.Namespace) -> int:
     """`run` and its kin: on this machine, with models, headers and published losses as the catalog knows them."""
-    catalog = open_catalog()
+    catalog = open_catalog(imports=find_home_if_usable())
 
     def recognise_file(path: Path) -> tuple[str, str]:
         header = load_header(path)
