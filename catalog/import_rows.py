@@ -61,41 +61,52 @@ class ImportRows:
     shapes: dict[str, Record] = field(default_factory=dict)
     weight_sets: dict[str, Record] = field(default_factory=dict)
     type_sets: dict[str, Record] = field(default_factory=dict)
+    weighings: list[Record] = field(default_factory=list)
     models: list[Record] = field(default_factory=list)
-    model_weights: list[Record] = field(default_factory=list)
-    files: list[Record] = field(default_factory=list)
+    model_files: list[Record] = field(default_factory=list)
+    file_parts: list[Record] = field(default_factory=list)
     _shape_ids: dict[Shape, str] = field(default_factory=dict)
     _weight_ids: dict[int, tuple[WeightBytes, str]] = field(default_factory=dict)
     _type_ids: dict[int, tuple[Types, str]] = field(default_factory=dict)
+    _weighing_ids: dict[tuple[tuple[str, str], ...], str] = field(default_factory=dict)
 
     def add(self, model: ImportedModel) -> None:
         """Take a model's rows in. Raises BadInputError for one that cannot be kept."""
         check_model(model)
         model_id = model.card.model_id
-        self.models.append({**_model_record(model), "shape_id": self._add_shape(model.card.spec)})
-        for i, weights in enumerate(model.weighed):
-            self._add_weights(model_id, "engine", i, weights.quant, weights_id=self._add_set(weights))
+        shared = {"shape_id": self._add_shape(model.card.spec), "weighing_id": self._add_weighing(model.weighed)}
+        self.models.append({**_model_record(model), **shared})
         for i, file in enumerate(model.files):
-            self._add_weights(
-                model_id,
-                "file",
-                i,
-                file.label,
-                weights_id=None if file.weights is None else self._add_set(file.weights),
-                types_id=self._add_types(file.types) if file.types else None,
-                size_bytes=file.size_bytes,
-                gap=file.gap,
+            self.model_files.append(
+                {
+                    "model_id": model_id,
+                    "label": file.label,
+                    "position": i,
+                    "weights_id": None if file.weights is None else self._add_set(file.weights),
+                    "types_id": self._add_types(file.types) if file.types else None,
+                    "size_bytes": file.size_bytes,
+                    "gap": file.gap,
+                }
             )
             parts = enumerate(zip(file.paths, file.sha256, strict=True))
-            self.files += [
+            self.file_parts += [
                 {"model_id": model_id, "label": file.label, "part": part, "path": path, "sha256": sha256}
                 for part, (path, sha256) in parts
             ]
 
-    def _add_weights(self, model_id: str, origin: str, position: int, label: str, **values: object) -> None:
-        empty = dict.fromkeys(("weights_id", "types_id", "size_bytes", "gap"))
-        row = {"model_id": model_id, "origin": origin, "label": label, "position": position}
-        self.model_weights.append({**row, **empty, **values})
+    def _add_weighing(self, weighed: Sequence[WeightBytes]) -> str | None:
+        content = tuple((w.quant, self._add_set(w)) for w in weighed)
+        if not content:
+            return None
+        known = self._weighing_ids.get(content)
+        if known is not None:
+            return known
+        weighing_id = self._weighing_ids[content] = digest_text(repr(content))
+        self.weighings += [
+            {"weighing_id": weighing_id, "label": label, "position": i, "weights_id": weights_id}
+            for i, (label, weights_id) in enumerate(content)
+        ]
+        return weighing_id
 
     def _add_shape(self, spec: ModelSpec) -> str:
         shape = shape_of(spec)
