@@ -13,6 +13,7 @@ from catalog.licenses import LicenseAnswer, allows, find_license
 from catalog.machine import detect_machine
 from catalog.models import ModelCard
 from catalog.queries import find_model, find_weigh_gap, list_models, list_scores, list_sources, list_weights
+from catalog.refresh_command import add_refresh_command
 from catalog.store import Catalog, open_catalog
 from evals.home import find_home, find_home_if_usable
 from evals.weigh import ask_weights
@@ -52,7 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     detect = commands.add_parser("detect", help="this machine's memory, processor and accelerators")
     detect.set_defaults(run=run_detect)
     given = Given(find_home, ask_weights)
-    for command in (listing, show, sources, detect, add_gguf_command(commands), *add_hub_commands(commands, given)):
+    elsewhere = (*add_hub_commands(commands, given), add_refresh_command(commands, given))
+    for command in (listing, show, sources, detect, add_gguf_command(commands), *elsewhere):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 

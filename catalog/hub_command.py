@@ -260,7 +260,8 @@ def run_download(args: argparse.Namespace) -> int:
     groups = [g for g in list_gguf_files(repository) if g.is_model]
     group = next((g for g in groups if g.label.casefold() == args.quant.casefold()), None)
     if group is None:
-        raise UnknownNameError("quantization", args.quant, [g.label for g in groups])
+        known = ", ".join(g.label for g in groups) or "no GGUF file"
+        raise BadInputError(f"{repository.repo_id} has no {args.quant!a}; it has {known}")
     plan = DownloadPlan(
         repository.repo_id, repository.revision, group.files, ref="main" if args.revision == "main" else ""
     )

@@ -237,7 +237,10 @@ def make_address(source: str) -> str:
 def _insert_models(
     cursor: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, Any]], placings: Sequence[Placing]
 ) -> None:
-    """Rows of `models` and `model_sources`: what the file says, under the names and the places given."""
+    """Rows of `models` and `model_sources`: what the file says, under the names and the places given.
+
+    Layers of imports are in their cards only: thousands of rows that nobody asks for by SQL.
+    """
     cursor.execute(
         "CREATE TEMP TABLE placings AS SELECT unnest(?::VARCHAR[]) AS model_id, unnest(?::VARCHAR[]) AS name, "
         "unnest(?::VARCHAR[]) AS family, unnest(?::VARCHAR[]) AS license_id",
@@ -277,11 +280,18 @@ def _insert_weights(cursor: duckdb.DuckDBPyConnection) -> None:
     """
     cursor.execute(
         f"""CREATE TEMP TABLE offered AS
-        SELECT w.model_id, w.label, w.weights_id
-        FROM {ATTACHED}.model_weights w JOIN models m USING (model_id) JOIN {ATTACHED}.weight_sets s USING (weights_id)
+        WITH of_files AS (
+            SELECT model_id, label, weights_id FROM {ATTACHED}.model_files WHERE weights_id IS NOT NULL
+        ), of_recipes AS (
+            SELECT k.model_id, w.label, w.weights_id
+            FROM {ATTACHED}.models k JOIN {ATTACHED}.weighings w USING (weighing_id)
+            WHERE NOT EXISTS (FROM of_files f WHERE f.model_id = k.model_id AND f.label = w.label)
+        )
+        SELECT o.model_id, o.label, o.weights_id
+        FROM (FROM of_files UNION ALL FROM of_recipes) o JOIN models m USING (model_id)
+        JOIN {ATTACHED}.weight_sets s USING (weights_id)
         WHERE len(s.layer_bytes) = m.n_layers
-            AND NOT EXISTS (FROM weights c WHERE c.model_id = w.model_id AND c.quant = w.label)
-        QUALIFY row_number() OVER (PARTITION BY w.model_id, w.label ORDER BY w.origin DESC) = 1"""
+            AND NOT EXISTS (FROM weights c WHERE c.model_id = o.model_id AND c.quant = o.label)"""
     )
     cursor.execute(
         f"""CREATE TABLE import_sets AS
@@ -305,7 +315,7 @@ def _insert_weights(cursor: duckdb.DuckDBPyConnection) -> None:
         f"""INSERT INTO weigh_gaps
         SELECT model_id, coalesce(nullif(k.weigh_gap, ''), f.gap, $unknown), m.source_url, m.as_of
         FROM models m JOIN {ATTACHED}.models k USING (model_id)
-        LEFT JOIN (SELECT model_id, any_value(gap) AS gap FROM {ATTACHED}.model_weights GROUP BY model_id) f
+        LEFT JOIN (SELECT model_id, any_value(gap) AS gap FROM {ATTACHED}.model_files GROUP BY model_id) f
             USING (model_id)
         WHERE m.origin <> 'curated' AND NOT EXISTS (FROM import_weights w WHERE w.model_id = m.model_id)""",
         {"unknown": NOT_ASKED},

@@ -43,10 +43,11 @@ def check_model(model: ImportedModel) -> None:
         doubled = next((label for label, n in Counter(labels).items() if n > 1), None)
         if doubled is not None:
             raise BadInputError(f"{name}: {doubled!a} is there twice; each file of a model wants a name of its own")
+    n_layers = spec.n_layers
     for weights in (*model.weighed, *(f.weights for f in model.files if f.weights is not None)):
-        if len(weights.layer_bytes) != spec.n_layers or len(weights.layer_expert_bytes) != spec.n_layers:
+        if len(weights.layer_bytes) != n_layers or len(weights.layer_expert_bytes) != n_layers:
             raise BadInputError(
-                f"{name} at {weights.quant}: the shape has {spec.n_layers} layers, the weights have "
+                f"{name} at {weights.quant}: the shape has {n_layers} layers, the weights have "
                 f"{len(weights.layer_bytes)}; is the file of this model?"
             )
     if not model.card.sources:
@@ -60,42 +61,53 @@ class ImportRows:
     shapes: dict[str, Record] = field(default_factory=dict)
     weight_sets: dict[str, Record] = field(default_factory=dict)
     type_sets: dict[str, Record] = field(default_factory=dict)
+    weighings: list[Record] = field(default_factory=list)
     models: list[Record] = field(default_factory=list)
-    model_weights: list[Record] = field(default_factory=list)
-    files: list[Record] = field(default_factory=list)
+    model_files: list[Record] = field(default_factory=list)
+    file_parts: list[Record] = field(default_factory=list)
     _shape_ids: dict[Shape, str] = field(default_factory=dict)
     _weight_ids: dict[int, tuple[WeightBytes, str]] = field(default_factory=dict)
     _type_ids: dict[int, tuple[Types, str]] = field(default_factory=dict)
+    _weighing_ids: dict[tuple[tuple[str, str], ...], str] = field(default_factory=dict)
 
     def add(self, model: ImportedModel) -> None:
         """Take a model's rows in. Raises BadInputError for one that cannot be kept."""
         check_model(model)
         model_id = model.card.model_id
-        self.models.append({**_model_record(model), "shape_id": self._add_shape(model.card.spec)})
-        for i, weights in enumerate(model.weighed):
-            self._add_weights(model_id, "engine", i, weights.quant, weights_id=self._add_set(weights))
+        shared = {"shape_id": self._add_shape(model.card.spec), "weighing_id": self._add_weighing(model.weighed)}
+        self.models.append({**_model_record(model), **shared})
         for i, file in enumerate(model.files):
-            self._add_weights(
-                model_id,
-                "file",
-                i,
-                file.label,
-                weights_id=None if file.weights is None else self._add_set(file.weights),
-                types_id=self._add_types(file.types) if file.types else None,
-                size_bytes=file.size_bytes,
-                gap=file.gap,
+            self.model_files.append(
+                {
+                    "model_id": model_id,
+                    "label": file.label,
+                    "position": i,
+                    "weights_id": None if file.weights is None else self._add_set(file.weights),
+                    "types_id": self._add_types(file.types) if file.types else None,
+                    "size_bytes": file.size_bytes,
+                    "gap": file.gap,
+                }
             )
             lengths = file.part_bytes or (None,) * len(file.paths)
             parts = enumerate(zip(file.paths, file.sha256, lengths, strict=True))
-            self.files += [
+            self.file_parts += [
                 {"model_id": model_id, "label": file.label, "part": part, "path": path, "sha256": sha256, "n_bytes": n}
                 for part, (path, sha256, n) in parts
             ]
 
-    def _add_weights(self, model_id: str, origin: str, position: int, label: str, **values: object) -> None:
-        empty = dict.fromkeys(("weights_id", "types_id", "size_bytes", "gap"))
-        row = {"model_id": model_id, "origin": origin, "label": label, "position": position}
-        self.model_weights.append({**row, **empty, **values})
+    def _add_weighing(self, weighed: Sequence[WeightBytes]) -> str | None:
+        content = tuple((w.quant, self._add_set(w)) for w in weighed)
+        if not content:
+            return None
+        known = self._weighing_ids.get(content)
+        if known is not None:
+            return known
+        weighing_id = self._weighing_ids[content] = digest_text(repr(content))
+        self.weighings += [
+            {"weighing_id": weighing_id, "label": label, "position": i, "weights_id": weights_id}
+            for i, (label, weights_id) in enumerate(content)
+        ]
+        return weighing_id
 
     def _add_shape(self, spec: ModelSpec) -> str:
         shape = shape_of(spec)

@@ -1,7 +1,8 @@
 -- The person's imported models, in a file of its own. What many models share is kept once: a shape, the bytes of one
 -- mix of types, the type of every tensor.
 -- DuckDB cannot delete a row and the rows that point to it in one transaction, and a model that is imported again is
--- replaced whole. So rows point to what is shared under FOREIGN KEY, and to their model by its id.
+-- replaced whole. So rows point to what is shared under FOREIGN KEY, and to their model by its id alone. A model's
+-- weighing_id names the rows of its weighing, NULL where the engine was not asked.
 
 CREATE TABLE about (
     only_row        INTEGER PRIMARY KEY CHECK (only_row = 1),
@@ -27,6 +28,15 @@ CREATE TABLE weight_sets (
     layer_expert_bytes     BIGINT[] NOT NULL CHECK (len(layer_expert_bytes) IN (0, len(layer_bytes)))
 );
 
+-- What the engine said of a model in every recipe; models of one shape share one weighing.
+CREATE TABLE weighings (
+    weighing_id  VARCHAR NOT NULL,
+    label        VARCHAR NOT NULL CHECK (label <> ''),
+    position     INTEGER NOT NULL CHECK (position >= 0),
+    weights_id   VARCHAR NOT NULL REFERENCES weight_sets (weights_id),
+    PRIMARY KEY (weighing_id, label)
+);
+
 -- The GGML type of every tensor of a file, as JSON: lists of [type, [names]].
 CREATE TABLE type_sets (
     types_id  VARCHAR PRIMARY KEY,
@@ -36,6 +46,7 @@ CREATE TABLE type_sets (
 CREATE TABLE models (
     model_id            VARCHAR PRIMARY KEY CHECK (model_id <> ''),
     shape_id            VARCHAR NOT NULL REFERENCES shapes (shape_id),
+    weighing_id         VARCHAR,
     name                VARCHAR NOT NULL CHECK (name <> ''),
     family              VARCHAR NOT NULL CHECK (family <> ''),
     org                 VARCHAR NOT NULL,
@@ -78,24 +89,20 @@ CREATE TABLE models (
     CHECK (origin = 'file' OR source_url LIKE 'http%')
 );
 
--- What a model can be sized in: the recipes the engine weighed, and the files there are. A file whose header could not
--- be read has no weights and says why.
-CREATE TABLE model_weights (
+-- The files a model is in, and what each weighs. One whose header could not be read has no weights and says why.
+CREATE TABLE model_files (
     model_id    VARCHAR NOT NULL,
-    origin      VARCHAR NOT NULL CHECK (origin IN ('engine', 'file')),
     label       VARCHAR NOT NULL CHECK (label <> ''),
     position    INTEGER NOT NULL CHECK (position >= 0),
     weights_id  VARCHAR REFERENCES weight_sets (weights_id),
     types_id    VARCHAR REFERENCES type_sets (types_id),
-    size_bytes  BIGINT CHECK (size_bytes >= 0),
+    size_bytes  BIGINT NOT NULL CHECK (size_bytes >= 0),
     gap         VARCHAR,
-    CHECK ((origin = 'file') = (size_bytes IS NOT NULL)),
-    CHECK (origin = 'file' OR weights_id IS NOT NULL),
-    PRIMARY KEY (model_id, origin, label)
+    PRIMARY KEY (model_id, label)
 );
 
 -- The parts of each file, in order. sha256 is '' and n_bytes NULL where they are not known.
-CREATE TABLE files (
+CREATE TABLE file_parts (
     model_id  VARCHAR NOT NULL,
     label     VARCHAR NOT NULL,
     part      INTEGER NOT NULL CHECK (part >= 0),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,11 @@ from sizing.specs import ModelSpec
 FILE_NAME = "imports.duckdb"
 SCHEMA_FILE = Path(__file__).with_name("import_schema.sql")
 SCHEMA_VERSION = 1
-TABLES = ("shapes", "weight_sets", "type_sets", "models", "model_weights", "files")
-OF_A_MODEL = ("models", "model_weights", "files")
+TABLES = ("shapes", "weight_sets", "type_sets", "weighings", "models", "model_files", "file_parts")
+"""In the order they are filled."""
+
+OF_A_MODEL = ("models", "model_files", "file_parts")
+"""Tables whose rows are one model's; the others hold what models share."""
 
 _one_at_a_time = threading.RLock()
 
@@ -99,6 +102,17 @@ class ImportStore:
             newest = "SELECT model_id FROM models ORDER BY imported_at DESC, model_id LIMIT ?"
             return tuple(row[0] for row in db.execute(newest, [limit]).fetchall())
 
+    def find_types(self, model_id: str, label: str) -> dict[str, str] | None:
+        """The GGML type of every tensor of an imported file, by tensor name; None where no file goes by that label."""
+        with self.open(writing=False) as db:
+            if db is None:
+                return None
+            found = db.execute(
+                "SELECT types FROM model_files JOIN type_sets USING (types_id) WHERE model_id = ? AND label = ?",
+                [model_id, label],
+            ).fetchall()
+        return dict(read_types(found[0][0])) if found else None
+
     def find(self, model_id: str) -> ImportedModel | None:
         """The imported model of that id, as it was kept; None where there is none."""
         return next(iter(self.load([model_id])), None)
@@ -112,9 +126,10 @@ class ImportStore:
             chosen = "" if model_ids is None else "SEMI JOIN asked USING (model_id)"
             heads = _fetch(db, f"SELECT * FROM models {chosen} ORDER BY model_id")
             shapes = _fetch(db, f"SELECT shape_id, spec FROM shapes SEMI JOIN (FROM models {chosen}) USING (shape_id)")
-            weights = _fetch(db, f"{_WEIGHTS} {chosen} ORDER BY model_id, origin, position")
-            parts = _fetch(db, f"SELECT * FROM files {chosen} ORDER BY model_id, label, part")
-        return _build_models(heads, {s["shape_id"]: read_shape(s["spec"]) for s in shapes}, weights, parts)
+            weighed = _fetch(db, f"{_WEIGHED} SEMI JOIN (FROM models {chosen}) USING (weighing_id) ORDER BY position")
+            files = _fetch(db, f"{_FILES} {chosen} ORDER BY model_id, position")
+            parts = _fetch(db, f"SELECT * FROM file_parts {chosen} ORDER BY model_id, label, part")
+        return _build_models(heads, {s["shape_id"]: read_shape(s["spec"]) for s in shapes}, weighed, files, parts)
 
     def find_known_weights(self, spec: ModelSpec) -> tuple[WeightBytes, ...] | None:
         """What the engine once said of a model with just these tensors; None where it was not asked."""
@@ -126,25 +141,13 @@ class ImportStore:
                 return None
             found = _fetch(
                 db,
-                f"{_WEIGHTS} WHERE origin = 'engine' AND model_id = (SELECT any_value(m.model_id) FROM models m "
-                "JOIN shapes s USING (shape_id) JOIN model_weights w ON w.model_id = m.model_id "
-                "AND w.origin = 'engine' WHERE s.tensor_digest = ?) ORDER BY position",
+                f"{_WEIGHED} WHERE weighing_id = (SELECT arg_max(m.weighing_id, m.imported_at) FROM models m "
+                "JOIN shapes s USING (shape_id) WHERE s.tensor_digest = ? AND m.weighing_id IS NOT NULL) "
+                "ORDER BY position",
                 [digest],
             )
         reader = WeightReader()
         return tuple(_read_weights(reader, row) for row in found) or None
-
-    def find_types(self, model_id: str, label: str) -> dict[str, str] | None:
-        """The GGML type of every tensor of an imported file, by tensor name; None where no file goes by that label."""
-        with self.open(writing=False) as db:
-            if db is None:
-                return None
-            found = db.execute(
-                "SELECT types FROM model_weights JOIN type_sets USING (types_id) "
-                "WHERE origin = 'file' AND model_id = ? AND label = ?",
-                [model_id, label],
-            ).fetchall()
-        return dict(read_types(found[0][0])) if found else None
 
     @contextlib.contextmanager
     def open(self, *, writing: bool) -> Iterator[Any]:
@@ -174,10 +177,11 @@ class ImportStore:
                 connection.execute(f"DETACH {name}")
 
 
-_WEIGHTS = (
-    "SELECT model_id, origin, label, position, size_bytes, gap, types, weights_id, input_bytes, output_bytes, "
-    "token_embedding_bytes, layer_bytes, layer_expert_bytes "
-    "FROM model_weights LEFT JOIN weight_sets USING (weights_id) LEFT JOIN type_sets USING (types_id)"
+_BYTES = "weights_id, input_bytes, output_bytes, token_embedding_bytes, layer_bytes, layer_expert_bytes"
+_WEIGHED = f"SELECT weighing_id, label, {_BYTES} FROM weighings JOIN weight_sets USING (weights_id)"
+_FILES = (
+    f"SELECT model_id, label, size_bytes, gap, types, {_BYTES} FROM model_files "
+    "LEFT JOIN weight_sets USING (weights_id) LEFT JOIN type_sets USING (types_id)"
 )
 
 
@@ -227,13 +231,15 @@ def _forget(db: duckdb.DuckDBPyConnection, model_ids: list[str]) -> None:
 
 
 def _sweep(db: duckdb.DuckDBPyConnection) -> None:
-    """Drop what no model uses any more."""
-    for table, key, user in (
-        ("shapes", "shape_id", "models"),
-        ("weight_sets", "weights_id", "model_weights"),
-        ("type_sets", "types_id", "model_weights"),
+    """Drop what no model uses any more; users before what they use, each by itself."""
+    for table, key, users in (
+        ("weighings", "weighing_id", ("models",)),
+        ("shapes", "shape_id", ("models",)),
+        ("weight_sets", "weights_id", ("weighings", "model_files")),
+        ("type_sets", "types_id", ("model_files",)),
     ):
-        db.execute(f"DELETE FROM {table} WHERE {key} NOT IN (SELECT {key} FROM {user} WHERE {key} IS NOT NULL)")
+        used = " UNION ".join(f"SELECT {key} FROM {user} WHERE {key} IS NOT NULL" for user in users)
+        db.execute(f"DELETE FROM {table} WHERE {key} NOT IN ({used})")
 
 
 def _insert(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Record]) -> None:
@@ -269,32 +275,43 @@ def _read_weights(reader: WeightReader, row: Record) -> WeightBytes:
 
 
 def _build_models(
-    heads: Sequence[Record], shapes: dict[str, Shape], weights: Sequence[Record], parts: Sequence[Record]
+    heads: Sequence[Record],
+    shapes: Mapping[str, Shape],
+    weighed: Sequence[Record],
+    files: Sequence[Record],
+    parts: Sequence[Record],
 ) -> tuple[ImportedModel, ...]:
     reader = WeightReader()
-    paths: dict[tuple[str, str], list[Record]] = {}
+    weighings: dict[str, list[WeightBytes]] = {}
+    for row in weighed:
+        weighings.setdefault(row["weighing_id"], []).append(_read_weights(reader, row))
+    own_parts: dict[tuple[str, str], list[Record]] = {}
     for part in parts:
-        paths.setdefault((part["model_id"], part["label"]), []).append(part)
-    weighed: dict[str, list[WeightBytes]] = {}
-    files: dict[str, list[FileWeights]] = {}
-    for row in weights:
-        found = None if row["weights_id"] is None else _read_weights(reader, row)
-        if row["origin"] == "file":
-            own = paths.get((row["model_id"], row["label"]), [])
-            file = FileWeights(
-                label=row["label"],
-                paths=tuple(part["path"] for part in own),
-                size_bytes=row["size_bytes"],
-                sha256=tuple(part["sha256"] for part in own),
-                weights=found,
-                types=read_types(row["types"]),
-                gap=row["gap"],
-                part_bytes=() if None in (lengths := [part["n_bytes"] for part in own]) else tuple(lengths),
-            )
-            files.setdefault(row["model_id"], []).append(file)
-        elif found is not None:
-            weighed.setdefault(row["model_id"], []).append(found)
+        own_parts.setdefault((part["model_id"], part["label"]), []).append(part)
+    own_files: dict[str, list[FileWeights]] = {}
+    for row in files:
+        own = own_parts.get((row["model_id"], row["label"]), [])
+        own_files.setdefault(row["model_id"], []).append(_read_file(reader, row, own))
     return tuple(
-        build_model(head, shapes[head["shape_id"]], weighed.get(head["model_id"], ()), files.get(head["model_id"], ()))
+        build_model(
+            head,
+            shapes[head["shape_id"]],
+            weighings.get(head["weighing_id"], ()),
+            own_files.get(head["model_id"], ()),
+        )
         for head in heads
+    )
+
+
+def _read_file(reader: WeightReader, row: Record, parts: Sequence[Record]) -> FileWeights:
+    lengths = [part["n_bytes"] for part in parts]
+    return FileWeights(
+        label=row["label"],
+        paths=tuple(part["path"] for part in parts),
+        size_bytes=row["size_bytes"],
+        sha256=tuple(part["sha256"] for part in parts),
+        weights=None if row["weights_id"] is None else _read_weights(reader, row),
+        types=read_types(row["types"]),
+        gap=row["gap"],
+        part_bytes=() if None in lengths else tuple(lengths),
     )

@@ -63,7 +63,7 @@ def find_model(catalog: Catalog, name: str) -> ModelCard:
     by_id, by_name = _index_names(catalog)
     if wanted in by_id:
         return by_id[wanted]
-    matches = by_name.get(wanted, ())
+    matches = by_name.get(wanted, [])
     own = [card for card in matches if card.model_id in _list_curated(catalog)]
     if len(own) == 1 or len(matches) == 1:
         return (own or matches)[0]
@@ -72,13 +72,13 @@ def find_model(catalog: Catalog, name: str) -> ModelCard:
 
 
 @once_per_catalog
-def _index_names(catalog: Catalog) -> tuple[dict[str, ModelCard], dict[str, tuple[ModelCard, ...]]]:
+def _index_names(catalog: Catalog) -> tuple[dict[str, ModelCard], dict[str, list[ModelCard]]]:
     """Models by their id, and by its tail and the display name, in small letters."""
     by_id = {card.model_id.casefold(): card for card in reversed(catalog.cards)}
-    by_name: dict[str, tuple[ModelCard, ...]] = {}
+    by_name: dict[str, list[ModelCard]] = {}
     for card in catalog.cards:
         for name in {card.model_id.casefold().rsplit("/", 1)[-1], card.name.casefold()}:
-            by_name[name] = (*by_name.get(name, ()), card)
+            by_name.setdefault(name, []).append(card)
     return by_id, by_name
 
 

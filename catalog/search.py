@@ -17,6 +17,9 @@ ORDERS = {
 """Orders of the answer, as SQL."""
 
 ORIGINS = ("curated", "hub", "file")
+MAX_OPTIONS = 400
+"""Values a filter offers at most: every redraw sends them all to the browser."""
+
 MAX_WORDS = 12
 MAX_TEXT_CHARACTERS = 400
 
@@ -57,7 +60,10 @@ class CatalogSearch:
 
 @dataclass(frozen=True, slots=True)
 class FilterOptions:
-    """Values that filters may take, in alphabetical order: those that some model has."""
+    """Values that filters may take, in alphabetical order: those that some model has.
+
+    Of very many families or licences, those of the catalog's own models and then the commonest.
+    """
 
     families: tuple[str, ...]
     licenses: tuple[str, ...]
@@ -124,7 +130,11 @@ def list_filter_options(catalog: Catalog) -> FilterOptions:
     """What the models of the catalog can be filtered by."""
 
     def distinct(expression: str) -> tuple[str, ...]:
-        rows: Sequence[tuple[str]] = catalog.fetch(f"SELECT DISTINCT {expression} FROM models")
+        rows: Sequence[tuple[str]] = catalog.fetch(
+            f"SELECT value FROM (SELECT {expression} AS value, origin FROM models) GROUP BY value "
+            "ORDER BY bool_or(origin = 'curated') DESC, count(*) DESC, value LIMIT $limit",
+            {"limit": MAX_OPTIONS},
+        )
         return tuple(sorted((row[0] for row in rows), key=lambda text: (text.casefold(), text)))
 
     return FilterOptions(

@@ -22,6 +22,8 @@ MAX_ROWS = 500
 def show() -> None:
     """Filters in one row, the list on the left, the chosen model's card on the right."""
     show_filters()
+    for note in cached.catalog().notes:
+        st.warning(frame.to_sentence(frame.escape_markdown(note)), icon=":material/database:")
     ids, n_found = search_models(cached.catalog(), inputs.read_catalog_search(), MAX_ROWS)
     found = cached.find_cards(ids)
     chosen = find_chosen()
@@ -41,9 +43,9 @@ def show_filters() -> None:
     with columns[0]:
         inputs.text("find", "Find", "Part of a name or publisher")
     with columns[1]:
-        inputs.several("family", "Family", options.families)
+        inputs.several("family", "Family", with_present("family", options.families))
     with columns[2]:
-        inputs.several("licence_id", "Licence", options.licenses)
+        inputs.several("licence_id", "Licence", with_present("licence_id", options.licenses))
     with columns[3]:
         inputs.several("suits", "Made for", options.tasks)
     with columns[4], st.popover("More", icon=":material/tune:", width="stretch"):
@@ -55,6 +57,11 @@ def show_filters() -> None:
         inputs.segments("facts", "Facts", tuple(inputs.VERIFIED_WORDS), inputs.VERIFIED_WORDS)
         if cached.catalog().has_imports:
             inputs.segments("origin", "Where from", tuple(inputs.ORIGIN_WORDS), inputs.ORIGIN_WORDS)
+
+
+def with_present(field: str, options: tuple[str, ...]) -> tuple[str, ...]:
+    """The options, and those values of the address that are not offered though they count."""
+    return tuple(dict.fromkeys((*options, *inputs.read(field))))
 
 
 def find_chosen() -> ModelCard | None:

@@ -8,7 +8,6 @@ one in part for all of them; what is shown is `exact`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 
@@ -27,12 +26,20 @@ class ComputeBuffers:
         self.layers = layers
         self.workload = workload
         self._played: dict[tuple[tuple[int, ...], int, bytes], Ints] = {}
+        self._alone = np.zeros(layers.n_models, dtype=np.int64)
+        self._is_alone_known = np.zeros(layers.n_models, dtype=np.bool_)
         self._references: dict[tuple[str, int], tuple[Ints, Bools]] = {}
 
-    @cached_property
-    def alone(self) -> Ints:
-        """Per model, the buffer of a host that does everything."""
-        return estimate_compute_bytes(self.layers, self.workload)
+    def alone(self, models: Ints) -> Ints:
+        """The buffer of a host that does everything, for each row's model; each model's is played once."""
+        if not self._is_alone_known.all():
+            is_asked = np.zeros_like(self._is_alone_known)
+            is_asked[models] = True
+            new = np.flatnonzero(is_asked & ~self._is_alone_known)
+            if len(new):
+                self._alone[new] = estimate_compute_bytes(self.layers.take(new), self.workload)
+                self._is_alone_known[new] = True
+        return self._alone[models]
 
     def exact(self, models: Ints, bounds: Ints, n_cpu_moe: Ints, expert_layers: tuple[int, ...] = ()) -> Ints:
         """Buffers of each row, shape (rows, 1 + accelerators), the host's first, each division played in full."""

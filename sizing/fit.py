@@ -60,6 +60,7 @@ def judge(placement: Placement) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def explain_fit(placement: Placement, row: int) -> Fit:
     """The verdict of one row in words."""
+    placement, row = placement.take(np.array([row], dtype=np.int64)), 0  # of very many rows the others say nothing here
     code, least = judge(placement)
     verdict = VERDICTS[int(code[row])]
     devices = [

@@ -9,7 +9,8 @@ keeps the routed experts of the first N layers on the host. A layer's cache live
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,12 @@ class Placement:
     def total(self) -> Ints:
         """All bytes of each row on each device."""
         return self.weights + self.kv + self.recurrent + self.compute + self.output + self.overhead
+
+    def take(self, rows: Ints) -> Placement:
+        """The placement of some rows, in this order."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        part: dict[str, Any] = {k: v[rows] if isinstance(v, np.ndarray) else v for k, v in columns.items()}
+        return Placement(**part)
 
     @property
     def headroom(self) -> Ints:
@@ -167,7 +174,7 @@ def _place_in_one_pool(table: WeightTable, models: ModelBytes, pool: Device) -> 
         active_weights=column(active_bytes(layers + table.output_bytes + head, experts, table.active_expert_share)),
         kv=column(models.kv.take(m).between(zero, table.n_layers)),
         recurrent=column(models.recurrent.take(m).between(zero, table.n_layers)),
-        compute=column(_pool_compute(models, m, table.n_layers) if on_card else models.buffers.alone[m]),
+        compute=column(_pool_compute(models, m, table.n_layers) if on_card else models.buffers.alone(m)),
         output=column(models.output[m]),
         overhead=column(models.extra[m] + HOST_OVERHEAD_BYTES),
         n_layers=column(table.n_layers),

@@ -142,6 +142,8 @@ _LABEL = re.compile(r"[A-Za-z0-9._+() -]+")
 
 def is_label(text: str) -> bool:
     """Whether a text may name a quantization: a recipe, or a mix that only a file has (`UD-Q4_K_XL`)."""
+    if text in QUANTS:
+        return True
     return len(text) <= MAX_LABEL_CHARACTERS and text == text.strip() and _LABEL.fullmatch(text) is not None
 
 

@@ -8,7 +8,7 @@ same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -56,7 +56,7 @@ class RankColumns:
     """`layers`, `n_active_params` and `projector_bytes` are columns over distinct shapes, `table` over distinct rows.
 
     `rows[first[m]:first[m + 1]]` are the rows of model m's quantizations in the model's own order. `sources` are the
-    shapes and weights of the models this was built for.
+    shapes and weights of the models this was built for; `kept` is what workloads cost each shape.
     """
 
     sources: tuple[tuple[ModelSpec, tuple[WeightBytes, ...], int], ...]
@@ -100,6 +100,19 @@ class RankColumns:
         return len(models) == len(self.sources) and all(
             m.spec is spec and m.weights is weights and m.projector_bytes == projector
             for m, (spec, weights, projector) in zip(models, self.sources, strict=True)
+        )
+
+    def part(self, models: Ints) -> RankColumns:
+        """The columns of some of the models, with only their rows; what workloads cost is worked out once for both."""
+        counts = np.diff(self.first)[models]
+        chosen = [self.rows[self.first[m] : self.first[m + 1]] for m in models]
+        used, rows = np.unique(np.concatenate(chosen) if chosen else self.rows[:0], return_inverse=True)
+        return replace(
+            self,
+            sources=tuple(self.sources[m] for m in models),
+            table=self.table.take(used),
+            rows=rows.reshape(-1),
+            first=_starts(counts.tolist()),
         )
 
     @property

@@ -164,13 +164,12 @@ def count_points_against(
 class Ranker:
     """A set of candidates, built once and asked many times."""
 
-    def __init__(self, candidates: Sequence[Candidate], like: Ranker | None = None) -> None:
-        """`like` is a ranker of the same models under other evidence or licences: what it worked out is shared."""
+    def __init__(self, candidates: Sequence[Candidate], columns: RankColumns | None = None) -> None:
+        """`columns` may be those of a ranker of the same models under other evidence or licences."""
         self.candidates = tuple(candidates)
         self.weighed = tuple(c for c in self.candidates if c.weights)
-        shared: RankColumns | None = like.columns if like is not None else None
-        is_same = shared is not None and shared.serves(self.weighed)
-        self.columns: RankColumns = shared if shared is not None and is_same else RankColumns.build(self.weighed)
+        is_same = columns is not None and columns.serves(self.weighed)
+        self.columns: RankColumns = columns if columns is not None and is_same else RankColumns.build(self.weighed)
 
     @property
     def table(self) -> WeightTable:
@@ -284,7 +283,7 @@ class Ranker:
         rows, quants = self.columns.rows, self.table.quant
         runs = offers[verdict[offers] != 3]
         if len(runs) == 0:
-            needed = result.placement.total[rows[offers]].sum(axis=1)
+            needed = result.placement.take(rows[offers]).total.sum(axis=1)
             least = int(np.argmin(needed))
             text = (
                 f"needs at least {format_bytes(int(needed[least]))} ({quants[rows[offers[least]]]}) at this context; "
@@ -304,7 +303,8 @@ class Ranker:
     @cached_property
     def evident(self) -> Ranker:
         """The candidates with evidence alone: only they are ever recommended."""
-        return Ranker([c for c in self.weighed if c.quality is not None])
+        chosen = np.flatnonzero([c.quality is not None for c in self.weighed])
+        return Ranker([self.weighed[m] for m in chosen], self.columns.part(chosen))
 
     def find_changes(self, machine: Machine, needs: Needs) -> tuple[str, ...]:
         """What else would be recommended with more memory, or with half the context, one phrase each."""

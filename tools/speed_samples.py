@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,20 +118,13 @@ class Samples:
         return dict(sorted(rows.items())), dict(sorted(Counter(c for c, _ in pairs).items()))
 
 
-def take_placed(placement: Placement, rows: Ints) -> Placement:
-    """The placement with some of its rows."""
-    columns = ("weights active_weights kv recurrent compute output overhead n_layers n_gpu_layers n_cpu_moe").split()
-    split = None if placement.split is None else placement.split[rows]
-    return replace(placement, split=split, **{name: getattr(placement, name)[rows] for name in columns})
-
-
 def take_group(group: Group, rows: Ints) -> Group:
     """The group with some of its members, in the order given."""
     return replace(
         group,
         rows=group.rows[rows],
         table=group.table.take(rows),
-        placement=take_placed(group.placement, rows),
+        placement=group.placement.take(rows),
         n_active_params=group.n_active_params[rows],
     )
 
@@ -144,10 +136,9 @@ class _NoBuffers(ComputeBuffers):
         """Nothing on every device."""
         return np.zeros((len(models), bounds.shape[1]), dtype=np.int64)
 
-    @cached_property
-    def alone(self) -> Ints:
+    def alone(self, models: Ints) -> Ints:
         """Nothing on the host."""
-        return np.zeros(self.layers.n_models, dtype=np.int64)
+        return np.zeros(len(models), dtype=np.int64)
 
 
 class Reader:

@@ -215,15 +215,15 @@ def find_gap(model_id: str) -> str:
 @st.cache_resource(show_spinner="Reading the evidence", max_entries=32)
 def ranker(task: str, license_use: str) -> Ranker:
     """The whole catalog for a task and a licence use, built once; its columns are the same for all of them."""
-    newest = _newest_ranker()
-    made = Ranker(list_candidates(catalog(), task, license_use), like=newest[0] if newest else None)
-    newest[:] = [made]
+    newest = _newest_columns()
+    made = Ranker(list_candidates(catalog(), task, license_use), newest[0] if newest else None)
+    newest[:] = [made.columns]
     return made
 
 
 @st.cache_resource(show_spinner=False)
-def _newest_ranker() -> list[Ranker]:
-    """The ranker built last, for the next one to share its columns; empty before the first."""
+def _newest_columns() -> list[RankColumns]:
+    """The columns of the ranker built last, for the next one to share; empty before the first."""
     return []
 
 
@@ -546,7 +546,7 @@ _OF_THE_CATALOG = (
     list_choices,
     list_weights,
     ranker,
-    _newest_ranker,
+    _newest_columns,
     recommend,
     find_changes,
     size_setup,

@@ -294,7 +294,7 @@ def _read_header(text: str, mtime_ns: int, n_bytes: int, n_models: int) -> FileF
     if header.missing_bytes:
         problem = f"{path.name} is incomplete: {header.missing_bytes:,} bytes are missing; fetch it again"
         return FileFacts(text, path.name, n_bytes=n_bytes, problem=problem)
-    card = recognise(header, cached.list_cards())
+    card = recognise(header, cached.catalog().cards)
     name = card.spec.name if card is not None else find_header_name(header) or path.stem
     return FileFacts(text, name[:80], find_quant_label((header,)), n_bytes, "" if card is None else card.model_id)
 

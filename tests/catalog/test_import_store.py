@@ -89,9 +89,9 @@ def test_equal_shapes_and_weights_are_kept_once(catalog: Catalog, store: ImportS
     with duckdb.connect(str(store.path), read_only=True) as db:
         counts = db.execute(
             "SELECT (SELECT count(*) FROM shapes), (SELECT count(*) FROM weight_sets), "
-            "(SELECT count(*) FROM type_sets), (SELECT count(*) FROM model_weights), (SELECT count(*) FROM models)"
+            "(SELECT count(*) FROM type_sets), (SELECT count(*) FROM weighings), (SELECT count(*) FROM models)"
         ).fetchall()
-    assert counts == [(1, 3, 1, 90, 30)]
+    assert counts == [(1, 3, 1, 2, 30)]
 
 
 def test_to_forget_drops_what_nobody_else_uses(catalog: Catalog, store: ImportStore) -> None:
@@ -101,6 +101,7 @@ def test_to_forget_drops_what_nobody_else_uses(catalog: Catalog, store: ImportSt
     with duckdb.connect(str(store.path), read_only=True) as db:
         assert db.execute("SELECT count(*) FROM shapes").fetchall() == [(1,)]
         assert db.execute("SELECT count(*) FROM weight_sets").fetchall() == [(3,)]
+        assert db.execute("SELECT count(DISTINCT weighing_id) FROM weighings").fetchall() == [(1,)]
 
 
 def test_one_bad_model_keeps_all_out(catalog: Catalog, store: ImportStore) -> None:

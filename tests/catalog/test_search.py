@@ -111,3 +111,14 @@ def test_what_nobody_can_look_for_is_refused(merged: Catalog) -> None:
 def test_a_database_without_a_file_is_searched_too(catalog: Catalog, tmp_path: Path) -> None:
     empty = open_catalog(imports=tmp_path)
     assert search_models(empty, CatalogSearch())[1] == len(catalog.cards)
+
+
+def test_of_very_many_values_the_catalogs_own_and_the_commonest_are_offered(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = list_filter_options(catalog)
+    monkeypatch.setattr("catalog.search.MAX_OPTIONS", len(own.families) + 1)
+    publishers = ["rare/a", "common/b", "common/c", "seldom/d"]
+    ImportStore(tmp_path).keep_many([make_import(catalog, name, base_models=()) for name in publishers])
+    found = list_filter_options(open_catalog(imports=tmp_path))
+    assert set(found.families) == {*own.families, "common"}

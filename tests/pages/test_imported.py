@@ -137,3 +137,17 @@ def test_sources_count_imports_too(open_page: OpenPage) -> None:
 
 def test_markdown_signs_are_escaped() -> None:
     assert frame.escape_markdown("a_b [x](y) :smile:") == r"a\_b \[x\]\(y\) \:smile\:"
+
+
+def test_imports_that_cannot_be_read_are_said_and_the_rest_works(open_page: OpenPage, imports: ImportStore) -> None:
+    kept = imports.path.read_bytes()
+    imports.path.write_bytes(b"not a database" * 1000)
+    cached.renew_catalog()
+    try:
+        app = open_page("catalog")
+        assert not app.exception
+        assert "The imported models are left out" in warnings_of(app)
+        assert len(app.dataframe[0].value) > 150
+    finally:
+        imports.path.write_bytes(kept)
+        cached.renew_catalog()

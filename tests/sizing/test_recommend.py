@@ -138,6 +138,17 @@ def test_it_says_what_would_change_the_answer() -> None:
     assert any("GiB more" in line for line in answer.what_would_change)
 
 
+@pytest.mark.parametrize("where", [machine(64, 24), machine(16)])
+def test_models_without_evidence_do_not_change_what_would_change(where: Machine) -> None:
+    """Only models with evidence are recommended, so only they are asked; costs are those already worked out."""
+    needs = Needs("chat", Workload(8192))
+    unknown = [candidate(f"unknown {i}", 2 + i, None) for i in range(5)]
+    mixed = Ranker([unknown[0], SMALL, *unknown[1:], MIDDLE, LARGE])
+    assert mixed.find_changes(where, needs) == Ranker([SMALL, MIDDLE, LARGE]).find_changes(where, needs)
+    assert mixed.evident.columns.kept is mixed.columns.kept
+    assert Ranker(unknown).find_changes(where, needs) == ()
+
+
 def test_more_users_need_more_memory_and_see_less_speed() -> None:
     one, many = ask([SMALL], machine(64, 24)), ask([SMALL], machine(64, 24), workload=Workload(8192, n_parallel=8))
     assert one.best is not None and many.best is not None
@@ -202,8 +213,8 @@ def test_equal_shapes_and_bytes_are_one_row() -> None:
 
 def test_a_ranker_of_the_same_models_under_other_terms_shares_the_columns() -> None:
     first = Ranker([SMALL, MIDDLE])
-    freer = Ranker([replace(SMALL, quality=None), MIDDLE], like=first)
-    other = Ranker([SMALL, LARGE], like=first)
+    freer = Ranker([replace(SMALL, quality=None), MIDDLE], first.columns)
+    other = Ranker([SMALL, LARGE], first.columns)
     assert freer.columns is first.columns and other.columns is not first.columns
     where = machine(64, 24)
     needs = Needs("chat", Workload(8192))
