@@ -137,8 +137,8 @@ def place_models(
 ) -> list[Placing]:
     """Name, family and licence of each import.
 
-    The family is that of the first base model the catalog or the imports know, else the publisher. A name that another
-    model has already gives way to the model's id.
+    The family is that of the first base model the catalog or the imports know, else the publisher; a file that names no
+    base keeps the catalog's family it says it is of. A name that another model has already gives way to the model's id.
     """
     known = {x.license_id for x in licenses}
     families = {card.model_id.casefold(): card.family for card in cards}

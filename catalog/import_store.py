@@ -152,10 +152,10 @@ class ImportStore:
     @contextlib.contextmanager
     def open(self, *, writing: bool) -> Iterator[Any]:
         """A connection for one operation. To read where there is no file yet gives None."""
-        if not writing and not self.path.exists():
-            yield None
-            return
         with _one_at_a_time, _explained(self.path):
+            if not writing and not self.path.exists():
+                yield None
+                return
             self.home.mkdir(parents=True, exist_ok=True)
             with contextlib.closing(duckdb.connect(str(self.path), read_only=not writing)) as connection:
                 _check_version(connection, "", self.path, writing=writing)
@@ -164,10 +164,10 @@ class ImportStore:
     @contextlib.contextmanager
     def attach(self, connection: duckdb.DuckDBPyConnection, name: str) -> Iterator[bool]:
         """Attach the file to another database under `name`, to read; whether there is a file."""
-        if not self.path.exists():
-            yield False
-            return
         with _one_at_a_time, _explained(self.path):
+            if not self.path.exists():
+                yield False
+                return
             quoted = str(self.path).replace("'", "''")
             connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)")
             try:

@@ -159,9 +159,15 @@ def style_table(frame: pd.DataFrame, shown: Sequence[Sequence[tuple[str, str]]] 
             styler = styler.format(count, subset=[column])
         elif pd.api.types.is_numeric_dtype(frame[column]):
             styler = styler.format(figure, subset=[column])
-    for i, pairs in enumerate(shown):
-        for column, text in pairs:
-            styler = styler.format(fixed(text), subset=pd.IndexSlice[frame.index[i], column])
+    for column in dict.fromkeys(column for pairs in shown for column, _ in pairs):
+        texts = [dict(pairs).get(column) for pairs in shown]
+        told = {value: text for value, text in zip(frame[column], texts, strict=True) if text is not None}
+        # one function for the whole column; only equal numbers that are told differently need one of their own
+        styler = styler.format(lambda value, told=told: told.get(value) or figure(value), subset=[column])
+        for i, (value, text) in enumerate(zip(frame[column], texts, strict=True)):
+            wanted = figure(value) if text is None else text
+            if wanted != (told.get(value) or figure(value)):
+                styler = styler.format(fixed(wanted), subset=pd.IndexSlice[frame.index[i], column])
     return styler
 
 

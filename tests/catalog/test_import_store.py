@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -322,6 +323,45 @@ def test_imports_are_candidates_without_evidence_of_their_own(merged: Catalog) -
     assert not found["lonely/model"].license_allowed
     assert found["other/Qwen3-8B"].gap == "no such graph"
     assert found[LIKE].quality is not None
+
+
+SLY = ["'; DROP TABLE models; --", "a'b\"c", "\U0001f999 <b>", "%_*", "javascript:alert(1)", "http://e.org/ x", ""]
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.lists(st.tuples(*[st.sampled_from(SLY)] * 5), min_size=1, max_size=6))
+def test_whatever_a_card_says_the_catalog_opens(catalog: Catalog, rows: list[tuple[str, ...]]) -> None:
+    made = [
+        replace(
+            one := make_import(catalog, f"sly/{i}", base_models=(base,)),
+            card=replace(one.card, org=org, family=org or "x", spec=replace(one.card.spec, name=tag or "x")),
+            license_tag=tag,
+            license_name=name,
+            license_url=url,
+        )
+        for i, (org, base, tag, name, url) in enumerate(rows)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        ImportStore(Path(folder)).keep_many(made)
+        opened = open_catalog(imports=Path(folder))
+    assert opened.notes == catalog.notes
+    assert len(opened.cards) == opened.n_curated + len(made)
+    assert len({c.name.casefold() for c in opened.cards}) == len(opened.cards)
+    for card in opened.cards[opened.n_curated :]:
+        terms = find_license(opened.licenses, card.license_id)
+        assert terms.url.startswith("http") and " " not in terms.url
+        assert find_model(opened, card.model_id) is card
+
+
+def test_a_family_is_looked_for_through_a_ring_of_bases_and_given_up(catalog: Catalog, store: ImportStore) -> None:
+    store.keep_many(
+        [
+            make_import(catalog, "ring/a", base_models=("ring/b",)),
+            make_import(catalog, "ring/b", base_models=("ring/a",)),
+        ]
+    )
+    opened = open_catalog(imports=store.home)
+    assert {c.family for c in opened.cards[opened.n_curated :]} == {"ring"}
 
 
 def test_the_catalog_is_locked_with_imports_too(merged: Catalog, tmp_path: Path) -> None:

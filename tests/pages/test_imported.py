@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -12,7 +15,7 @@ from catalog.import_store import ImportStore
 from catalog.queries import list_weights
 from catalog.store import open_catalog
 from evals.home import find_home
-from pages.ui import cached, frame
+from pages.ui import cached, frame, words
 from tests.catalog.import_cases import make_file, make_import
 from tests.pages.test_pages import html_of, warnings_of
 
@@ -151,3 +154,12 @@ def test_imports_that_cannot_be_read_are_said_and_the_rest_works(open_page: Open
     finally:
         imports.path.write_bytes(kept)
         cached.renew_catalog()
+
+
+def test_numbers_are_told_by_their_own_text_even_where_they_are_equal() -> None:
+    frame_of = pd.DataFrame({"Speed": [1.5, 2.5, 1.5, math.nan, 4.0]})
+    texts = [[("Speed", "1 to 2")], [("Speed", "2 to 3")], [("Speed", "1.4 to 1.6")], [("Speed", "unknown")], []]
+    shown = words.style_table(frame_of, texts)
+    html = shown.to_html()
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", html)
+    assert cells == ["1 to 2", "2 to 3", "1.4 to 1.6", "unknown", "4.00"]

@@ -1,3 +1,4 @@
+
 """The demonstration model's own small world: its held-out questions, to be written out or chosen among."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+
 """Facts to find in a long text: one alone, one among look-alikes, two or three to join."""
 
 from __future__ import annotations
