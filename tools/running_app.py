@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +38,10 @@ class RunningApp:
 
 
 @contextmanager
-def start_app(wait_s: float = 40.0) -> Iterator[RunningApp]:
+def start_app(wait_s: float = 40.0, environment: Mapping[str, str] | None = None) -> Iterator[RunningApp]:
     """Run the app on a free port until the block ends, with an empty folder in place of the person's own.
 
-    Raises RuntimeError with its output when it does not answer within `wait_s`.
+    `environment` is laid over this process's. Raises RuntimeError with its output when it does not answer within `wait_s`.
     """
     port = find_free_port(18501)
     with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +52,7 @@ def start_app(wait_s: float = 40.0) -> Iterator[RunningApp]:
                 cwd=ROOT,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "CI": "true", "WEIGHBRIDGE_HOME": str(home)},
+                env={**os.environ, **(environment or {}), "CI": "true", "WEIGHBRIDGE_HOME": str(home)},
                 executable=sys.executable,
             )
             try:

@@ -14,7 +14,7 @@ from catalog.local_models import LocalFindings, LocalModel, find_local_models
 from catalog.model_stores import list_stores
 from evals.home import find_home
 from evals.running import RunningServer, find_running
-from pages.ui import cached, inputs
+from pages.ui import cached, import_jobs, inputs
 from sizing.errors import WeighbridgeError
 
 MODELS_FOLDER = "models"
@@ -32,7 +32,7 @@ class Told:
 
 
 @st.cache_resource(show_spinner="Looking for model files", max_entries=8, ttl=KEPT_S)
-def _find_models(folders: tuple[str, ...], home: str) -> LocalFindings:
+def _find_models(folders: tuple[str, ...], home: str, n_fetched: int) -> LocalFindings:
     stores = list_stores(os.environ, Path.home())
     own = Path(home) / MODELS_FOLDER
     return find_local_models(stores, (*([own] if own.is_dir() else []), *(Path(f).expanduser() for f in folders)))
@@ -40,7 +40,8 @@ def _find_models(folders: tuple[str, ...], home: str) -> LocalFindings:
 
 def find_models(folders: tuple[str, ...]) -> LocalFindings:
     """Model files other programs keep, those in the person's folder, and those in `folders`."""
-    return _find_models(folders, str(find_home()))
+    n_fetched = sum(state.status == "done" for _, state in import_jobs.downloads().list_all())
+    return _find_models(folders, str(find_home()), n_fetched)
 
 
 def look_again() -> None:
