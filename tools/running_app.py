@@ -41,7 +41,8 @@ class RunningApp:
 def start_app(wait_s: float = 40.0, environment: Mapping[str, str] | None = None) -> Iterator[RunningApp]:
     """Run the app on a free port until the block ends, with an empty folder in place of the person's own.
 
-    `environment` is laid over this process's. Raises RuntimeError with its output when it does not answer within `wait_s`.
+    `environment` is laid over this process's. Raises RuntimeError with the app's output when it does not answer within
+    `wait_s` seconds.
     """
     port = find_free_port(18501)
     with tempfile.TemporaryDirectory() as folder:
