@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
@@ -195,9 +195,9 @@ ROW_PIXELS = 35
 """Height of a row of `st.dataframe`, its header's too."""
 
 
-def table_height(n_rows: int, most: int) -> int:
-    """The height in pixels that shows all rows of a table, at most `most`."""
-    return min(most, ROW_PIXELS * (n_rows + 1) + 3)
+def table_height(n_rows: int, most: int) -> int | Literal["content"]:
+    """The height of a table that shows all its rows where that takes no more than `most` pixels."""
+    return "content" if ROW_PIXELS * (n_rows + 1) <= most else most
 
 
 def describe_device(device: Device) -> str:
