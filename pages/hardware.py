@@ -64,7 +64,7 @@ def choose_quant(known: tuple[str, ...]) -> str | None:
     """The quantization in the address where the model has it; None for any good one."""
     chosen = inputs.read_size_choice().quant
     if chosen and known and chosen not in known:
-        st.warning(f"{chosen} is not listed for this model. Taking any good quantization instead.")
+        st.warning(frame.say_unlisted(chosen, known, "Taking any good quantization instead."))
     return chosen if chosen in known else None
 
 

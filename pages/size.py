@@ -98,7 +98,7 @@ def choose_quant(known: tuple[str, ...], usual: str) -> str:
     if chosen in known:
         return chosen
     if chosen and known:
-        st.warning(f"{chosen} is not listed for this model. Showing another quantization instead.")
+        st.warning(frame.say_unlisted(chosen, known, "Showing another quantization instead."))
     return usual if usual in known or not known else known[0]
 
 

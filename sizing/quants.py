@@ -162,9 +162,10 @@ def read_label(text: str) -> str:
 
 def find_quant_class(quant: str) -> str:
     """What speed tells apart: 'coarse' (8 bits and more), 'looked up' (IQ, table values) or 'fine' (others)."""
-    if quant in ("F16", "BF16", "Q8_0"):
+    recipe = quant.upper().removeprefix("UD-").removeprefix("I1-")  # how publishers mark mixes of their own
+    if recipe.startswith(("F16", "BF16", "Q8_")):
         return "coarse"
-    return "looked up" if quant.startswith("IQ") else "fine"
+    return "looked up" if recipe.startswith("IQ") else "fine"
 
 
 def find_kv_type(name: str) -> GgmlType:

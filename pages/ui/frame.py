@@ -15,7 +15,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from catalog.queries import ASSUMED_HOST
 from pages.ui import cached, charts, evaluation, import_jobs, inputs
 from pages.ui.questions import Wishes
-from sizing.errors import WeighbridgeError
+from sizing.errors import WeighbridgeError, find_near_names
 from sizing.estimate import Estimate
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.units import THIN, format_bytes, format_figures, format_tokens
@@ -136,6 +136,13 @@ def answer_html(name: str, quant: str, figures: Iterable[str]) -> str:
     """The headline: a model, its quantization, its figures, broken over lines only between them."""
     kept = [f'<span class="wb-whole">{escape(charts.roomy(part))}</span>' for part in figures]
     return f'<p class="wb-answer">{escape(name)} at <span class="wb-whole">{quant}:</span> {", ".join(kept)}.</p>'
+
+
+def say_unlisted(quant: str, known: Iterable[str], instead: str) -> str:
+    """That a model has no such quantization, with near names, and what is taken in its place."""
+    near = find_near_names(quant, known)
+    hint = f" Near: {', '.join(near)}." if near else ""
+    return f"{escape_markdown(quant)} is not listed for this model.{hint} {instead}"
 
 
 def describe_workload(workload: Workload) -> str:

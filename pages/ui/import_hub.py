@@ -8,9 +8,13 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
+from catalog.facts import FactChange
+from catalog.hub import Hub
 from catalog.hub_answers import HubHit, HubQuery
 from catalog.imported import FileWeights, ImportedModel
 from catalog.importing import MAX_IMPORTS
+from catalog.refresh import diff_imported
+from catalog.refresh_command import format_fact
 from pages.ui import cached, frame, get_file, import_jobs, inputs, words
 from pages.ui.charts import roomy
 from pages.ui.evaluate_words import escape_markdown
@@ -289,9 +293,19 @@ def show_model(model: ImportedModel, question: frame.Question) -> None:
         st.html(frame.facts_html(facts))
         if model.files:
             show_files(model, question)
+        show_changes(model)
         with st.container(horizontal=True, gap="medium"):
             if model.weights:
                 frame.link_to_size(card.model_id, model.weights[0].quant, "Size it")
+            if model.origin == "hub":
+                st.button(
+                    "Compare with the Hub",
+                    type="tertiary",
+                    icon=":material/difference:",
+                    key="compare_import",
+                    on_click=inputs.remember,
+                    args=("import_compared", card.model_id),
+                )
             st.button(
                 "Forget it",
                 type="tertiary",
@@ -300,6 +314,45 @@ def show_model(model: ImportedModel, question: frame.Question) -> None:
                 on_click=forget,
                 args=(card.model_id,),
             )
+
+
+def show_changes(model: ImportedModel) -> None:
+    """What the Hub says otherwise by now, asked for once the button was pressed, and the way to take it over."""
+    if inputs.take("import_compared") == model.card.model_id:
+        try:
+            with st.spinner("Asking the Hub"):
+                changes = diff_imported(model, Hub().fetch_repository(model.repo_id))
+            inputs.remember("import_changes", (model.card.model_id, model.revision, changes))
+        except WeighbridgeError as error:
+            st.warning(escape_markdown(frame.to_sentence(str(error))), icon=":material/cloud_off:")
+    about, revision, changes = inputs.recall("import_changes", ("", "", ()))
+    if (about, revision) != (model.card.model_id, model.revision):
+        return
+    if not changes:
+        st.html('<p class="wb-quiet">The Hub says just what was imported.</p>')
+        return
+    st.dataframe(tabulate_changes(changes), hide_index=True, height=frame.table_height(len(changes), 280))
+    st.button(
+        "Take it over",
+        type="tertiary",
+        icon=":material/sync:",
+        key="take_changes",
+        on_click=start,
+        args=((model.repo_id,),),
+        help="Imports the repository again, whole, as of today",
+    )
+
+
+def tabulate_changes(changes: Sequence[FactChange]) -> pd.DataFrame:
+    """Facts that are otherwise now, as a table."""
+    return pd.DataFrame(
+        {
+            "Fact": [c.field for c in changes],
+            "Imported": [format_fact(c.old) for c in changes],
+            "The Hub now": [format_fact(c.new) for c in changes],
+            "": [c.note for c in changes],
+        }
+    )
 
 
 def show_files(model: ImportedModel, question: frame.Question) -> None:

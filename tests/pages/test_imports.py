@@ -146,6 +146,26 @@ def test_a_download_that_fails_says_why_and_can_go_on(open_page: OpenPage, model
     assert jobs.list_all()[0][1].status == "done"
 
 
+def test_what_the_hub_says_otherwise_is_shown_and_taken_over(
+    open_page: OpenPage, model_hub: ModelHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_by_name(open_page("imports"), "ada/Small-135M-GGUF")
+    monkeypatch.setattr(inputs, "picked_row", lambda key: 0 if key == "imported_rows" else None)
+    app = open_page("imports")
+    app.button(key="compare_import").click().run()
+    assert "The Hub says just what was imported" in html_of(app)
+    repository = model_hub.repositories["ada/Small-135M-GGUF"]
+    repository.files = {k: v for k, v in repository.files.items() if "UD-" not in k}
+    app.button(key="compare_import").click().run()
+    table = next(d.value for d in app.dataframe if "The Hub now" in d.value.columns)
+    assert "revision" in list(table["Fact"])
+    app.button(key="take_changes").click().run()
+    wait_until(lambda: not import_jobs.imports().is_busy)
+    app = open_page("imports")
+    model = cached.find_import("ada/Small-135M-GGUF")
+    assert model is not None and model.revision == repository.commit and len(model.files) == 1
+
+
 def test_forgetting_an_import_takes_it_out_of_the_catalog(open_page: OpenPage, model_hub: ModelHub) -> None:
     import_by_name(open_page("imports"), "ada/Small-135M-GGUF")
     cached.open_imports().forget("ada/Small-135M-GGUF")

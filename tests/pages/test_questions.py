@@ -114,5 +114,5 @@ def test_nonsense_in_the_address_is_refused_naming_what_came(name: str, text: st
 
 def test_an_unknown_quantization_suggests_near_ones() -> None:
     with pytest.raises(UnknownNameError) as refusal:
-        FIELDS["quant"].parse("Q4_K_X")
+        FIELDS["quant"].parse("Q4_K/M")
     assert "Q4_K_M" in refusal.value.near

@@ -137,8 +137,8 @@ def test_experts_by_hand_stay_on_the_host(open_size: OpenPage) -> None:
             ("gpu_layers wants 0 to 81, got 500: Llama 3.3 70B Instruct has 80 layers", "nknown model", "no projector"),
         ),
         (
-            {"gpu_layers": "many", "split": "41,forty", "cpu_moe": "-1", "draft_quant": "Q4_K_XXL", "draft": LLAMA},
-            ("gpu_layers wants auto or a whole", "plit wants a whole", "cpu_moe wants auto", "Q4_K_XXL", "be smaller"),
+            {"gpu_layers": "many", "split": "41,forty", "cpu_moe": "-1", "draft_quant": "Q4/K_XXL", "draft": LLAMA},
+            ("gpu_layers wants auto or a whole", "plit wants a whole", "cpu_moe wants auto", "Q4/K_XXL", "be smaller"),
         ),
         (
             {"split": "41", "expert_layers": "0-99999999", "projector": "perhaps", "draft": "Qwen/Qwen3-0.6B"},
