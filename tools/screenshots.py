@@ -35,6 +35,7 @@ SHOTS = (
     Shot("hardware", "hardware"),
     Shot("evaluate", "evaluate", height=1160),
     Shot("catalog", "catalog"),
+    Shot("imports", "imports"),
     Shot("accuracy", "accuracy"),
     Shot("sources", "sources"),
     Shot("choose-narrow", "", width=400, height=860),
