@@ -284,7 +284,7 @@ def show_model(model: ImportedModel, question: frame.Question) -> None:
         card = model.card
         st.html(f'<p class="wb-figures">{escape(card.name)}</p>')
         facts = [
-            ("Parameters", f"{format_params(card.spec.n_params)}; {model.check.note}"),
+            ("Parameters", f"{format_params(card.spec.n_params)}. {frame.to_sentence(model.check.note)}"),
             ("Read from", card.basis),
             *(("Quantized from" if model.files else "Made from", name) for name in model.base_models[:3]),
             *([("Not weighed", model.weigh_gap)] if model.weigh_gap else []),
@@ -294,7 +294,7 @@ def show_model(model: ImportedModel, question: frame.Question) -> None:
         if model.files:
             show_files(model, question)
         show_changes(model)
-        with st.container(horizontal=True, gap="medium"):
+        with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
             if model.weights:
                 frame.link_to_size(card.model_id, model.weights[0].quant, "Size it")
             if model.origin == "hub":
