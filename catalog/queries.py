@@ -121,6 +121,16 @@ def list_weights(catalog: Catalog, model_id: str) -> tuple[WeightBytes, ...]:
     return _sort_by_quant([_read_weights(reader, row) for row in rows])
 
 
+def list_published_repositories(catalog: Catalog, model_id: str, quant: str) -> tuple[str, ...]:
+    """Repositories of the Hub known to hold GGUF files of a curated model, those with the quantization first."""
+    rows = catalog.fetch(
+        "SELECT repo FROM file_sizes WHERE model_id = ? AND regexp_full_match(repo, '[\\w.-]+/[\\w.-]+') "
+        "GROUP BY repo ORDER BY bool_or(quant = ?) DESC, min(line)",
+        [model_id, quant],
+    )
+    return tuple(row[0] for row in rows)
+
+
 def find_file_types(catalog: Catalog, imports: Path | None, model_id: str, quant: str) -> dict[str, str] | None:
     """The GGML type of every tensor where a model's quantization is an imported file's own mix, else None.
 

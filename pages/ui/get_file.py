@@ -7,6 +7,7 @@ from html import escape
 
 import streamlit as st
 
+from catalog import queries
 from catalog.downloads import DownloadPlan, check_room, find_cached
 from catalog.imported import FileWeights, HubFile, ImportedModel
 from pages.ui import cached, frame, import_jobs, inputs
@@ -115,10 +116,36 @@ def show_for(model_id: str, quant: str) -> None:
         if started:
             st.page_link("pages/imports.py", label="Downloads", icon=":material/downloading:")
         return
-    base = model_id if model is None or not model.base_models else model.card.model_id
-    st.page_link(
-        "pages/imports.py",
-        label="Find its files on the Hub",
-        icon=":material/cloud_download:",
-        query_params=inputs.address_of(hub_base=base, hub="", hub_files="gguf"),
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        st.page_link(
+            "pages/imports.py",
+            label="Find its files on the Hub",
+            icon=":material/cloud_download:",
+            query_params=inputs.address_of(hub_base=model_id, hub="", hub_files="gguf"),
+        )
+        known = queries.list_published_repositories(cached.catalog(), model_id, quant)
+        if known and known[0] not in cached.list_imported_ids():
+            show_known(known[0])
+        elif known:
+            st.page_link(
+                "pages/size.py",
+                label=f"Size the files of {known[0]}",
+                icon=":material/straighten:",
+                query_params=inputs.address_of(model=known[0], quant=quant),
+            )
+
+
+def show_known(repo_id: str) -> None:
+    """A button that imports a repository known to hold files of the model shown, and how that goes."""
+    st.button(
+        f"Import {escape_markdown(repo_id)}",
+        icon=":material/add:",
+        type="tertiary",
+        key="import_known",
+        help="Reads the headers of its GGUF files, so that each is sized to the byte and can be fetched",
+        on_click=import_jobs.imports().start,
+        args=((repo_id,),),
     )
+    job = import_jobs.imports().job
+    if job is not None and repo_id in job.repo_ids:
+        st.page_link("pages/imports.py", label="See how it goes", icon=":material/downloading:")

@@ -237,6 +237,20 @@ def test_the_demonstration_model_is_read_off_its_header(model_hub: ModelHub, tmp
     assert outcome.model.check.is_equal
 
 
+def test_a_token_that_the_hub_repeats_is_in_no_database(tmp_path: Path) -> None:
+    token = "hf_" + "q" * 34
+    repository = make_small_gguf()
+    repository.told = {"author": token, "tags": [f"license:{token}", "gguf"], "cardData": {"license_name": token}}
+    with ModelHub([repository], tokens=[token]) as model_hub:
+        hub = Hub(model_hub.url, token)
+        outcomes = list(import_repositories([repository.repo_id], hub, ImportStore(tmp_path), Engine().weigh))
+        assert any(a.headers.get("authorization") == f"Bearer {token}" for a in model_hub.list_asked("hub"))
+    assert outcomes[0].model is not None
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert kept and token.encode() not in kept
+    assert token not in repr(outcomes)
+
+
 @pytest.mark.parametrize(
     ("text", "label"),
     [

@@ -16,6 +16,7 @@ from catalog.queries import (
     find_model,
     list_devices,
     list_models,
+    list_published_repositories,
     list_quality,
     list_scores,
     list_sources,
@@ -307,3 +308,10 @@ def test_many_threads_ask_at_once(catalog: Catalog) -> None:
         thread.join()
     assert not failures
     assert counts == [len(catalog.cards)] * 120
+
+
+def test_repositories_known_to_hold_a_models_files_come_with_the_quantization_first(catalog: Catalog) -> None:
+    found = list_published_repositories(catalog, "Qwen/Qwen3-14B", "Q5_K_M")
+    assert found[0] == "bartowski/Qwen_Qwen3-14B-GGUF"
+    assert all(name.count("/") == 1 and " " not in name for name in found)
+    assert list_published_repositories(catalog, "no/such", "Q4_K_M") == ()
