@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 from catalog.imported import FileWeights, ImportedModel, ParamCheck
-from catalog.models import ModelCard
+from catalog.models import ModelCard, record_card
 from catalog.spec_json import Shape, digest_text, shape_of, write_shape
 from sizing.errors import BadInputError, UnsupportedError
 from sizing.memory import WeightBytes
@@ -187,26 +187,9 @@ def read_types(text: str | None) -> Types:
 
 
 def _model_record(model: ImportedModel) -> Record:
-    card, spec = model.card, model.card.spec
+    card = model.card
     return {
-        "model_id": spec.model_id,
-        "name": spec.name,
-        "family": card.family,
-        "org": card.org,
-        "release": card.release,
-        "license_id": card.license_id,
-        "openness": card.openness,
-        "modalities": list(card.modalities),
-        "tasks": list(card.tasks),
-        "gated": card.gated,
-        "context_tokens": spec.context_tokens,
-        "n_params": spec.n_params,
-        "n_active_params": spec.n_active_params,
-        "n_params_projector": spec.n_params_projector,
-        "n_params_reported": card.n_params_reported,
-        "quant_native": card.quant_native,
-        "confidence": card.confidence,
-        "unverified": list(card.unverified),
+        **record_card(card),
         "card_notes": list(card.notes),
         "basis": card.basis,
         "sources": list(card.sources),
@@ -227,8 +210,6 @@ def _model_record(model: ImportedModel) -> Record:
         "n_likes": model.n_likes,
         "pipeline_tag": model.pipeline_tag,
         "import_notes": list(model.notes),
-        "source_url": card.source_url,
-        "as_of": card.as_of,
     }
 
 

@@ -144,6 +144,33 @@ class ModelCard:
         return self.sources[0]
 
 
+def record_card(card: ModelCard) -> dict[str, object]:
+    """A card's plain facts by the names of their columns, as every table of models has them."""
+    spec = card.spec
+    return {
+        "model_id": spec.model_id,
+        "name": spec.name,
+        "family": card.family,
+        "org": card.org,
+        "release": card.release,
+        "license_id": card.license_id,
+        "openness": card.openness,
+        "modalities": list(card.modalities),
+        "tasks": list(card.tasks),
+        "gated": card.gated,
+        "context_tokens": spec.context_tokens,
+        "n_params": spec.n_params,
+        "n_active_params": spec.n_active_params,
+        "n_params_projector": spec.n_params_projector,
+        "n_params_reported": card.n_params_reported,
+        "quant_native": card.quant_native,
+        "confidence": card.confidence,
+        "unverified": list(card.unverified),
+        "source_url": card.source_url,
+        "as_of": card.as_of,
+    }
+
+
 def load_families(data_dir: Path | None = None) -> tuple[ModelCard, ...]:
     """Every model of `data_dir/families/*.toml`, in order of file and record.
 

@@ -18,7 +18,7 @@ import duckdb
 from catalog.data_files import load_csv
 from catalog.import_merge import Merged, merge_imports
 from catalog.licenses import License, load_licenses
-from catalog.models import DATA_DIR, ModelCard, load_families
+from catalog.models import DATA_DIR, ModelCard, load_families, record_card
 from catalog.tables import Tables, insert_rows, list_columns, to_rows
 from sizing.errors import DataFileError
 from sizing.specs import LayerGroup
@@ -168,36 +168,17 @@ def _fill_models(
 def _model_row(card: ModelCard) -> dict[str, object]:
     spec = card.spec
     return {
-        "model_id": spec.model_id,
-        "name": spec.name,
-        "family": card.family,
-        "org": card.org,
-        "release": card.release,
-        "license_id": card.license_id,
-        "openness": card.openness,
-        "modalities": list(card.modalities),
-        "tasks": list(card.tasks),
-        "gated": card.gated,
+        **record_card(card),
         "architecture": spec.architecture,
         "n_layers": spec.n_layers,
         "hidden_dim": spec.hidden_dim,
         "vocab_size": spec.vocab_size,
-        "context_tokens": spec.context_tokens,
         "tied_embeddings": spec.tied_embeddings,
-        "n_params": spec.n_params,
-        "n_active_params": spec.n_active_params,
-        "n_params_projector": spec.n_params_projector,
-        "n_params_reported": card.n_params_reported,
-        "quant_native": card.quant_native,
-        "confidence": card.confidence,
-        "unverified": list(card.unverified),
         "notes": list(card.notes),
         "origin": "curated",
         "revision": None,
         "n_downloads": None,
         "n_likes": None,
-        "source_url": card.source_url,
-        "as_of": card.as_of,
     }
 
 
