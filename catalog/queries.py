@@ -28,7 +28,7 @@ from catalog.store import NOT_WEIGHED, Catalog, once_per_catalog
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.memory import WeightBytes
-from sizing.quants import QUANTS
+from sizing.quants import QUANTS, find_quant
 
 ASSUMED_HOST = "PC DDR5-5600 32GB"
 """The host a named card is put into when none is named: a common desktop of today."""
@@ -155,6 +155,16 @@ def find_weights(catalog: Catalog, card: ModelCard, quant: str) -> WeightBytes:
     if gap is None and catalog.has_imports:
         gap = f"there is none; it has {', '.join(w.quant for w in known)}"
     raise UnsupportedError(f"{card.name} at {quant}: {gap or 'not weighed; run `python -m evals weigh`'}")
+
+
+def find_asked_weights(catalog: Catalog, card: ModelCard, text: str) -> WeightBytes:
+    """A model's weights in the quantization a text names: a recipe, or a mix that only its files have.
+
+    Raises UnknownNameError for a name nobody knows, UnsupportedError where the model was not weighed in it.
+    """
+    of_files = {w.quant.casefold(): w for w in list_weights(catalog, card.model_id) if w.quant not in QUANTS}
+    own = of_files.get(text.strip().casefold())
+    return own if own is not None else find_weights(catalog, card, find_quant(text).name)
 
 
 def all_weights(catalog: Catalog) -> dict[str, tuple[WeightBytes, ...]]:

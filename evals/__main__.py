@@ -22,7 +22,7 @@ from catalog.machine import detect_machine
 from catalog.memory_logs import LogComparison, compare_memory_logs
 from catalog.models import DATA_DIR, ModelCard, load_families
 from catalog.quant_loss import PublishedLoss, list_published_losses
-from catalog.queries import all_weights, find_file_types, find_machine, find_model, find_weights
+from catalog.queries import all_weights, find_asked_weights, find_file_types, find_machine, find_model
 from catalog.recognise import recognise
 from catalog.store import open_catalog
 from evals.accelerator import CardReading
@@ -53,7 +53,7 @@ from evals.weigh import Weighing, weigh_models, write_weights
 from sizing.arguments import add_estimate_arguments, check_engine, offload_from, workload_from
 from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, run_command
 from sizing.errors import BadInputError, EngineError, UnknownNameError
-from sizing.quants import find_quant, read_label
+from sizing.quants import find_quant
 from sizing.record import estimate_record, format_estimate
 from sizing.units import MIB
 
@@ -146,13 +146,12 @@ def run_dry_run(arguments: argparse.Namespace) -> int:
     """`dry-run`: ask llama.cpp for one configuration. A refusal is a failure of the command."""
     check_engine(arguments.engine)
     workload, offload = workload_from(arguments), offload_from(arguments)
-    quant = read_label(arguments.quant)
     home = find_home_if_usable()
     catalog = open_catalog(imports=home)
     card = find_model(catalog, arguments.model)
     machine = find_machine(catalog, arguments.hardware)
-    weights = find_weights(catalog, card, quant)
-    types = find_file_types(catalog, home, card.model_id, quant)
+    weights = find_asked_weights(catalog, card, arguments.quant)
+    types = find_file_types(catalog, home, card.model_id, weights.quant)
     answer = measure_memory(card.spec, weights, workload, machine, offload, types=types)
     if isinstance(answer, DryRunFailure):
         raise EngineError(f"{card.model_id}: {answer.message}")

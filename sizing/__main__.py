@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
 from catalog.machines import list_machines, list_price_sources
 from catalog.models import ModelCard
-from catalog.queries import find_machine, find_model, find_weights, list_weights
+from catalog.queries import find_asked_weights, find_machine, find_model, find_weights, list_weights
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from evals.home import find_home_if_usable
@@ -22,8 +22,6 @@ from sizing.hardware import Machine
 from sizing.inverse import GOOD_QUANTS, HardwareNeeds, choose_weights, find_hardware
 from sizing.inverse_record import format_hardware, hardware_record
 from sizing.launch import format_command, format_solution_command
-from sizing.memory import WeightBytes
-from sizing.quants import QUANTS, find_quant
 from sizing.recommend import LICENSE_USES, TASKS, Needs, Ranker
 from sizing.record import estimate_record, format_estimate, format_pair, pair_record, recommendation_record
 from sizing.solution_record import format_solution, solution_record
@@ -95,16 +93,6 @@ def run_solve(args: argparse.Namespace) -> int:
     else:
         print(format_solution(card.spec.name, machine, answer, command))
     return EXIT_DONE if isinstance(answer, Solution) else EXIT_FAILED
-
-
-def find_asked_weights(catalog: Catalog, card: ModelCard, text: str) -> WeightBytes:
-    """A model's weights in the quantization a text names: a recipe, or a mix that only its files have.
-
-    Raises UnknownNameError for a name nobody knows, UnsupportedError where the model was not weighed in it.
-    """
-    of_files = {w.quant.casefold(): w for w in list_weights(catalog, card.model_id) if w.quant not in QUANTS}
-    own = of_files.get(text.strip().casefold())
-    return own if own is not None else find_weights(catalog, card, find_quant(text).name)
 
 
 def find_asked_machine(catalog: Catalog, text: str) -> Machine:
