@@ -105,7 +105,7 @@ def _term_rows(models: Sequence[Compared], question: CompareQuestion, judge: Jud
     yield row("Gated download", _words(lambda c: gated[c.gated]))
     yield row("Released", _words(lambda c: c.release))
     yield row("Publisher", _words(lambda c: c.org))
-    yield row("Published in", _words(lambda c: c.quant_native or "16 bit"))
+    yield row("Published in", _words(lambda c: c.quant_native or "16 bit, nothing else stated"))
     yield row("Facts", _words(lambda c: "read at a source" if c.confidence == "read" else "partly unverified"))
 
 
