@@ -147,12 +147,12 @@ def show_layers(models: Sequence[Compared], comparison: Comparison) -> None:
 
 
 def say_shape(card: ModelCard) -> str:
-    """Layers, heads and experts in a few words."""
+    """Layers, heads and experts in so few words that they fit a phone's width."""
     spec = card.spec
     kv = say_kv_heads(spec)
-    cached_by = kv if "latent" in kv else f"{kv} KV heads"
-    experts = f"; {say_experts(spec).split(';')[0]} experts" if spec.is_moe else ""
-    return f"{spec.n_layers} layers; {say_heads(spec)} heads, {cached_by}{experts}"
+    kept = kv.replace("one ", "").replace(" wide", "") if "latent" in kv else f"{kv} KV heads"
+    experts = f"; {say_experts(spec).split(' and ')[0].split(';')[0]} experts" if spec.is_moe else ""
+    return f"{spec.n_layers} layers; {say_heads(spec)} heads, {kept}{experts}"
 
 
 def show_table(comparison: Comparison) -> None:

@@ -148,7 +148,8 @@ def memory_lines_chart(
     """
     figure = go.Figure()
     top = find_top_gib(lines, [n_bytes for _, n_bytes in limits])
-    low, high = min(line.points[0][0] for line in lines), max(line.points[-1][0] for line in lines)
+    low = min(line.points[0][0] for line in lines)
+    high = max(2.0 * low, context_tokens, *(find_label_place(line.points, top)[0] for line in lines))
     for number, line in enumerate(lines, 1):
         colour = LINE_COLOURS[(number - 1) % len(LINE_COLOURS)]
         name = f"{number} {line.name}"
@@ -162,7 +163,7 @@ def memory_lines_chart(
             hovertext=[f"{_plain(name)}<br>{format_tokens(c)} tokens: {format_bytes(b)}" for c, b in line.points],
             hoverinfo="text",
         )
-    for x, y, numbers in place_labels([line.points for line in lines], top, high):
+    for x, y, numbers in place_labels([line.points for line in lines], top, high / low):
         colour = LINE_COLOURS[(numbers[-1] - 1) % len(LINE_COLOURS)]
         figure.add_annotation(
             x=log2(x) / log2(10),
@@ -184,7 +185,7 @@ def memory_lines_chart(
         )
     figure.add_vline(x=context_tokens, line={"width": 1, "color": OVERHEAD})
     ticks = [t for t in (2**n for n in range(9, 24)) if low <= t <= high]
-    ticks = ticks if len(ticks) < 9 else ticks[::2]
+    ticks = ticks if len(ticks) < 8 else ticks[::2]
     figure.update_layout(
         height=360,
         margin={"l": 0, "r": 16, "t": 10, "b": 0},
@@ -213,13 +214,16 @@ def find_top_gib(lines: Sequence[MemoryLine], limits_bytes: Sequence[int]) -> fl
 
 
 def place_labels(
-    lines: Sequence[Sequence[tuple[int, int]]], top_gib: float, most_tokens: int
+    lines: Sequence[Sequence[tuple[int, int]]], top_gib: float, span: float
 ) -> list[tuple[float, float, list[int]]]:
-    """Where the numbers of lines stand: context, GiB, numbers; those that would cover each other stand together."""
+    """Where the numbers of lines stand: context, GiB, numbers; those that would cover each other stand together.
+
+    `span` is the longest context drawn over the shortest.
+    """
     placed: list[tuple[float, float, list[int]]] = []
     for number, points in enumerate(lines, 1):
         x, y = find_label_place(points, top_gib)
-        near = (p for p in placed if abs(log2(p[0] / x)) < 0.05 * log2(most_tokens) and abs(p[1] - y) < 0.05 * top_gib)
+        near = (p for p in placed if abs(log2(p[0] / x)) < 0.04 * log2(span) and abs(p[1] - y) < 0.045 * top_gib)
         found = next(near, None)
         if found is None:
             placed.append((x, y, [number]))

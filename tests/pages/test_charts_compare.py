@@ -71,6 +71,14 @@ def test_memory_lines_are_numbered_and_the_limits_drawn() -> None:
     assert {a.text for a in figure.layout.annotations} == {"<b>1</b>", "<b>2</b>"}
 
 
+def test_the_axis_ends_where_the_last_line_leaves_the_chart() -> None:
+    """Llama 4 Scout was trained for 10,485,760 tokens; a card is full long before."""
+    long = MemoryLine("Long", ((512, 20 * GIB), (131072, 30 * GIB), (10_485_760, 900 * GIB)))
+    figure = memory_lines_chart([long], (("Cards", 24 * GIB),), 8192)
+    assert 131072 < 10 ** figure.layout.xaxis.range[1] < 1_048_576
+    assert figure.layout.yaxis.range[1] == pytest.approx(1.6 * 24)
+
+
 def test_what_is_far_past_the_limit_does_not_flatten_the_rest() -> None:
     assert find_top_gib([LINE, HUGE], [24 * GIB, 56 * GIB]) == pytest.approx(40 * 1.12)
     assert find_top_gib([HUGE], [24 * GIB]) > 300
@@ -81,7 +89,7 @@ def test_what_is_far_past_the_limit_does_not_flatten_the_rest() -> None:
 
 
 def test_numbers_that_would_cover_each_other_stand_together() -> None:
-    placed = place_labels([LINE.points, LINE.points, ((512, GIB), (131072, 2 * GIB))], 50.0, 131072)
+    placed = place_labels([LINE.points, LINE.points, ((512, GIB), (131072, 2 * GIB))], 50.0, 256)
     assert [numbers for _, _, numbers in placed] == [[1, 2], [3]]
 
 

@@ -41,7 +41,8 @@ def answer_of(app: AppTest) -> str:
 
 
 def table_of(app: AppTest) -> str:
-    return html_of(app).split('<div class="wb-compare"')[1]
+    """The first table of the page."""
+    return html_of(app).split('<div class="wb-compare"')[1].split("</table>")[0]
 
 
 def test_two_models_side_by_side(open_compare: OpenCompare) -> None:
