@@ -30,7 +30,7 @@ from evals.bench_result import calibrate_machine
 from evals.home import find_home, find_home_if_usable
 from evals.weigh import ask_weights
 from sizing.command_line import EXIT_DONE, OneLineParser, print_json, print_notes, run_command
-from sizing.errors import UnknownNameError
+from sizing.errors import UnknownNameError, UserStoreError
 from sizing.hardware import Device, Machine
 from sizing.recommend import LICENSE_USES
 from sizing.specs import LayerGroup
@@ -86,9 +86,12 @@ def find_asked_machine(catalog: Catalog, text: str) -> Machine:
 
 
 def find_imported(model_id: str) -> ImportedModel | None:
-    """What was imported under an id; None where nothing was, or there is no folder for imports."""
+    """What was imported under an id; None where nothing was, or the imports cannot be read, which the notes say."""
     home = find_home_if_usable()
-    return None if home is None else ImportStore(home).find(model_id)
+    try:
+        return None if home is None else ImportStore(home).find(model_id)
+    except UserStoreError:
+        return None
 
 
 def run_list(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from catalog.store import Catalog
 from sizing.candidate import Candidate
 from sizing.compute import can_estimate_compute
 from sizing.errors import BadInputError
-from sizing.estimate import Estimate, check_workload, estimate, find_largest_context
+from sizing.estimate import Estimate, check_workload, estimate, search_context
 from sizing.hardware import Machine
 from sizing.layer_strip import estimate_kv_growth_bytes
 from sizing.memory import WeightBytes
@@ -125,8 +125,19 @@ def _size(catalog: Catalog, known: Compared, question: CompareQuestion) -> Compa
         weights=chosen,
         loss=next((x for x in losses if x.quant == chosen.quant), None),
         estimate=estimate(card.spec, chosen, workload, question.machine, projector_bytes=projector_bytes),
-        largest_context_tokens=find_largest_context(card.spec, chosen, workload, question.machine),
+        largest_context_tokens=find_longest(card, chosen, question),
     )
+
+
+def find_longest(card: ModelCard, weights: WeightBytes, question: CompareQuestion) -> int | None:
+    """The longest context in tokens per user that runs on the machine, None where none does."""
+    workload, projector_bytes = question.needs.workload, find_projector_bytes(card, question)
+
+    def runs(context_tokens: int) -> bool:
+        asked = replace(workload, context_tokens=context_tokens)
+        return estimate(card.spec, weights, asked, question.machine, projector_bytes=projector_bytes).fit.runs
+
+    return search_context(card.spec.context_tokens, runs)
 
 
 def find_projector_bytes(card: ModelCard, question: CompareQuestion) -> int:

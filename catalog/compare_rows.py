@@ -120,7 +120,7 @@ def _quality_rows(models: Sequence[Compared]) -> Iterator[Row]:
             text = f"{format_figures(found.score)} ({format_range(found.low, found.high)}), {scores}"
             return Cell(text, found.score, found.low, found.high)
 
-        yield _row(QUALITY, task if task != "rag" else "RAG", models, cell, "points", "more")
+        yield _row(QUALITY, task.upper() if task == "rag" else task.capitalize(), models, cell, "points", "more")
 
 
 def _machine_rows(models: Sequence[Compared]) -> Iterator[Row]:
@@ -128,26 +128,25 @@ def _machine_rows(models: Sequence[Compared]) -> Iterator[Row]:
         return _row(RUNS, label, models, lambda m: cell(m.estimate) if m.estimate else Cell("not sized"), unit, better)
 
     def size(value: Callable[[Estimate], int]) -> Callable[[Estimate], Cell]:
-        return lambda e: Cell(format_bytes(value(e)), value(e))
+        return lambda e: Cell(format_bytes(value(e)) if value(e) else "none", value(e))
 
     yield _row(RUNS, "Quantization", models, lambda m: Cell(m.quant or "none"))
     yield _row(RUNS, "Fit", models, _fit)
     yield row("Memory in all", size(lambda e: e.memory.total_bytes), "bytes", "less")
-    yield row("of it weights", size(lambda e: e.memory.parts.weight_bytes), "bytes", "less")
+    yield row("of it weights", size(lambda e: e.memory.parts.weight_bytes), "bytes")
     yield row("of it KV cache", size(lambda e: e.memory.parts.kv_cache_bytes), "bytes", "less")
     if any(m.estimate and m.estimate.memory.parts.recurrent_state_bytes for m in models):
-        yield row("of it recurrent state", size(lambda e: e.memory.parts.recurrent_state_bytes), "bytes", "less")
+        yield row("of it recurrent state", size(lambda e: e.memory.parts.recurrent_state_bytes), "bytes")
     yield row(
         "of it compute and output",
         size(lambda e: e.memory.parts.compute_bytes + e.memory.parts.output_bytes),
         "bytes",
-        "less",
     )
     yield row("Speed of each user", _interval(lambda s: s.decode_tokens_per_s, "tokens/s"), "tokens/s", "more")
     yield row("Reading a full prompt", _interval(lambda s: s.prefill_tokens_per_s, "tokens/s"), "tokens/s", "more")
     first = _interval(lambda s: s.time_to_first_token_s, "s")
     yield row("First token after a full prompt", first, "seconds", "less")
-    yield _row(RUNS, "Quantization loss", models, _loss, "points", "less")
+    yield _row(RUNS, "Quantization loss, points of score", models, _loss, "points", "less")
     yield _row(RUNS, "Longest context that runs", models, _longest, "tokens", "more")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.compare import Compared, CompareQuestion, compare_models, find_score_interval, say_license
-from catalog.compare_rows import FILES, RUNS, SCORES, build_comparison, can_compare
+from catalog.compare_rows import FILES, RUNS, SCORES, build_comparison, can_compare, name_apart
 from catalog.quality import ScoreRow, load_scores
 from catalog.queries import find_machine, find_model
 from catalog.store import Catalog, open_catalog
@@ -151,6 +151,26 @@ def test_imported_files_are_rows_with_their_publisher(known: Catalog) -> None:
     (row,) = [r for r in told.of_group(FILES) if r.label == "UD-Q4_K_XL"]
     assert row.cells[0].value == imported.files[0].size_bytes
     assert row.cells[0].text.endswith("by someone/tuned-8b")
+
+
+def test_models_of_one_name_are_told_apart_by_their_repository(known: Catalog) -> None:
+    card = find_model(known, LLAMA)
+    other = make_import(known, f"someone/{card.name}").card
+    assert name_apart([card, other, find_model(known, GEMMA)]) == (
+        f"{card.name} ({LLAMA})",
+        f"{card.name} (someone/{card.name})",
+        "Gemma 3 12B IT",
+    )
+
+
+def test_pictures_count_the_projector(known: Catalog) -> None:
+    """Gemma 3 12B's vision tower is a file of its own, in 16 bit: two bytes a parameter on the first device."""
+    text, pictures = ask(known, quant="Q4_K_M"), ask(known, quant="Q4_K_M")
+    pictures = replace(pictures, needs=replace(pictures.needs, task="vision"))
+    without, with_it = (compare_models(known, [find_model(known, GEMMA)], q)[0].estimate for q in (text, pictures))
+    assert without is not None and with_it is not None
+    n_params = find_model(known, GEMMA).spec.n_params_projector
+    assert n_params and with_it.memory.total_bytes - without.memory.total_bytes == 2 * n_params
 
 
 def test_a_published_file_is_to_the_byte(known: Catalog) -> None:

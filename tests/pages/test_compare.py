@@ -181,6 +181,7 @@ def test_with_many_imports_others_are_typed(open_compare: OpenCompare, monkeypat
     app = open_compare(compare="someone/tuned-8b|Qwen/Qwen3-8B")
     assert not app.exception
     assert app.multiselect[0].value == ["someone/tuned-8b", "Qwen/Qwen3-8B"]
+    assert app.multiselect[0].proto.accept_new_options
     cached.list_choices.clear()
 
 
