@@ -8,6 +8,7 @@ st.navigation(
         st.Page("pages/choose.py", title="Choose", default=True),
         st.Page("pages/size.py", title="Size"),
         st.Page("pages/hardware.py", title="Hardware"),
+        st.Page("pages/compare.py", title="Compare"),
         st.Page("pages/evaluate.py", title="Evaluate"),
         st.Page("pages/catalog.py", title="Catalog"),
         st.Page("pages/imports.py", title="Import"),

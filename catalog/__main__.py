@@ -7,25 +7,37 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from catalog.compare_command import CompareGiven, add_compare_command
 from catalog.gguf_command import add_gguf_command
 from catalog.hub_command import Given, add_hub_commands
+from catalog.import_store import ImportStore
+from catalog.imported import ImportedModel
 from catalog.licenses import LicenseAnswer, allows, find_license
 from catalog.machine import detect_machine
 from catalog.models import ModelCard
-from catalog.queries import find_model, find_weigh_gap, list_models, list_scores, list_sources, list_weights
+from catalog.queries import (
+    find_machine,
+    find_model,
+    find_weigh_gap,
+    list_models,
+    list_scores,
+    list_sources,
+    list_weights,
+)
 from catalog.refresh_command import add_refresh_command
 from catalog.store import Catalog, open_catalog
+from evals.bench_result import calibrate_machine
 from evals.home import find_home, find_home_if_usable
 from evals.weigh import ask_weights
 from sizing.command_line import EXIT_DONE, OneLineParser, print_json, print_notes, run_command
-from sizing.errors import UnknownNameError
+from sizing.errors import UnknownNameError, UserStoreError
 from sizing.hardware import Device, Machine
 from sizing.recommend import LICENSE_USES
 from sizing.specs import LayerGroup
 from sizing.units import THIN, format_bytes, format_figures, format_params, format_tokens
 
 PROG = "python -m catalog"
-COMMANDS = "list show sources detect gguf search import imports forget download local refresh".split()
+COMMANDS = "list show sources detect gguf search import imports forget download local refresh compare".split()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     detect.set_defaults(run=run_detect)
     given = Given(find_home, ask_weights)
     elsewhere = (*add_hub_commands(commands, given), add_refresh_command(commands, given))
-    for command in (listing, show, sources, detect, add_gguf_command(commands), *elsewhere):
+    compare = add_compare_command(commands, CompareGiven(open_here, find_asked_machine, find_imported))
+    for command in (listing, show, sources, detect, add_gguf_command(commands), *elsewhere, compare):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -64,6 +77,21 @@ def open_here() -> Catalog:
     catalog = open_catalog(imports=find_home_if_usable())
     print_notes(catalog.notes)
     return catalog
+
+
+def find_asked_machine(catalog: Catalog, text: str) -> Machine:
+    """The machine `--hardware` names; this one comes with what benches taught of it."""
+    machine = find_machine(catalog, text)
+    return calibrate_machine(machine) if text.strip().casefold() == "this" else machine
+
+
+def find_imported(model_id: str) -> ImportedModel | None:
+    """What was imported under an id; None where nothing was, or the imports cannot be read, which the notes say."""
+    home = find_home_if_usable()
+    try:
+        return None if home is None else ImportStore(home).find(model_id)
+    except UserStoreError:
+        return None
 
 
 def run_list(args: argparse.Namespace) -> int:

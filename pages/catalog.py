@@ -123,6 +123,7 @@ def show_card(card: ModelCard) -> None:
         st.html(frame.facts_html(list_facts(card)))
         with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
             frame.link_to_size(card.model_id, "", "Size it")
+            frame.link_to_compare(card.model_id)
             with st.popover("Licence terms", type="tertiary"):
                 show_license(cached.find_license(card.license_id))
             scores = cached.list_scores(card.model_id)

@@ -115,7 +115,10 @@ def show_runners_up(answer: Recommendation, question: frame.Question) -> None:
                 f'<p class="wb-quiet">{escape(frame.to_sentence(option.reasons[0]))}</p>'
             )
             evaluate_measured.show(option.candidate.spec.model_id, option.quant, with_link=False)
-            frame.link_to_size(option.candidate.spec.model_id, option.quant, "Size it")
+            model_id = option.candidate.spec.model_id
+            with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+                frame.link_to_size(model_id, option.quant, "Size it")
+                frame.link_to_compare(*([answer.best.candidate.spec.model_id] if answer.best else []), model_id)
     if answer.best is not None and not answer.runners_up:
         st.caption("No other model with evidence for this task runs here.")
 

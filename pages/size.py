@@ -59,7 +59,9 @@ def show_sized(card: ModelCard, setup: cached.Setup, sized: cached.Sized, questi
     """The answer for a configuration, and below it what else could be asked of the model here."""
     quant, workload, machine = setup.quant, setup.workload, setup.machine
     show_answer(card, setup, sized, question)
-    frame.link_to_hardware(card.model_id, quant, "Which machines run it, and with how much context")
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        frame.link_to_hardware(card.model_id, quant, "Which machines run it, and with how much context")
+        frame.link_to_compare(card.model_id)
     get_file.show_for(card.model_id, quant)
     place = best_way.reserve()
     left, right = st.columns(2, gap="large")

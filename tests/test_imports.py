@@ -70,7 +70,7 @@ def find_rules(path: str) -> Rules | None:
         return TRAINING
     if path in LM_MODULES:
         return LM
-    if path in ("pages/ui/charts.py", "pages/ui/charts_evaluate.py"):
+    if path in ("pages/ui/charts.py", "pages/ui/charts_evaluate.py", "pages/ui/charts_compare.py"):
         return CHARTS
     if path in ("tools/bootstrap.py", "tools/run_app.py"):
         return STDLIB_ONLY
@@ -220,6 +220,7 @@ def test_all_four_rooms_are_looked_at() -> None:
         ("pages/choose.py", "import streamlit as st\nst.session_state['a'] = 1"),
         ("pages/ui/cached.py", "import streamlit as st\nst.query_params"),
         ("pages/ui/charts.py", "import streamlit"),
+        ("pages/ui/charts_compare.py", "import streamlit"),
         ("app.py", "from catalog.store import open_catalog"),
         ("app.py", "import pandas"),
         ("catalog/__main__.py", "import streamlit"),
@@ -251,6 +252,7 @@ def test_a_violation_is_caught(path: str, source: str) -> None:
         ),
         ("pages/ui/inputs.py", "import streamlit as st\nst.session_state\nst.query_params"),
         ("pages/ui/charts.py", "import plotly.graph_objects as go"),
+        ("pages/ui/charts_compare.py", "import plotly.graph_objects as go"),
         ("app.py", "import streamlit as st"),
         ("tests/test_x.py", "import anything"),
     ],

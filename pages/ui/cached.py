@@ -11,6 +11,7 @@ import streamlit as st
 
 from catalog import licenses, machines, queries
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
+from catalog.compare import Compared, CompareQuestion, compare_models
 from catalog.import_store import ImportStore
 from catalog.imported import ImportedModel
 from catalog.licenses import License
@@ -535,6 +536,30 @@ def find_license(license_id: str) -> License:
     return licenses.find_license(catalog().licenses, license_id)
 
 
+def find_import_if_readable(model_id: str) -> ImportedModel | None:
+    """What was imported under an id; None also where the imports cannot be read, which the Catalog says."""
+    try:
+        return find_import(model_id)
+    except UserStoreError:
+        return None
+
+
+@st.cache_resource(show_spinner="Comparing the models", max_entries=64)
+def compare(model_ids: tuple[str, ...], question: CompareQuestion) -> tuple[Compared, ...]:
+    """What a comparison shows of each model, in the order given. Raises UnknownNameError."""
+    return compare_models(catalog(), find_cards(model_ids), question, find_import_if_readable)
+
+
+@st.cache_resource(show_spinner="Sweeping the context", max_entries=256)
+def list_memory_points(setup: Setup) -> tuple[tuple[int, int], ...]:
+    """Contexts up to the model's own, in tokens, and the bytes a configuration takes at each; two to an octave."""
+    most = find_card(setup.model_id).spec.context_tokens
+    steps = (int(2 ** (n / 2)) // 64 * 64 for n in range(20, 48))
+    contexts = sorted({c for c in steps if c < most} | {min(512, most), most})
+    workloads = ((c, replace(setup.workload, context_tokens=c)) for c in contexts)
+    return tuple((c, _size(replace(setup, workload=w)).told.memory.total_bytes) for c, w in workloads)
+
+
 _OF_THE_CATALOG = (
     catalog,
     list_imported_ids,
@@ -559,5 +584,7 @@ _OF_THE_CATALOG = (
     list_unlocks,
     list_memory_steps,
     list_context_grid,
+    compare,
+    list_memory_points,
 )
 """What depends on which models there are. Machines and devices are the catalog's own and stay."""

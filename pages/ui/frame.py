@@ -15,6 +15,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from catalog.queries import ASSUMED_HOST
 from pages.ui import cached, charts, evaluation, import_jobs, inputs
 from pages.ui.questions import Wishes
+from sizing.compare import MAX_MODELS
 from sizing.errors import WeighbridgeError, find_near_names
 from sizing.estimate import Estimate
 from sizing.hardware import Device, DeviceKind, Machine
@@ -168,6 +169,19 @@ def link_to_hardware(model_id: str, quant: str, label: str) -> None:
         label=label,
         icon=":material/developer_board:",
         query_params=inputs.address_of(model=model_id, quant=quant),
+    )
+
+
+def link_to_compare(*model_ids: str) -> None:
+    """A quiet link to the Compare page that adds models to those chosen there; where there is no room, it says so."""
+    chosen = inputs.read("compare")
+    new = tuple(dict.fromkeys((*chosen, *model_ids)))
+    is_full = len(new) > MAX_MODELS
+    st.page_link(
+        "pages/compare.py",
+        label=f"Compare: {len(chosen)} chosen, no room" if is_full else "Compare",
+        icon=":material/compare_arrows:",
+        query_params=inputs.address_of(compare="|".join(chosen if is_full else new)),
     )
 
 

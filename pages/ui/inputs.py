@@ -37,6 +37,7 @@ from pages.ui.questions import (
     read_split,
     text_of_hand_machine,
 )
+from sizing.compare import check_count
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.hardware import Device, DeviceKind
 from sizing.quants import find_kv_type, read_label
@@ -163,6 +164,15 @@ def _long_list(what: str) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
+def _compared(text: str) -> tuple[str, ...]:
+    """Names of the models that stand side by side, parted by '|'."""
+    names = _long_list("compare")(text)
+    for name in names:
+        _text("compare")(name)
+    check_count(len(names))
+    return names
+
+
 def _run_ids(text: str) -> tuple[str, ...]:
     """At most MAX_RUNS_SHOWN ids of runs, parted by commas."""
     ids = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
@@ -248,6 +258,9 @@ _FIELDS = (
     Field("hub_files", "any", _one_of("hub_files", tuple(HUB_FILES))),
     Field("hub_base", "", _text("hub_base")),
     Field("folders", "", _long_list("folders")),
+    Field("compare", "", _compared),
+    Field("compare_quant", "", lambda text: read_label(text) if text else ""),
+    Field("differs", "off", _one_of("differs", ("on", "off"))),
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
@@ -495,6 +508,17 @@ def segments(
         args=(name,),
         wrap=wrap,
     )
+
+
+def switch(name: str, label: str) -> None:
+    """A field that is on or off."""
+    key = _key(name)
+    st.session_state[key] = read(name) == "on"
+
+    def write() -> None:
+        set_field(name, "on" if st.session_state[key] else "off")
+
+    st.toggle(label, key=key, on_change=write)
 
 
 def whole(name: str, label: str, low: int, high: int, step: int = 1, help: str | None = None) -> None:
@@ -756,16 +780,22 @@ def several(
     separator: str = "|",
     most: int | None = None,
     wrap: bool | None = None,
+    may_type: bool = False,
 ) -> None:
     """Any number of values of a field that holds several, at most `most`, in `words`.
 
-    `shown` is what the page shows if not the field's values.
+    `shown` is what the page shows if not the field's values; with `may_type` others than the options can be typed.
     """
     key = _key(name)
     st.session_state[key] = [v for v in (read(name) if shown is None else shown) if v in options]
 
     def write() -> None:
-        set_field(name, separator.join(st.session_state[key]))
+        values = st.session_state[key]
+        if may_type:  # what the field would refuse must not reach the address
+            values = [
+                v for v in ("".join(c for c in v if c.isprintable() and c != separator)[:200] for v in values) if v
+            ]
+        set_field(name, separator.join(values))
 
     st.multiselect(
         label,
@@ -776,6 +806,7 @@ def several(
         placeholder=placeholder,
         max_selections=most,
         wrap=wrap,
+        accept_new_options=may_type,
     )
 
 
