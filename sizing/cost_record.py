@@ -163,9 +163,9 @@ def format_cost(answer: CostAnswer, assumptions: Sequence[str], limit: int = 12)
     shown = answer.options[:limit]
     for rank, judged in enumerate(shown, 1):
         lines += [f"{rank}. {_say_option(judged, load)}", *_say_why(judged)]
-    for judged in (answer.own, answer.rent, answer.api):
-        if judged is not None and judged not in shown:
-            lines += [f"   {_say_option(judged, load)}", *_say_why(judged)]
+    for spoken in (answer.own, answer.rent, answer.api):
+        if spoken is not None and spoken not in shown:
+            lines += [f"   {_say_option(spoken, load)}", *_say_why(spoken)]
     if len(answer.options) > limit:
         lines.append(f"   {len(answer.options)} options in all; --limit shows more")
     for judged_, found in ((answer.own, answer.own_break_even), (answer.rent, answer.rent_break_even)):
