@@ -10,6 +10,7 @@ st.navigation(
         st.Page("pages/hardware.py", title="Hardware"),
         st.Page("pages/compare.py", title="Compare"),
         st.Page("pages/evaluate.py", title="Evaluate"),
+        st.Page("pages/cost.py", title="Cost"),
         st.Page("pages/catalog.py", title="Catalog"),
         st.Page("pages/imports.py", title="Import"),
         st.Page("pages/accuracy.py", title="Accuracy"),

@@ -126,6 +126,41 @@ CREATE TABLE hardware (
     CHECK ((price_usd IS NULL) = (price_source_url IS NULL))
 );
 
+-- What others ask for: rent of a card per hour, an API per million tokens, electricity per kWh, and what a currency is
+-- worth. One row per offer; `hardware` and `model_id` are the catalog's own names where it has the thing. `region` is
+-- where a provider processes data, empty where it is not known. confidence: 'read' at the source, or 'recalled'.
+CREATE TABLE prices (
+    line                       INTEGER NOT NULL,
+    kind                       VARCHAR NOT NULL CHECK (kind IN ('rent', 'api', 'electricity', 'exchange')),
+    item                       VARCHAR NOT NULL CHECK (item <> ''),
+    provider                   VARCHAR NOT NULL CHECK (provider <> ''),
+    provider_class             VARCHAR NOT NULL CHECK (provider_class IN ('hyperscaler', 'specialist', 'marketplace', 'vendor', 'host', 'grid', 'central bank')),
+    hardware                   VARCHAR REFERENCES hardware (name),
+    model_id                   VARCHAR REFERENCES models (model_id),
+    region                     VARCHAR CHECK (region <> ''),
+    usd_per_gpu_hour           DOUBLE CHECK (usd_per_gpu_hour > 0 AND usd_per_gpu_hour < 10000),
+    reserved_usd_per_gpu_hour  DOUBLE CHECK (reserved_usd_per_gpu_hour > 0 AND reserved_usd_per_gpu_hour <= usd_per_gpu_hour),
+    usd_per_million_input      DOUBLE CHECK (usd_per_million_input > 0 AND usd_per_million_input < 100000),
+    usd_per_million_cached     DOUBLE CHECK (usd_per_million_cached >= 0 AND usd_per_million_cached <= usd_per_million_input),
+    usd_per_million_output     DOUBLE CHECK (usd_per_million_output > 0 AND usd_per_million_output < 100000),
+    batch_discount             DOUBLE CHECK (batch_discount > 0 AND batch_discount < 1),
+    per_kwh                    DOUBLE CHECK (per_kwh > 0 AND per_kwh < 1000),
+    currency                   VARCHAR NOT NULL CHECK (regexp_full_match(currency, '[A-Z]{3}')),
+    usd_per_currency           DOUBLE CHECK (usd_per_currency > 0 AND usd_per_currency < 10000),
+    confidence                 VARCHAR NOT NULL CHECK (confidence IN ('read', 'recalled')),
+    note                       VARCHAR,
+    source_url                 VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    as_of                      VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?')),
+    PRIMARY KEY (kind, item, provider),
+    CHECK ((kind = 'rent') = (usd_per_gpu_hour IS NOT NULL)),
+    CHECK (kind = 'rent' OR (hardware IS NULL AND reserved_usd_per_gpu_hour IS NULL)),
+    CHECK ((kind = 'api') = (usd_per_million_input IS NOT NULL) AND (kind = 'api') = (usd_per_million_output IS NOT NULL)),
+    CHECK (kind = 'api' OR (model_id IS NULL AND usd_per_million_cached IS NULL AND batch_discount IS NULL)),
+    CHECK ((kind = 'electricity') = (per_kwh IS NOT NULL)),
+    CHECK (kind = 'electricity' OR currency = 'USD'),
+    CHECK ((kind = 'exchange') = (usd_per_currency IS NOT NULL))
+);
+
 -- Published scores. independent: measured by someone other than the publisher of the model.
 CREATE TABLE benchmarks (
     line         INTEGER PRIMARY KEY,

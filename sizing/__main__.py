@@ -1,4 +1,4 @@
-"""`python -m sizing estimate|recommend|solve|hardware-for`: the calculator and its inverses, from a shell."""
+"""`python -m sizing estimate|recommend|solve|hardware-for|cost`: the calculator and its inverses, from a shell."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ import sys
 from collections.abc import Sequence
 
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
+from catalog.cost_question import CostQuestion, plan_cost
 from catalog.machines import list_machines, list_price_sources
 from catalog.models import ModelCard
+from catalog.offers import list_options
+from catalog.own_prices import load_own_prices
+from catalog.prices import list_prices, merge_prices
 from catalog.queries import find_asked_weights, find_machine, find_model, find_weights, list_weights
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from evals.home import find_home_if_usable
-from sizing.arguments import HARDWARE_HELP, add_estimate_arguments, check_engine, offload_from, workload_from
+from sizing.arguments import (
+    HARDWARE_HELP,
+    add_cost_arguments,
+    add_estimate_arguments,
+    check_engine,
+    offload_from,
+    workload_from,
+)
 from sizing.beside import estimate_pair
 from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, print_notes, run_command
+from sizing.cost import TokenLoad
+from sizing.cost_options import Limits
+from sizing.cost_record import answer_cost, cost_record, format_cost
 from sizing.errors import BadInputError
 from sizing.estimate import check_workload, estimate
 from sizing.hardware import Machine
@@ -156,6 +170,66 @@ def run_hardware_for(args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def read_cost_question(args: argparse.Namespace) -> CostQuestion:
+    """The question that cost's options describe. Raises BadInputError naming what is wrong."""
+    load = TokenLoad(
+        args.tokens_in_per_day,
+        args.tokens_out_per_day,
+        args.parallel if args.users is None else args.users,
+        args.peak,
+        args.hours,
+        args.utilisation,
+    )
+    return CostQuestion(
+        load=load,
+        limits=Limits(args.residency, args.no_third_party, args.max_first_token, args.min_speed),
+        machine_usd=args.machine_usd,
+        load_watts=args.watts,
+        idle_watts=args.idle_watts,
+        electricity=args.electricity,
+        usd_per_kwh=args.kwh_usd,
+        years=args.years,
+        residual_share=args.residual,
+        pue=args.pue,
+        staff_hours_per_month=args.staff_hours,
+        staff_usd_per_hour=args.staff_usd,
+        rent=args.rent,
+        rent_usd=args.rent_usd,
+        rent_mode=args.rent_mode,
+        reserved_share=args.reserved,
+        api=args.api,
+        api_input_usd=args.api_in_usd,
+        api_output_usd=args.api_out_usd,
+        api_cached_usd=args.api_cached_usd,
+        cached_share=args.cached,
+        batch_share=args.batch,
+    )
+
+
+def run_cost(args: argparse.Namespace) -> int:
+    """Answer what a load of tokens costs on one's own hardware, rented, and by an API."""
+    if args.limit < 1:
+        raise BadInputError(f"--limit wants 1 or more, got {args.limit}")
+    asked = read_cost_question(args)
+    workload = Workload(context_tokens=args.context, n_parallel=args.parallel)
+    catalog = open_here()
+    card = find_model(catalog, args.model)
+    check_workload(card.spec, workload)
+    machine = find_asked_machine(catalog, args.hardware)
+    told = estimate(card.spec, find_asked_weights(catalog, card, args.quant), workload, machine)
+    home = find_home_if_usable()
+    prices = merge_prices(list_prices(catalog), load_own_prices(home) if home else ())
+    planned = plan_cost(asked, told, machine, card.model_id, prices, list_price_sources(catalog))
+    print_notes(planned.problems)
+    options = list_options(planned.plan)
+    answer = answer_cost(options, asked.limits, asked.load, planned.rent_name, planned.api_name)
+    if args.json:
+        print_json(cost_record(answer, planned.assumptions))
+    else:
+        print(format_cost(answer, planned.assumptions, args.limit))
+    return EXIT_DONE
+
+
 def build_parser() -> OneLineParser:
     """The command line of the room."""
     parser = OneLineParser(prog="python -m sizing", description="Size a model exactly, or ask which one to run.")
@@ -195,6 +269,9 @@ def build_parser() -> OneLineParser:
     which.add_argument("--limit", type=int, default=5, help="how many machines to show; default 5")
     which.add_argument("--json", action="store_true", help="print JSON")
     which.set_defaults(run=run_hardware_for)
+    cost = commands.add_parser("cost", help="what a load of tokens costs: own hardware, rent, APIs")
+    add_cost_arguments(cost)
+    cost.set_defaults(run=run_cost)
     return parser
 
 

@@ -110,3 +110,48 @@ def expert_layers_from(rule: str | None) -> tuple[int, ...]:
             f"--override-tensor {pattern!r} matches no routed experts, such as blk.0.ffn_up_exps.weight"
         )
     return tuple(found)
+
+
+def add_cost_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what load is asked about, what it may cost, and where it may run."""
+
+    def number(name: str, default: float | None, said: str) -> None:
+        parser.add_argument(name, type=float, default=default, help=said)
+
+    parser.add_argument("--model", required=True, help="Hugging Face id, its last part, or the display name")
+    parser.add_argument("--quant", default="Q4_K_M", help="quantization; default Q4_K_M")
+    parser.add_argument("--hardware", default="this", help=HARDWARE_HELP)
+    parser.add_argument("--context", type=int, default=8192, help="tokens per user; default 8192")
+    parser.add_argument("--parallel", type=int, default=1, help="users at once on one machine; default 1")
+    parser.add_argument("--tokens-in-per-day", type=float, required=True, help="input tokens of an average day")
+    parser.add_argument("--tokens-out-per-day", type=float, required=True, help="output tokens of an average day")
+    parser.add_argument("--users", type=int, help="users at once on all machines; default as --parallel")
+    number("--peak", 3.0, "the busiest hour over the mean; default 3")
+    number("--utilisation", 0.6, "share of its time a machine may be busy then; default 0.6")
+    number("--hours", 24.0, "hours a day in which tokens come; default 24")
+    number("--machine-usd", None, "price of the whole machine; default the listed one")
+    number("--years", 3.0, "years it is written off over; default 3")
+    number("--residual", 0.0, "share of the price left then; default 0")
+    number("--watts", None, "power of the machine at work; default its devices' limit")
+    number("--idle-watts", None, "power of the machine idle")
+    number("--kwh-usd", None, "price of electricity; default that of --electricity")
+    parser.add_argument("--electricity", default="US business", help="where it is bought; default US business")
+    number("--pue", 1.58, "power of the room over that of the machine; default 1.58, 1 for a desk")
+    number("--staff-hours", 0.0, "hours of work a month")
+    number("--staff-usd", 0.0, "US$ per hour of it")
+    parser.add_argument("--rent", default="", help="the offer to speak of; default the cheapest")
+    number("--rent-usd", None, "US$ per GPU and hour in its place")
+    parser.add_argument("--rent-mode", choices=("always", "hours", "scaled"), default="always")
+    number("--reserved", 0.0, "share of the hours at the reserved price, where there is one")
+    parser.add_argument("--api", default="", help="the API to hold it against; default the middle of the vendors'")
+    number("--api-in-usd", None, "US$ per million input tokens in its place")
+    number("--api-out-usd", None, "US$ per million output tokens")
+    number("--api-cached-usd", None, "US$ per million cached input tokens")
+    number("--cached", 0.0, "share of the input an API has cached")
+    number("--batch", 0.0, "share of the load that can wait for a batch")
+    parser.add_argument("--residency", default="any", help="any, premises, or a region; default any")
+    parser.add_argument("--no-third-party", action="store_true", help="nobody else may hold the data")
+    number("--max-first-token", None, "seconds to the first token at most")
+    number("--min-speed", None, "tokens/s each user must see at least")
+    parser.add_argument("--limit", type=int, default=12, help="how many options to show; default 12")
+    parser.add_argument("--json", action="store_true", help="print JSON")

@@ -43,6 +43,8 @@ CATALOG = Rules(
 )
 # the Hub's own library is loaded where it is needed only; httpx2 is its transport, used for what it cannot cap
 HUB = Rules(CATALOG.rooms, CATALOG.packages, frozenset({"huggingface_hub", "httpx2"}))
+# PyYAML is loaded where a routing policy is read; nothing else of the catalog is YAML
+ROUTING_FILE = Rules(CATALOG.rooms, CATALOG.packages, frozenset({"yaml"}))
 EVALS = Rules(
     rooms=frozenset({"sizing", "evals"}),
     packages=frozenset({"numpy", "duckdb", "gguf", "platformdirs"}),
@@ -66,11 +68,13 @@ def find_rules(path: str) -> Rules | None:
         return APP
     if path == "catalog/hub.py":
         return HUB
+    if path == "catalog/routing_file.py":
+        return ROUTING_FILE
     if path == "evals/demo/train.py":
         return TRAINING
     if path in LM_MODULES:
         return LM
-    if path in ("pages/ui/charts.py", "pages/ui/charts_evaluate.py", "pages/ui/charts_compare.py"):
+    if path.startswith("pages/ui/charts"):
         return CHARTS
     if path in ("tools/bootstrap.py", "tools/run_app.py"):
         return STDLIB_ONLY
@@ -203,6 +207,8 @@ def test_all_four_rooms_are_looked_at() -> None:
         ("catalog/store.py", "def f():\n    import httpx2"),
         ("catalog/hub.py", "from huggingface_hub import HfApi"),
         ("catalog/store.py", "import llama_cpp"),
+        ("catalog/store.py", "def f():\n    import yaml"),
+        ("catalog/routing_file.py", "import yaml"),
         ("evals/dry_run.py", "import llama_cpp"),
         ("evals/dry_run.py", "from llama_cpp import Llama"),
         ("evals/dry_run.py", "if True:\n    import lm_eval"),
@@ -242,6 +248,7 @@ def test_a_violation_is_caught(path: str, source: str) -> None:
         ("catalog/store.py", "import duckdb\nfrom pathlib import Path\nfrom sizing.specs import ModelSpec"),
         ("catalog/machine.py", "import psutil, pynvml, subprocess"),
         ("catalog/hub.py", "def f():\n    import httpx2\n    from huggingface_hub import get_token"),
+        ("catalog/routing_file.py", "def f():\n    import yaml"),
         ("evals/engine_child.py", "def f():\n    import llama_cpp\n    import lm_eval"),
         ("evals/lm.py", "from lm_eval.api.model import TemplateLM"),
         ("evals/demo/train.py", "def f():\n    import torch"),

@@ -25,6 +25,7 @@ from catalog.machine_text import (
     write_parts,
 )
 from catalog.search import MAX_WORDS, CatalogSearch
+from pages.ui.cost_fields import COST_FIELDS
 from pages.ui.questions import (
     MAX_LAYERS,
     BesideChoice,
@@ -261,10 +262,17 @@ _FIELDS = (
     Field("compare", "", _compared),
     Field("compare_quant", "", lambda text: read_label(text) if text else ""),
     Field("differs", "off", _one_of("differs", ("on", "off"))),
+    *(Field(*cost_field) for cost_field in COST_FIELDS),
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
-_BELONGS_TO = {"machine": _PLACEMENT, "model": (*_PLACEMENT, "draft", "draft_quant", "projector")}
+_BELONGS_TO = {
+    "machine": (*_PLACEMENT, "buy_usd", "watts", "idle_watts", "rent", "rent_usd", "reserved_usd"),
+    "model": (*_PLACEMENT, "draft", "draft_quant", "projector"),
+    "rent": ("rent_usd", "reserved_usd"),
+    "api": ("api_in_usd", "api_out_usd", "api_cached_usd"),
+    "power": ("kwh_usd",),
+}
 """Fields that say nothing once another model or machine is on the page: they go with it."""
 _STORE = "address"
 _LAST_MACHINE = "last_machine"
@@ -541,6 +549,26 @@ def number(name: str, label: str, low: float, high: float, step: float = 1.0, he
         args=(name,),
         help=help,
     )
+
+
+def maybe_number(name: str, label: str, low: float, high: float, listed: str, help: str | None = None) -> None:
+    """A number, or nothing for the listed one, which stands in the empty box as `listed`."""
+    key = _key(name)
+    st.session_state[key] = read(name)
+
+    def write() -> None:
+        new = st.session_state[key]
+        set_field(name, "" if new is None else f"{new:.12g}")
+
+    st.number_input(
+        label, float(low), float(high), value=None, format="%g", key=key, placeholder=listed, on_change=write, help=help
+    )
+
+
+def slider(name: str, label: str, low: int, high: int, step: int = 1, help: str | None = None) -> None:
+    """A whole number on a scale; a value between the steps stays as it is."""
+    _seed(name, lambda v: min(max(round(v), low), high))
+    st.slider(label, low, high, step=step, key=_key(name), on_change=_write, args=(name,), help=help)
 
 
 def auto_or_whole(name: str, label: str, high: int, help: str | None = None) -> None:
