@@ -11,6 +11,7 @@ st.navigation(
         st.Page("pages/evaluate.py", title="Evaluate"),
         st.Page("pages/catalog.py", title="Catalog"),
         st.Page("pages/imports.py", title="Import"),
+        st.Page("pages/guide.py", title="Guide"),
         st.Page("pages/accuracy.py", title="Accuracy"),
         st.Page("pages/sources.py", title="Sources"),
     ],

@@ -70,7 +70,7 @@ def find_rules(path: str) -> Rules | None:
         return TRAINING
     if path in LM_MODULES:
         return LM
-    if path in ("pages/ui/charts.py", "pages/ui/charts_evaluate.py"):
+    if path in ("pages/ui/charts.py", "pages/ui/charts_evaluate.py", "pages/ui/charts_guide.py"):
         return CHARTS
     if path in ("tools/bootstrap.py", "tools/run_app.py"):
         return STDLIB_ONLY
