@@ -13,6 +13,7 @@ st.navigation(
         st.Page("pages/cost.py", title="Cost"),
         st.Page("pages/catalog.py", title="Catalog"),
         st.Page("pages/imports.py", title="Import"),
+        st.Page("pages/guide.py", title="Guide"),
         st.Page("pages/accuracy.py", title="Accuracy"),
         st.Page("pages/sources.py", title="Sources"),
     ],

@@ -10,13 +10,14 @@ from itertools import islice
 import streamlit as st
 
 from catalog import licenses, machines, queries
-from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
+from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, find_loss_model, list_candidates, list_quant_losses
 from catalog.compare import Compared, CompareQuestion, compare_models
 from catalog.import_store import ImportStore
 from catalog.imported import ImportedModel
 from catalog.licenses import License
 from catalog.models import ModelCard
 from catalog.quality import ScoreRow
+from catalog.quant_loss import QuantLossEstimate, estimate_quant_loss
 from catalog.queries import Source
 from catalog.search import FilterOptions, list_filter_options
 from catalog.store import Catalog, open_catalog
@@ -27,15 +28,17 @@ from pages.ui.inputs import THIS
 from pages.ui.questions import Wishes
 from sizing import inverse
 from sizing.beside import MAX_VOCABULARY_DIFFERENCE, PairEstimate, estimate_pair
-from sizing.compute import can_estimate_compute
+from sizing.compute import can_estimate_compute, estimate_compute_bytes
 from sizing.errors import BadInputError, UserStoreError
 from sizing.estimate import Estimate, check_workload, describe, estimate, search_context
 from sizing.explain import PartFormula, explain_parts
 from sizing.fit import Verdict
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.inverse import GridRow, HardwareAnswer, HardwareNeeds, MemoryStep, PriceSource, Unlock, choose_weights
+from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
 from sizing.placement import Offload
+from sizing.quants import QUANTS
 from sizing.rank_columns import Alone, RankColumns
 from sizing.recommend import Needs, Ranker, Recommendation
 from sizing.solver import Asked, NoSolution, Solution, solve
@@ -560,6 +563,32 @@ def list_memory_points(setup: Setup) -> tuple[tuple[int, int], ...]:
     return tuple((c, _size(replace(setup, workload=w)).told.memory.total_bytes) for c, w in workloads)
 
 
+def find_named_machine(text: str) -> Machine:
+    """The machine a text names. Raises UnknownNameError with near names."""
+    return _built_machine(text)
+
+
+@st.cache_resource(show_spinner=False)
+def list_own_cards() -> tuple[ModelCard, ...]:
+    """The catalog's own models, without a person's imports, in the order of the data files."""
+    known = catalog()
+    return known.cards[: known.n_curated]
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def list_loss_estimates(model_id: str) -> tuple[QuantLossEstimate, ...]:
+    """What each measured quantization is expected to cost a model, with intervals and the rows behind them."""
+    card, losses = find_card(model_id), find_loss_model(catalog().data_dir)
+    found = (estimate_quant_loss(losses, q, card.model_id, card.family, card.quant_native) for q in QUANTS)
+    return tuple(e for e in found if e is not None)
+
+
+@st.cache_resource(show_spinner=False, max_entries=512)
+def size_compute(model_id: str, workload: Workload) -> int:
+    """A model's compute buffer with everything on the host, in bytes. Raises UnsupportedError."""
+    return int(estimate_compute_bytes(LayerTable.from_specs([find_card(model_id).spec]), workload)[0])
+
+
 _OF_THE_CATALOG = (
     catalog,
     list_imported_ids,
@@ -586,5 +615,8 @@ _OF_THE_CATALOG = (
     list_context_grid,
     compare,
     list_memory_points,
+    list_own_cards,
+    list_loss_estimates,
+    size_compute,
 )
 """What depends on which models there are. Machines and devices are the catalog's own and stay."""

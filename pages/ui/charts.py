@@ -58,7 +58,7 @@ class Purpose:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One entry of a figure's legend. `mark` is 'block', 'outline', 'dash', 'dot', 'ring' or 'diamond'."""
+    """One entry of a figure's legend. `mark` is 'block', 'outline', 'line', 'dash', 'dot', 'ring' or 'diamond'."""
 
     name: str
     colour: str
@@ -137,7 +137,7 @@ def list_keys(figure: go.Figure) -> tuple[Key, ...]:
         elif trace.stackgroup:
             keys.append(Key(trace.name, trace.line.color, "block"))
         elif trace.mode == "lines":
-            keys.append(Key(trace.name, trace.line.color, "dash"))
+            keys.append(Key(trace.name, trace.line.color, "line" if trace.line.dash == "solid" else "dash"))
         else:
             marks = {"diamond": "diamond", "square": "block", "circle-open": "ring"}
             keys.append(Key(trace.name, trace.marker.color, marks.get(trace.marker.symbol, "dot")))

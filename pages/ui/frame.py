@@ -36,6 +36,7 @@ _STYLE = """<style>
 .wb-key i.wb-dot { border-radius: 50%; }
 .wb-key i.wb-ring { border-radius: 50%; background: none; border: 2px solid var(--mark); }
 .wb-key i.wb-dash { height: 0; background: none; border-top: 2px dashed var(--mark); width: 1.2rem; }
+.wb-key i.wb-line { height: 0; background: none; border-top: 2px solid var(--mark); width: 1.2rem; }
 .wb-key i.wb-diamond { transform: rotate(45deg) scale(0.8); outline: 2px solid #D55E00; }
 .wb-list { margin: 0; padding-left: 1.1rem; }
 .wb-list li { margin: 0.12rem 0; font-size: 1rem; }

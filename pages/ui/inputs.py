@@ -88,6 +88,21 @@ HUB_SIZES = {"any": "Any", "2": "Up to 2B", "5": "Up to 5B", "10": "Up to 10B", 
 HUB_SORTS = {"downloads": "Downloads", "likes": "Likes", "trending": "Trending", "modified": "Changed last"}
 HUB_FILES = {"any": "Any files", "gguf": "With GGUF files"}
 HUB_LIMIT = 100
+TOPICS = {
+    "openness": "Open source or open weight",
+    "bits": "Parameters and bits",
+    "quants": "Quantizations",
+    "attention": "Attention and its cache",
+    "windows": "Sliding windows",
+    "recurrent": "Recurrent layers",
+    "rope": "Trained context",
+    "experts": "Experts",
+    "pages": "Cache and users",
+    "buffers": "Compute buffers",
+    "roofline": "Prompt and answer",
+    "offload": "Offload, mmap, drafts",
+}
+"""What the Guide explains, in its order, and how the page calls it."""
 VERIFIED_WORDS = {"all": "All facts", "read": "Read from the publisher's files", "recalled": "Partly unverified"}
 
 
@@ -263,6 +278,7 @@ _FIELDS = (
     Field("compare_quant", "", lambda text: read_label(text) if text else ""),
     Field("differs", "off", _one_of("differs", ("on", "off"))),
     *(Field(*cost_field) for cost_field in COST_FIELDS),
+    Field("topic", "openness", _one_of("topic", tuple(TOPICS))),
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
