@@ -9,7 +9,8 @@ from typing import Any
 
 from catalog.gguf_command import add_gguf_command
 from catalog.hub_command import Given, add_hub_commands
-from catalog.licenses import LicenseAnswer, allows, find_license
+from catalog.license_rules import LicenseAnswer, allows
+from catalog.licenses import find_license
 from catalog.machine import detect_machine
 from catalog.models import ModelCard
 from catalog.queries import find_model, find_weigh_gap, list_models, list_scores, list_sources, list_weights
