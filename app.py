@@ -9,6 +9,7 @@ st.navigation(
         st.Page("pages/size.py", title="Size"),
         st.Page("pages/hardware.py", title="Hardware"),
         st.Page("pages/compare.py", title="Compare"),
+        st.Page("pages/licenses.py", title="Licences"),
         st.Page("pages/evaluate.py", title="Evaluate"),
         st.Page("pages/cost.py", title="Cost"),
         st.Page("pages/catalog.py", title="Catalog"),

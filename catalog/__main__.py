@@ -12,7 +12,8 @@ from catalog.gguf_command import add_gguf_command
 from catalog.hub_command import Given, add_hub_commands
 from catalog.import_store import ImportStore
 from catalog.imported import ImportedModel
-from catalog.licenses import LicenseAnswer, allows, find_license
+from catalog.license_rules import LicenseAnswer, allows
+from catalog.licenses import find_license
 from catalog.machine import detect_machine
 from catalog.models import ModelCard
 from catalog.queries import (

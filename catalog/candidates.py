@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from catalog.licenses import License, LicenseAnswer, allows
+from catalog.license_chain import judge_models
+from catalog.license_rules import make_profile
 from catalog.models import ModelCard
 from catalog.quant_loss import LossModel, estimate_quant_loss, fit_losses, list_measured_families, load_quant_rows
 from catalog.queries import all_weights, find_weigh_gap, list_downloads, list_models, list_quality
 from catalog.store import Catalog
 from sizing.compute import can_estimate_compute
 from sizing.errors import UnknownNameError
+from sizing.license_profile import LicenseProfile
 from sizing.memory import WeightBytes
 from sizing.quants import QUANTS
 from sizing.recommend import LICENSE_USES, TASKS, Candidate, Quality, QuantLoss
@@ -20,8 +22,12 @@ PROJECTOR_BYTES_PER_PARAM = 2
 """Projectors are published as F16 files."""
 
 
-def list_candidates(catalog: Catalog, task: str, license_use: str) -> tuple[Candidate, ...]:
-    """Every model of the catalog as a candidate for `task` under `license_use`.
+def list_candidates(
+    catalog: Catalog, task: str, license_use: str, profile: LicenseProfile | None = None
+) -> tuple[Candidate, ...]:
+    """Every model of the catalog as a candidate for `task` under `license_use`, for the default profile unless given.
+
+    A model is allowed where its licence and those of its bases are, with duties or without; "any" allows all.
 
     Raises UnknownNameError for a task or a use nobody knows.
     """
@@ -31,17 +37,21 @@ def list_candidates(catalog: Catalog, task: str, license_use: str) -> tuple[Cand
         raise UnknownNameError("license use", license_use, LICENSE_USES)
     evidence = {e.model_id: Quality(e.score, e.low, e.high, e.n_scores) for e in list_quality(catalog, task)}
     weights, downloads = all_weights(catalog), list_downloads(catalog)
-    answers = {x.license_id: (x, allows(x, license_use)) for x in catalog.licenses}
+    names = {x.license_id: x.name for x in catalog.licenses}
+    cards = list_models(catalog)
+    judged = judge_models(catalog, cards, make_profile(license_use, profile))
     return tuple(
         _candidate(
             catalog,
             card,
-            *answers[card.license_id],
+            names[card.license_id],
+            license_use == "any" or judged[card.model_id][0].is_allowed,
+            judged[card.model_id][1],
             weights.get(card.model_id, ()),
             evidence.get(card.model_id),
             downloads.get(card.model_id),
         )
-        for card in list_models(catalog)
+        for card in cards
     )
 
 
@@ -79,8 +89,9 @@ def _list_losses(data_dir: Path, model_id: str, family: str, quant_native: str |
 def _candidate(
     catalog: Catalog,
     card: ModelCard,
-    terms: License,
-    answer: LicenseAnswer,
+    license_name: str,
+    license_allowed: bool,
+    license_note: str,
     weights: tuple[WeightBytes, ...],
     quality: Quality | None,
     n_downloads: int | None,
@@ -93,9 +104,9 @@ def _candidate(
         spec=spec,
         weights=weights,
         family=card.family,
-        license_name=terms.name,
-        license_allowed=answer.allowed,
-        license_note=answer.reason,
+        license_name=license_name,
+        license_allowed=license_allowed,
+        license_note=license_note,
         tasks=card.tasks,
         modalities=card.modalities,
         quality=quality,

@@ -11,7 +11,8 @@ import numpy as np
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_quant_losses
 from catalog.file_sizes import FileSize, list_file_sizes, list_imported_sizes
 from catalog.imported import ImportedModel
-from catalog.licenses import License, allows, find_license
+from catalog.license_rules import Verdict
+from catalog.licenses import License, find_license
 from catalog.models import ModelCard
 from catalog.quality import QualityEvidence, ScoreRow
 from catalog.queries import find_weigh_gap, list_quality, list_scores, list_weights
@@ -70,17 +71,10 @@ class Compared:
         return self.weights.quant if self.weights else ""
 
 
-def say_license(license: License, use: str) -> LicenseWord:
-    """What a licence says to a use ("commercial", "research" or "any"), with its duties."""
-    answer = allows(license, use)
-    if use == "any":
-        word = "not asked"
-    elif answer.allowed:
-        word = "allowed with duties" if answer.duties else "allowed"
-    else:
-        word = "not allowed" if license.commercial != "unknown" else "unknown, read it"
-    duties = f"; {'; '.join(answer.duties)}" if answer.duties else ""
-    return LicenseWord(word, answer.reason + duties)
+def say_verdict(verdict: Verdict, use: str) -> LicenseWord:
+    """What a model's licence, and those of its bases, mean for a use ("commercial", "research" or "any")."""
+    duties = f"; {'; '.join(verdict.duties)}" if verdict.duties else ""
+    return LicenseWord("not asked" if use == "any" else str(verdict.outcome), verdict.reason + duties)
 
 
 def compare_models(

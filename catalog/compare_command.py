@@ -6,9 +6,11 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from catalog.compare import CompareQuestion, compare_models, say_license
+from catalog.compare import Compared, CompareQuestion, LicenseWord, compare_models, say_verdict
 from catalog.compare_rows import build_comparison
 from catalog.imported import ImportedModel
+from catalog.license_chain import judge_model
+from catalog.license_rules import make_profile
 from catalog.queries import find_model, list_weights
 from catalog.store import Catalog
 from sizing.arguments import HARDWARE_HELP
@@ -64,7 +66,12 @@ def run_compare(args: argparse.Namespace, given: CompareGiven) -> int:
     quant = None if args.quant is None else find_label(catalog, [c.model_id for c in cards], args.quant)
     question = CompareQuestion(needs, given.find_machine(catalog, args.hardware), quant)
     models = compare_models(catalog, cards, question, given.find_import)
-    print_comparison(build_comparison(models, question, lambda terms: say_license(terms, args.license_use)), args)
+    profile = make_profile(args.license_use)
+
+    def judge(model: Compared) -> LicenseWord:
+        return say_verdict(judge_model(catalog, model.card, profile), args.license_use)
+
+    print_comparison(build_comparison(models, question, judge), args)
     return EXIT_DONE
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from catalog.compare import Compared, CompareQuestion, LicenseWord, find_score_interval
 from catalog.file_sizes import list_labels
-from catalog.licenses import License
 from catalog.models import ModelCard
 from catalog.quality import ScoreRow
 from sizing.compare import Better, Cell, Comparison, Row, SourceLine
@@ -25,7 +24,7 @@ SCORES, LONE_SCORES = "Published scores", "Published scores of one model alone"
 FILES = "Real file sizes"
 VERDICT = {"commercial": "For commercial use", "research": "For research use", "any": "For a use that was not named"}
 
-Judge = Callable[[License], LicenseWord]
+Judge = Callable[[Compared], LicenseWord]
 
 
 def build_comparison(models: Sequence[Compared], question: CompareQuestion, judge: Judge) -> Comparison:
@@ -99,8 +98,8 @@ def _term_rows(models: Sequence[Compared], question: CompareQuestion, judge: Jud
 
     gated = {True: "yes, accept the terms first", False: "no", None: UNKNOWN}
     yield row("Licence", lambda m: Cell(m.license.name))
-    yield row(VERDICT[question.needs.license_use], lambda m: Cell(judge(m.license).word))
-    yield row("Its reason and duties", lambda m: Cell(judge(m.license).reason))
+    yield row(VERDICT[question.needs.license_use], lambda m: Cell(judge(m).word))
+    yield row("Its reason and duties", lambda m: Cell(judge(m).reason))
     yield row("Openness", _words(lambda c: c.openness))
     yield row("Gated download", _words(lambda c: gated[c.gated]))
     yield row("Released", _words(lambda c: c.release))

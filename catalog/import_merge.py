@@ -7,7 +7,7 @@ Whatever is wrong with the imports, the catalog opens without them and says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import duckdb
 
 from catalog.import_rows import Record, build_card
 from catalog.import_store import ImportStore
-from catalog.licenses import License, make_unknown_license
+from catalog.licenses import License, list_license_names, make_unknown_license
 from catalog.models import ModelCard
 from catalog.spec_json import Shape, read_shape
 from catalog.tables import Tables, insert_rows, to_rows
@@ -101,24 +101,29 @@ def _fetch(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[Record]:
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def find_license_id(row: Mapping[str, Any], known: set[str]) -> str:
-    """The catalog's licence that a model's tag names, else an id of its own for the tag and the name beside it."""
+def find_license_id(row: Mapping[str, Any], known: Mapping[str, str]) -> str:
+    """The catalog's licence that a model's tag names, else an id of its own for the tag and the name beside it.
+
+    `known` gives the id for every name that a licence goes by.
+    """
     tag, name = row["license_tag"], row["license_name"]
     if tag in known:
-        return str(tag)
-    if tag == "other" and name in known:
-        return str(name)
+        return known[tag]
+    plain = str(name or "").strip().casefold().replace(" ", "-")
+    if tag == "other" and plain in known:
+        return known[plain]
     named = f"{tag}/{name}" if name and name != tag else tag
     return f"hub:{named or NO_LICENSE}"
 
 
 def place_licenses(rows: Sequence[Mapping[str, Any]], licenses: Sequence[License]) -> tuple[License, ...]:
     """The licences that only imports name, one for each tag and name; none of them allows anything unread."""
-    known = {x.license_id for x in licenses}
+    known = list_license_names(licenses)
+    ids = set(known.values())
     found: dict[str, License] = {}
     for row in rows:
         license_id = find_license_id(row, known)
-        if license_id in known or license_id in found:
+        if license_id in ids or license_id in found:
             continue
         name = row["license_name"] or row["license_tag"] or "no licence stated"
         url = row["license_url"] if is_web_address(row["license_url"]) else LICENSES_OF_THE_HUB
@@ -140,7 +145,7 @@ def place_models(
     The family is that of the first base model the catalog or the imports know, else the publisher; a file that names no
     base keeps the catalog's family it says it is of. A name that another model has already gives way to the model's id.
     """
-    known = {x.license_id for x in licenses}
+    known = list_license_names(licenses)
     families = {card.model_id.casefold(): card.family for card in cards}
     curated = {card.family for card in cards}
     bases = {row["model_id"].casefold(): row["base_models"] for row in rows}
@@ -337,7 +342,8 @@ def _build_cards(rows: Sequence[Record], placings: Sequence[Placing], shapes: Ma
             placed[key] = shared.setdefault(row[key], row[key])
         placed["card_notes"] = (*placed["card_notes"], *row["import_notes"])
         placed["org"] = row["org"] or placing.family
-        out.append(build_card(placed, shapes[row["shape_id"]]))
+        bases = tuple(row["base_models"])
+        out.append(replace(build_card(placed, shapes[row["shape_id"]]), base_models=shared.setdefault(bases, bases)))
     return out
 
 

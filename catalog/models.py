@@ -64,6 +64,7 @@ _MODEL: dict[str, tuple[type, bool]] = {
     "name": (str, True),
     "release": (str, True),
     "license": (str, True),
+    "base_models": (list, False),
     "openness": (str, True),
     "gated": (bool, False),
     "modalities": (list, True),
@@ -107,7 +108,8 @@ class ModelCard:
 
     `spec.n_params` counts what llama.cpp's text model holds; `n_params_reported` what the publisher's files hold
     (vision tower, prediction layers and scales included). `unverified` says in words what nobody checked yet;
-    `basis` how the facts were read. `gated` is None where unknown.
+    `basis` how the facts were read, `base_models` what it was made from (their licences hold too). `gated` is None
+    where unknown.
     """
 
     spec: ModelSpec
@@ -127,6 +129,7 @@ class ModelCard:
     n_params_reported: int
     quant_native: str | None
     basis: str = ""
+    base_models: tuple[str, ...] = ()
 
     @property
     def model_id(self) -> str:
@@ -202,7 +205,7 @@ def _parse_model(record: Mapping[str, Any], family: str, org: str, place: Place)
             check_keys(record[table], keys, place, f"model.{table}")
     check_choice(record, {"openness": OPENNESS, "confidence": CONFIDENCE}, place)
     check_form(record, {"release": r"\d{4}-\d{2}", "as_of": AS_OF, "source_url": URL}, place)
-    check_texts(record, ("modalities", "tasks", "unverified", "notes", "sources"), place)
+    check_texts(record, ("modalities", "tasks", "base_models", "unverified", "notes", "sources"), place)
     try:
         spec = build_spec(record)
     except (BadInputError, KeyError, ValueError) as error:
@@ -225,4 +228,5 @@ def _parse_model(record: Mapping[str, Any], family: str, org: str, place: Place)
         n_params_reported=record["n_params_reported"],
         quant_native=record.get("quant_native"),
         basis=record["basis"],
+        base_models=tuple(record.get("base_models", ())),
     )

@@ -23,6 +23,30 @@ CREATE TABLE licenses (
     as_of       VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?'))
 );
 
+-- The rules of each licence; catalog/licenses.py says what the conditions mean. Empty lists and NULL: no such condition.
+CREATE TABLE license_clauses (
+    license_id         VARCHAR NOT NULL REFERENCES licenses (license_id),
+    position           INTEGER NOT NULL CHECK (position >= 0),
+    kind               VARCHAR NOT NULL CHECK (kind <> ''),
+    effect             VARCHAR NOT NULL CHECK (effect IN ('grant', 'duty', 'ask', 'forbid')),
+    says               VARCHAR NOT NULL CHECK (says <> ''),
+    quote              VARCHAR,
+    verified           BOOLEAN NOT NULL,
+    purposes           VARCHAR[] NOT NULL,
+    actions            VARCHAR[] NOT NULL,
+    fields             VARCHAR[] NOT NULL,
+    regions            VARCHAR[] NOT NULL,
+    users_above        BIGINT CHECK (users_above > 0),
+    revenue_above_usd  BIGINT CHECK (revenue_above_usd > 0),
+    revenue_per        VARCHAR NOT NULL CHECK (revenue_per IN ('year', 'month')),
+    counted_on         VARCHAR CHECK (regexp_full_match(counted_on, '\d{4}-\d{2}-\d{2}')),
+    multimodal_only    BOOLEAN NOT NULL,
+    source_url         VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    as_of              VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?')),
+    CHECK (NOT verified OR quote IS NOT NULL),
+    PRIMARY KEY (license_id, position)
+);
+
 -- The catalog's own models (origin 'curated') and those the person took in from the Hub or from a file. What an import
 -- does not say (release, tasks) may be empty; a file's source is a file: address. revision: the commit on the Hub.
 CREATE TABLE models (

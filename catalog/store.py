@@ -17,7 +17,7 @@ import duckdb
 
 from catalog.data_files import load_csv
 from catalog.import_merge import Merged, merge_imports
-from catalog.licenses import License, load_licenses
+from catalog.licenses import Clause, License, load_licenses
 from catalog.models import DATA_DIR, ModelCard, load_families, record_card
 from catalog.tables import Tables, insert_rows, list_columns, to_rows
 from sizing.errors import DataFileError
@@ -133,6 +133,34 @@ def _fill_licenses(
     ]
     places = [(str(file), lines.get(x.license_id, 1)) for x in licenses]
     insert_rows(connection, "licenses", tables["licenses"], to_rows(tables["licenses"], rows, places))
+    columns = tables["license_clauses"]
+    clauses = [(x.license_id, i, clause) for x in licenses for i, clause in enumerate(x.clauses)]
+    clause_places = [(str(file), lines.get(license_id, 1)) for license_id, _, _ in clauses]
+    clause_rows = [_clause_row(*clause) for clause in clauses]
+    insert_rows(connection, "license_clauses", columns, to_rows(columns, clause_rows, clause_places))
+
+
+def _clause_row(license_id: str, position: int, clause: Clause) -> dict[str, object]:
+    return {
+        "license_id": license_id,
+        "position": position,
+        "kind": clause.kind,
+        "effect": clause.effect,
+        "says": clause.says,
+        "quote": clause.quote,
+        "verified": clause.verified,
+        "purposes": list(clause.purposes),
+        "actions": list(clause.when),
+        "fields": list(clause.fields),
+        "regions": list(clause.regions),
+        "users_above": clause.users_above,
+        "revenue_above_usd": clause.revenue_above_usd,
+        "revenue_per": clause.revenue_per,
+        "counted_on": clause.counted_on or None,
+        "multimodal_only": clause.multimodal_only,
+        "source_url": clause.source_url,
+        "as_of": clause.as_of,
+    }
 
 
 def _fill_models(

@@ -7,11 +7,12 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
+from catalog.license_rules import NOT_LEGAL_ADVICE, Verdict
 from catalog.licenses import UNKNOWN, License
 from catalog.models import ModelCard
 from catalog.quality import ScoreRow
 from catalog.search import search_models
-from pages.ui import cached, charts, frame, inputs, words
+from pages.ui import cached, charts, frame, inputs, license_words, words
 from sizing.errors import UnknownNameError
 from sizing.units import format_params, format_tokens
 
@@ -125,7 +126,8 @@ def show_card(card: ModelCard) -> None:
             frame.link_to_size(card.model_id, "", "Size it")
             frame.link_to_compare(card.model_id)
             with st.popover("Licence terms", type="tertiary"):
-                show_license(cached.find_license(card.license_id))
+                show_license(cached.find_license(card.license_id), cached.find_verdict(card.model_id))
+            frame.link_to_licenses(card.model_id, "Why this verdict")
             scores = cached.list_scores(card.model_id)
             if scores:
                 with st.popover(f"{len(scores)} published scores", type="tertiary"):
@@ -145,8 +147,11 @@ def list_lines(head: str, lines: tuple[str, ...]) -> str:
     return f"**{head}**  \n" + "  \n".join(frame.escape_markdown(frame.to_sentence(line)) for line in lines)
 
 
-def show_license(terms: License) -> None:
-    """What a licence asks, in short, with the address of its text."""
+def show_license(terms: License, verdict: Verdict) -> None:
+    """What a licence asks, in short, with the address of its text, and what follows for the profile."""
+    st.markdown(f"For your profile: **{license_words.format_outcome(verdict.outcome)}**.")
+    if verdict.is_inherited:
+        st.markdown(f"Decided by {frame.escape_markdown(verdict.decided_by)}, which the model was made from.")
     allowed = {"yes": "allowed", "conditional": "allowed on conditions", "no": "not allowed"}
     if terms.commercial == UNKNOWN:
         st.markdown(f"**{frame.escape_markdown(terms.name)}**: what it allows is not in the catalog.")
@@ -155,10 +160,8 @@ def show_license(terms: License) -> None:
         st.markdown(f"**{terms.name}**: commercial use {allowed[terms.commercial]}, research use {research}.")
     if terms.conditions:
         st.markdown("\n".join(f"- {frame.to_sentence(c)}" for c in terms.conditions))
-    doubt = "" if terms.verified else " This summary is not verified against the text."
-    st.caption(
-        f"[Text of the licence]({terms.url}), read {terms.as_of}. A summary to choose by, not legal advice.{doubt}"
-    )
+    doubt = "" if terms.verified else " Some of this summary is not verified against the text."
+    st.caption(f"[Text of the licence]({terms.url}), read {terms.as_of}. {NOT_LEGAL_ADVICE}{doubt}")
 
 
 def show_scores(scores: tuple[ScoreRow, ...]) -> None:
@@ -193,6 +196,7 @@ def list_facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
     gated = {True: "yes, accept the terms first", False: "no", None: words.UNKNOWN}[card.gated]
     facts = [
         ("Licence", f"{terms.name}, {card.openness}"),
+        ("For your profile", license_words.format_outcome(cached.find_verdict(card.model_id).outcome)),
         ("Gated download", gated),
         ("Context", f"{format_tokens(spec.context_tokens)} tokens"),
         ("Made for", ", ".join(card.tasks) or words.UNKNOWN),
@@ -203,9 +207,9 @@ def list_facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
         ("Repository", card.model_id),
     ]
     if projector:
-        facts.insert(6, ("Vision or audio tower", f"{projector} parameters in a file of its own"))
+        facts.insert(7, ("Vision or audio tower", f"{projector} parameters in a file of its own"))
     if card.quant_native:
-        facts.insert(6, ("Published in", card.quant_native))
+        facts.insert(7, ("Published in", card.quant_native))
     return tuple(facts)
 
 

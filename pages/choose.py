@@ -21,7 +21,7 @@ RULED_OUT_WORDS = {
     "speed": "Too slow, or speed unknown",
 }
 WAYS_OUT = {
-    "licence": "Most are stopped by their licence: research use or any licence opens more.",
+    "licence": "Most are stopped by their licence: say where you are, or ask for research use or any licence.",
     "context": "Most are trained for less context: ask for a shorter one.",
     "memory": "Most need more memory: ask for a shorter context or fewer users, or choose a larger machine.",
     "speed": "Most are too slow, or the bandwidth here is unknown: lower the speed, or give the bandwidth by hand.",

@@ -34,7 +34,7 @@ def show(question: frame.Question) -> None:
     quant = inputs.read("compare_quant") or None
     asked = CompareQuestion(cached.build_needs(question.wishes), question.machine, quant)
     models = cached.compare(tuple(c.model_id for c in cards), asked)
-    comparison = build_comparison(models, asked, lambda terms: find_verdict(terms, question.wishes))
+    comparison = build_comparison(models, asked, lambda model: find_verdict(model, question.wishes))
     show_answer(models, comparison, question)
     left, right = st.columns(2, gap="large")
     with left:

@@ -12,6 +12,7 @@ TABLE_WORDS = {
     "families": "families",
     "file_sizes": "file sizes",
     "hardware": "hardware",
+    "license_clauses": "licence clauses",
     "licenses": "licences",
     "model_layers": "layers",
     "model_sources": "models",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sizing.errors import BadInputError, UnknownNameError
+from sizing.license_profile import PURPOSES, LicenseProfile
 from sizing.memory import WeightBytes
 from sizing.specs import ModelSpec
 from sizing.units import format_tokens
@@ -16,7 +17,8 @@ from sizing.weights import Ints
 from sizing.workload import Workload
 
 TASKS = ("chat", "code", "math", "reasoning", "multilingual", "vision", "rag")
-LICENSE_USES = ("commercial", "research", "any")
+LICENSE_USES = (*PURPOSES, "any")
+"""What a licence must allow: one of the purposes, or anything."""
 
 MAX_RULED_OUT_TEXTS = 200
 """Models of each kind of reason that are told why they are out; more are counted."""
@@ -85,12 +87,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the person asked for. `min_decode_tokens_per_s` None sets no hard limit on speed."""
+    """What the person asked for. `min_decode_tokens_per_s` None sets no hard limit on speed.
+
+    `license_profile` is who asks; its purpose gives way to `license_use`.
+    """
 
     task: str
     workload: Workload
     min_decode_tokens_per_s: float | None = None
     license_use: str = "any"
+    license_profile: LicenseProfile = field(default_factory=LicenseProfile)
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:

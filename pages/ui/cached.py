@@ -9,11 +9,12 @@ from itertools import islice
 
 import streamlit as st
 
-from catalog import licenses, machines, queries
+from catalog import license_rules, licenses, machines, queries
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, find_loss_model, list_candidates, list_quant_losses
 from catalog.compare import Compared, CompareQuestion, compare_models
 from catalog.import_store import ImportStore
 from catalog.imported import ImportedModel
+from catalog.license_chain import judge_model, judge_models
 from catalog.licenses import License
 from catalog.models import ModelCard
 from catalog.quality import ScoreRow
@@ -24,7 +25,7 @@ from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from evals.home import find_home_if_usable
 from pages.ui.charts import ContextPoint
-from pages.ui.inputs import THIS
+from pages.ui.inputs import THIS, read_license_profile
 from pages.ui.questions import Wishes
 from sizing import inverse
 from sizing.beside import MAX_VOCABULARY_DIFFERENCE, PairEstimate, estimate_pair
@@ -36,6 +37,7 @@ from sizing.fit import Verdict
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.inverse import GridRow, HardwareAnswer, HardwareNeeds, MemoryStep, PriceSource, Unlock, choose_weights
 from sizing.layers import LayerTable
+from sizing.license_profile import LicenseProfile
 from sizing.memory import WeightBytes
 from sizing.placement import Offload
 from sizing.quants import QUANTS
@@ -217,10 +219,10 @@ def find_gap(model_id: str) -> str:
 
 
 @st.cache_resource(show_spinner="Reading the evidence", max_entries=32)
-def ranker(task: str, license_use: str) -> Ranker:
-    """The whole catalog for a task and a licence use, built once; its columns are the same for all of them."""
+def ranker(task: str, license_use: str, profile: LicenseProfile | None = None) -> Ranker:
+    """The whole catalog for a task, a licence use and who asks, built once; its columns are the same for all."""
     newest = _newest_columns()
-    made = Ranker(list_candidates(catalog(), task, license_use), newest[0] if newest else None)
+    made = Ranker(list_candidates(catalog(), task, license_use, profile), newest[0] if newest else None)
     newest[:] = [made.columns]
     return made
 
@@ -234,13 +236,13 @@ def _newest_columns() -> list[RankColumns]:
 @st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
 def recommend(machine: Machine, needs: Needs) -> Recommendation:
     """The answer of the Choose page, without what would change it (`find_changes` takes several passes more)."""
-    return ranker(needs.task, needs.license_use).recommend(machine, needs, sensitivity=False)
+    return ranker(needs.task, needs.license_use, needs.license_profile).recommend(machine, needs, sensitivity=False)
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
 def find_changes(machine: Machine, needs: Needs) -> tuple[str, ...]:
     """What else would be recommended with more memory or half the context, one phrase each."""
-    return ranker(needs.task, needs.license_use).find_changes(machine, needs)
+    return ranker(needs.task, needs.license_use, needs.license_profile).find_changes(machine, needs)
 
 
 def build_needs(wishes: Wishes) -> Needs:
@@ -250,6 +252,7 @@ def build_needs(wishes: Wishes) -> Needs:
         workload=Workload(context_tokens=wishes.context_tokens, n_parallel=wishes.n_parallel),
         min_decode_tokens_per_s=wishes.min_tokens_per_s or None,
         license_use=wishes.license_use,
+        license_profile=wishes.license_profile,
     )
 
 
@@ -589,7 +592,28 @@ def size_compute(model_id: str, workload: Workload) -> int:
     return int(estimate_compute_bytes(LayerTable.from_specs([find_card(model_id).spec]), workload)[0])
 
 
+def find_verdict(model_id: str, profile: LicenseProfile | None = None) -> license_rules.Verdict:
+    """What a model's licence and those of its bases mean for a profile, that of the context bar unless given.
+
+    Raises UnknownNameError for a model nobody knows.
+    """
+    return _find_verdict(model_id, profile or read_license_profile())
+
+
+@st.cache_resource(show_spinner=False, max_entries=512)
+def _find_verdict(model_id: str, profile: LicenseProfile) -> license_rules.Verdict:
+    return judge_model(catalog(), find_card(model_id), profile)
+
+
+@st.cache_resource(show_spinner="Reading the licences", max_entries=16)
+def judge_all(profile: LicenseProfile) -> dict[str, tuple[license_rules.Outcome, str]]:
+    """The verdict of every model for a profile and its reason, by id."""
+    return judge_models(catalog(), catalog().cards, profile)
+
+
 _OF_THE_CATALOG = (
+    _find_verdict,
+    judge_all,
     catalog,
     list_imported_ids,
     list_newest_imports,

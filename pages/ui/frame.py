@@ -12,13 +12,15 @@ from typing import Any, Literal
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from catalog.license_rules import NOT_LEGAL_ADVICE
 from catalog.queries import ASSUMED_HOST
-from pages.ui import cached, charts, evaluation, import_jobs, inputs
+from pages.ui import cached, charts, evaluation, import_jobs, inputs, license_words
 from pages.ui.questions import Wishes
 from sizing.compare import MAX_MODELS
 from sizing.errors import WeighbridgeError, find_near_names
 from sizing.estimate import Estimate
 from sizing.hardware import Device, DeviceKind, Machine
+from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS
 from sizing.units import THIN, format_bytes, format_figures, format_tokens
 from sizing.workload import MAX_PARALLEL, Workload
 
@@ -186,6 +188,13 @@ def link_to_compare(*model_ids: str) -> None:
     )
 
 
+def link_to_licenses(model_id: str, label: str) -> None:
+    """A quiet link to the Licences page that takes the whole question along."""
+    st.page_link(
+        "pages/licenses.py", label=label, icon=":material/gavel:", query_params=inputs.address_of(model=model_id)
+    )
+
+
 def facts_html(facts: Iterable[tuple[str, str]]) -> str:
     """Facts as a quiet two-column table."""
     rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(charts.roomy(text))}</td></tr>" for name, text in facts)
@@ -260,9 +269,25 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
             st.caption("Each user gets a slot with its own context.")
         with st.popover(inputs.LICENSE_WORDS[wishes.license_use], icon=":material/gavel:", type="tertiary"):
             inputs.segments("licence", "Licence must allow", inputs.LICENSE_USES, inputs.LICENSE_WORDS)
+        profile = license_words.name_profile(wishes.license_profile)
+        with st.popover(charts.roomy(profile), icon=":material/badge:", type="tertiary"):
+            _license_panel()
         with st.popover(charts.roomy(speed), icon=":material/speed:", type="tertiary"):
             inputs.number("speed", "Slowest that will do, tokens/s", 0, 100_000)
             st.caption("0 means any speed. People read at about 5 to 10 tokens/s.")
+
+
+def _license_panel() -> None:
+    """Who asks and what they do with a model: what licences turn on."""
+    regions = license_words.list_regions(inputs.REGIONS, inputs.read("lic_region"))
+    inputs.choice("lic_region", "Where you are, as ISO code or EU", tuple(regions), regions, may_type=True)
+    inputs.known_or_whole("lic_users", "Users a month, of all your products", MAX_USERS)
+    inputs.known_or_whole("lic_revenue", "Revenue a year of the company, US$", MAX_REVENUE_USD)
+    inputs.yes_no("lic_finetune", "Fine-tune it")
+    inputs.yes_no("lic_redistribute", "Pass it or a changed model on")
+    inputs.yes_no("lic_outputs", "Train another model on its outputs")
+    inputs.several("lic_fields", "Fields of use", FIELDS_OF_USE, "None of these", license_words.FIELD_WORDS)
+    st.caption(f"Empty means not known: it counts only where a licence turns on it. {NOT_LEGAL_ADVICE}")
 
 
 def format_machine(machine: Machine) -> str:

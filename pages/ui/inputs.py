@@ -14,6 +14,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from catalog.hub_answers import HubQuery
+from catalog.license_rules import make_profile
 from catalog.machine_text import (
     MAX_CARDS,
     MAX_TEXT_CHARACTERS,
@@ -41,13 +42,22 @@ from pages.ui.questions import (
 from sizing.compare import check_count
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.hardware import Device, DeviceKind
+from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS, LicenseProfile, read_region
 from sizing.quants import find_kv_type, read_label
 from sizing.recommend import LICENSE_USES, TASKS
 from sizing.units import GIB, format_tokens
 from sizing.workload import MAX_PARALLEL
 
 TASK_WORDS = {t: t.upper() if t == "rag" else t.capitalize() for t in TASKS}
-LICENSE_WORDS = {"commercial": "Commercial use", "research": "Research use", "any": "Any licence"}
+LICENSE_WORDS = {
+    "commercial": "Commercial use",
+    "research": "Research use",
+    "personal": "Personal use",
+    "any": "Any licence",
+}
+NOT_KNOWN = "unknown"
+YES_NO = {"on": "Yes", "off": "No", NOT_KNOWN: "Not known"}
+REGIONS = ("", "EU", "US", "GB", "CA", "CN", "IN", "JP", "KR", "BR", "AU", "CH")
 COMMON_CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)
 MAX_CONTEXT_TOKENS = 2**27
 NO_CARD = "none"
@@ -227,6 +237,34 @@ def _auto_or_whole(what: str, high: int) -> Callable[[str], int | None]:
     return parse
 
 
+def _known_or_whole(what: str, high: int) -> Callable[[str], int | None]:
+    """A whole number from 0, or the word for not known."""
+    number = _whole(what, 0, high)
+
+    def parse(text: str) -> int | None:
+        return None if text.strip().lower() == NOT_KNOWN else number(text)
+
+    return parse
+
+
+def _yes_no(what: str) -> Callable[[str], bool | None]:
+    """On, off, or not known."""
+    word = _one_of(what, tuple(YES_NO))
+
+    def parse(text: str) -> bool | None:
+        return {"on": True, "off": False}.get(word(text))
+
+    return parse
+
+
+def _fields_of_use(text: str) -> tuple[str, ...]:
+    """Fields of use that licences single out, parted by '|'."""
+    found = _several("lic_fields")(text)
+    for name in found:
+        _one_of("lic_fields", FIELDS_OF_USE)(name)
+    return found
+
+
 _FIELDS = (
     Field("machine", THIS, _text("machine", MAX_TEXT_CHARACTERS)),
     Field("task", "chat", _one_of("task", TASKS)),
@@ -279,6 +317,14 @@ _FIELDS = (
     Field("differs", "off", _one_of("differs", ("on", "off"))),
     *(Field(*cost_field) for cost_field in COST_FIELDS),
     Field("topic", "openness", _one_of("topic", tuple(TOPICS))),
+    Field("lic_users", "10000", _known_or_whole("lic_users (users a month)", MAX_USERS)),
+    Field("lic_revenue", "1000000", _known_or_whole("lic_revenue (US$ a year)", MAX_REVENUE_USD)),
+    Field("lic_region", "", lambda text: read_region(text) if text.strip() else ""),
+    Field("lic_finetune", "off", _yes_no("lic_finetune")),
+    Field("lic_redistribute", "off", _yes_no("lic_redistribute")),
+    Field("lic_outputs", "off", _yes_no("lic_outputs")),
+    Field("lic_fields", "", _fields_of_use),
+    Field("terms", "", _text("terms")),
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
@@ -414,7 +460,22 @@ def read_wishes() -> Wishes:
         n_parallel=read("users"),
         min_tokens_per_s=read("speed"),
         license_use=read("licence"),
+        license_profile=read_license_profile(),
     )
+
+
+def read_license_profile() -> LicenseProfile:
+    """Who asks and what for, as licences are held against it."""
+    profile = LicenseProfile(
+        users_per_month=read("lic_users"),
+        revenue_usd_per_year=read("lic_revenue"),
+        region=read("lic_region"),
+        fine_tunes=read("lic_finetune"),
+        redistributes=read("lic_redistribute"),
+        trains_on_outputs=read("lic_outputs"),
+        fields=frozenset(read("lic_fields")),
+    )
+    return make_profile(read("licence"), profile)
 
 
 def read_size_choice() -> SizeChoice:
@@ -597,6 +658,27 @@ def auto_or_whole(name: str, label: str, high: int, help: str | None = None) -> 
         set_field(name, AUTO if new is None else str(new))
 
     st.number_input(label, 0, high, value=None, step=1, key=key, placeholder="Auto", on_change=write, help=help)
+
+
+def known_or_whole(name: str, label: str, high: int, help: str | None = None) -> None:
+    """A whole number up to `high`, or nothing for what is not known."""
+    key = _key(name)
+    st.session_state[key] = read(name)
+
+    def write() -> None:
+        new = st.session_state[key]
+        set_field(name, NOT_KNOWN if new is None else str(new))
+
+    st.number_input(label, 0, high, value=None, step=1, key=key, placeholder="Not known", on_change=write, help=help)
+
+
+def yes_no(name: str, label: str) -> None:
+    """Yes, no, or not known."""
+    key = _key(name)
+    st.session_state[key] = {True: "on", False: "off"}.get(read(name), NOT_KNOWN)
+    st.segmented_control(
+        label, tuple(YES_NO), key=key, required=True, format_func=YES_NO.__getitem__, on_change=_write, args=(name,)
+    )
 
 
 def as_typed(name: str, label: str, placeholder: str, help: str | None = None) -> None:
@@ -943,7 +1025,13 @@ def _write(name: str) -> None:
     value = st.session_state[_key(name)]
     if value is None:
         return
-    set_field(name, f"{value:g}" if isinstance(value, float) else str(value))
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    try:
+        FIELDS[name].parse(text)
+    except (BadInputError, UnknownNameError) as error:  # typed into a box that takes more than it lists
+        st.session_state[_REFUSED] = (*st.session_state.get(_REFUSED, ()), say_refusal(error, "what was there"))
+    else:
+        set_field(name, text)
 
 
 def _keep(kept: dict[str, str]) -> None:

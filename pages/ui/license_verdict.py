@@ -1,12 +1,12 @@
-"""What a licence means for the use that the context bar names: the one place where the comparison asks."""
+"""What a model's licence means for the profile in the context bar: the one place where the comparison asks."""
 
 from __future__ import annotations
 
-from catalog.compare import LicenseWord, say_license
-from catalog.licenses import License
+from catalog.compare import Compared, LicenseWord, say_verdict
+from pages.ui import cached
 from pages.ui.questions import Wishes
 
 
-def find_verdict(terms: License, wishes: Wishes) -> LicenseWord:
-    """The verdict of a licence for the person's use in two words, and its reason with the duties."""
-    return say_license(terms, wishes.license_use)
+def find_verdict(model: Compared, wishes: Wishes) -> LicenseWord:
+    """The verdict for the person's profile in two words, and its reason with the duties."""
+    return say_verdict(cached.find_verdict(model.card.model_id), wishes.license_use)

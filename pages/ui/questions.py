@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from catalog.machine_text import (
     MAX_CARDS,
@@ -17,6 +17,7 @@ from catalog.machine_text import (
 )
 from sizing.errors import BadInputError
 from sizing.hardware import DeviceKind, Machine
+from sizing.license_profile import LicenseProfile
 from sizing.placement import Offload
 from sizing.specs import ModelSpec
 from sizing.units import GB, GIB
@@ -30,7 +31,7 @@ class Wishes:
     """The question that stays in the context bar.
 
     `machine` is a text that names one (catalog/machine_text.py); `context_tokens` is per user, `n_parallel` users at
-    once; `min_tokens_per_s` 0 means no wish.
+    once; `min_tokens_per_s` 0 means no wish. `license_profile` is who asks, its purpose that of `license_use`.
     """
 
     machine: str
@@ -39,6 +40,7 @@ class Wishes:
     n_parallel: int
     min_tokens_per_s: float
     license_use: str
+    license_profile: LicenseProfile = field(default_factory=LicenseProfile)
 
 
 @dataclass(frozen=True, slots=True)

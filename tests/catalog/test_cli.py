@@ -115,7 +115,7 @@ def test_detect(capsys: pytest.CaptureFixture[str]) -> None:
         (["show", "Qwen3-8"], "did you mean"),
         (["show", "nothing like it at all"], "unknown model 'nothing like it at all'"),
         (["list", "--family", "Qwen33"], "Qwen3"),
-        (["list", "--license-use", "resale"], "choose from 'commercial', 'research', 'any'"),
+        (["list", "--license-use", "resale"], "choose from 'commercial', 'research', 'personal', 'any'"),
         (["show"], "required: MODEL"),
         (["sell"], "invalid choice: 'sell'"),
         ([], "required"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.compare import Compared, CompareQuestion, compare_models, find_score_interval, say_license
+from catalog.compare import Compared, CompareQuestion, LicenseWord, compare_models, find_score_interval, say_verdict
 from catalog.compare_rows import FILES, RUNS, SCORES, build_comparison, can_compare, name_apart
+from catalog.license_chain import judge_model
+from catalog.license_rules import make_profile
 from catalog.quality import ScoreRow, load_scores
 from catalog.queries import find_machine, find_model
 from catalog.store import Catalog, open_catalog
@@ -46,7 +49,12 @@ def ask(known: Catalog, machine: str = "RTX 4090", quant: str | None = None, con
 def compare(known: Catalog, *models: str, question: CompareQuestion | None = None) -> Comparison:
     asked = question or ask(known)
     found = compare_models(known, [find_model(known, m) for m in models], asked)
-    return build_comparison(found, asked, lambda terms: say_license(terms, "commercial"))
+    return build_comparison(found, asked, judge_for(known, "commercial"))
+
+
+def judge_for(known: Catalog, use: str) -> Callable[[Compared], LicenseWord]:
+    profile = make_profile(use)
+    return lambda model: say_verdict(judge_model(known, model.card, profile), use)
 
 
 def find_row(comparison: Comparison, label: str) -> Row:
@@ -67,7 +75,7 @@ def test_the_order_of_models_does_not_change_the_rows(
     asked = ask(known)
 
     def build(models: tuple[Compared, ...]) -> Comparison:
-        return build_comparison(models, asked, lambda terms: say_license(terms, "commercial"))
+        return build_comparison(models, asked, judge_for(known, "commercial"))
 
     before, after = build(three), build(tuple(three[i] for i in order))
     assert after.rows == reorder(before, order).rows
@@ -147,7 +155,7 @@ def test_imported_files_are_rows_with_their_publisher(known: Catalog) -> None:
     imported = make_import(known, "someone/tuned-8b")
     cards = [imported.card, find_model(known, LLAMA)]
     found = compare_models(known, [cards[1]], ask(known), lambda _: imported)
-    told = build_comparison(found, ask(known), lambda terms: say_license(terms, "any"))
+    told = build_comparison(found, ask(known), judge_for(known, "any"))
     (row,) = [r for r in told.of_group(FILES) if r.label == "UD-Q4_K_XL"]
     assert row.cells[0].value == imported.files[0].size_bytes
     assert row.cells[0].text.endswith("by someone/tuned-8b")
@@ -221,7 +229,7 @@ def test_scores_say_who_reported_them(known: Catalog) -> None:
 def test_figures_are_the_estimates(known: Catalog, three: tuple[Compared, ...]) -> None:
     from sizing.estimate import estimate
 
-    told = build_comparison(three, ask(known), lambda terms: say_license(terms, "commercial"))
+    told = build_comparison(three, ask(known), judge_for(known, "commercial"))
     for place, model in enumerate(three):
         assert model.weights is not None
         answer = estimate(model.card.spec, model.weights, Workload(8192), ask(known).machine)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from catalog.candidates import list_candidates
 from catalog.import_store import FILE_NAME, SCHEMA_VERSION, ImportStore
-from catalog.licenses import UNKNOWN, allows, find_license
+from catalog.license_rules import allows
+from catalog.licenses import UNKNOWN, find_license
 from catalog.queries import (
     all_weights,
     find_model,
