@@ -25,6 +25,8 @@ DATA_DIR = Path(__file__).parent / "data"
 
 DIVERGENCE_MODEL, BENCHMARK_MODEL = "Llama 3 8B", "Llama 3 8B Instruct"
 """The base model's divergences and its chat version's MMLU scores: the one pair that shares 21 quantizations."""
+YARDSTICK = "MMLU"
+"""The benchmark whose points a loss is given in."""
 NEAR_ZERO_POINTS = 0.02
 """Losses below this are noise of the measurement; they are held here so that logarithms stay finite."""
 RELATIVES = {"Llama 3": ("Llama 3.1", "Llama 3.2", "Llama 3.3"), "Qwen3": ("Qwen3-Coder",)}
@@ -190,12 +192,20 @@ def _to_points(row: QuantRow, points_per_nat: float) -> float:
     return max(NEAR_ZERO_POINTS, points_per_nat * math.log(ratio))
 
 
+def list_studied_models(rows: Iterable[QuantRow]) -> frozenset[str]:
+    """Models whose quantizations were run on benchmarks other than MMLU too."""
+    return frozenset(row.model for row in rows if row.benchmark and row.benchmark != YARDSTICK)
+
+
 def fit_losses(rows: Sequence[QuantRow]) -> LossModel:
     """Explain all measurements on weights at once: one part per quantization, one per model, in turns.
 
     A model's part is shrunk by n / (n + 2) over its n quantizations, so that one odd measurement decides nothing.
+    Models of `list_studied_models` are left out: their scores differ by less than their own noise at four bits, and
+    say how tasks differ (`catalog.quant_tasks`).
     """
-    kept = tuple(row for row in rows if _is_weights_only(row))
+    studied = list_studied_models(rows)
+    kept = tuple(row for row in rows if _is_weights_only(row) and row.model not in studied)
     rate = fit_points_per_nat(rows)
     cells: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in kept:

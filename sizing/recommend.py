@@ -1,7 +1,8 @@
 """Which model, in which quantization: hard limits first, then evidence for the task, then speed and headroom.
 
 One vectorised pass sizes every model in every quantization; what remains is ordered by a utility in points of the
-task score: `utility = cautious score - quantization loss - speed shortfall - verdict`. A model without evidence for
+task score: `utility = cautious score - speed shortfall - verdict`. The cautious score lies half-way to the low end of
+the interval of the score less quantization loss, whose uncertainties add up in squares. A model without evidence for
 the task has no score, is never given one, and stands below every model that has evidence.
 """
 
@@ -21,15 +22,18 @@ from sizing.candidate import (
     TASKS,
     Candidate,
     Limits,
+    MeasuredHere,
     Needs,
     Quality,
     QuantLoss,
     RuledOut,
     pick_some_of_each,
     say_limit,
+    subtract_loss,
 )
 from sizing.estimate import Estimate, TableEstimate, describe, estimate
 from sizing.fit import TIGHT_SHARE, Verdict, judge
+from sizing.frontier import find_frontier
 from sizing.hardware import Machine, add_memory
 from sizing.rank_columns import RankColumns
 from sizing.units import GIB, format_bytes, format_figures, format_range, format_tokens
@@ -41,6 +45,7 @@ __all__ = [
     "MAX_RULED_OUT_TEXTS",
     "TASKS",
     "Candidate",
+    "MeasuredHere",
     "Needs",
     "Option",
     "Quality",
@@ -65,13 +70,19 @@ UNKNOWN_LOSS_POINTS = 8.0
 N_EXACT = 8
 """Options whose placement over host and cards is worked out exactly: those a page shows in full, and some more."""
 
+MAX_MEASURED_TOLD = 2
+"""Scores measured here that an option's reasons tell; the Evaluate page has all."""
+
 MAX_UNRANKED = 200
 """Options without evidence that are described; more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One model in its best quantization for these needs. `utility` is None without evidence for the task."""
+    """One model in its best quantization for these needs. `utility` is None without evidence for the task.
+
+    `on_frontier`: no other option is at least as good, as fast and as small, and better in one of the three.
+    """
 
     candidate: Candidate
     quant: str
@@ -79,6 +90,12 @@ class Option:
     loss: QuantLoss | None
     utility: float | None
     reasons: tuple[str, ...] = ()
+    on_frontier: bool = False
+
+    @property
+    def quality(self) -> Quality | None:
+        """Evidence for the task less what this quantization costs, with both uncertainties; None without evidence."""
+        return None if self.candidate.quality is None else subtract_loss(self.candidate.quality, self.loss)
 
     @property
     def name(self) -> str:
@@ -177,24 +194,30 @@ class Ranker:
         return self.columns.table
 
     @cached_property
-    def loss_points(self) -> Floats:
-        """Quantization loss of each model in each of its quantizations; a stated penalty where nothing is published."""
+    def losses(self) -> tuple[Floats, Floats]:
+        """Quantization loss of each model in each of its quantizations, and how far its high end lies above that.
+
+        A stated penalty, which is cautious already, stands where nothing is published.
+        """
         quants, columns = self.table.quant, self.columns
-        known: dict[tuple[int, int], list[float]] = {}
-        out: list[list[float]] = []
+        known: dict[tuple[int, int], list[tuple[float, float]]] = {}
+        out: list[list[tuple[float, float]]] = []
         for m, candidate in enumerate(self.weighed):
             key = (id(candidate.losses), id(candidate.weights))
             if key not in known:
-                points = {x.quant: x.cautious for x in candidate.losses}
+                points = {x.quant: (x.points, max(0.0, (x.high or x.points) - x.points)) for x in candidate.losses}
                 rows = columns.rows[columns.first[m] : columns.first[m + 1]]
-                known[key] = [points.get(quants[row], _unknown_loss(quants[row])) for row in rows]
+                known[key] = [points.get(quants[row], (_unknown_loss(quants[row]), 0.0)) for row in rows]
             out.append(known[key])
-        return np.fromiter(chain.from_iterable(out), dtype=np.float64, count=len(columns.rows))
+        pairs = np.array(list(chain.from_iterable(out)), dtype=np.float64).reshape(len(columns.rows), 2)
+        return pairs[:, 0], pairs[:, 1]
 
     @cached_property
-    def quality(self) -> Floats:
-        """Cautious score of each weighed model, 0 where there is no evidence."""
-        return np.array([c.quality.cautious if c.quality else 0.0 for c in self.weighed], dtype=np.float64)
+    def quality(self) -> tuple[Floats, Floats]:
+        """Score of each weighed model and how far its low end lies below, 0 where there is no evidence."""
+        pairs = [(c.quality.score, c.quality.score - c.quality.low) if c.quality else (0.0, 0.0) for c in self.weighed]
+        columns = np.array(pairs, dtype=np.float64).reshape(len(self.weighed), 2)
+        return columns[:, 0], columns[:, 1]
 
     @cached_property
     def limits(self) -> Limits:
@@ -212,9 +235,10 @@ class Ranker:
         """
         comfort = COMFORTABLE_TOKENS_PER_S.get(needs.task, DEFAULT_COMFORTABLE_TOKENS_PER_S)
         against, verdict, decode = count_points_against(result, comfort, needs.min_decode_tokens_per_s)
-        rows = self.columns.rows
-        utility = self.quality[self.columns.model_of] - self.loss_points - against[rows]
-        return utility, verdict[rows], decode[rows]
+        rows, model = self.columns.rows, self.columns.model_of
+        (score, below), (loss, above) = self.quality, self.losses
+        cautious = score[model] - loss - np.hypot(below[model], above) / 2
+        return cautious - against[rows], verdict[rows], decode[rows]
 
     def recommend(self, machine: Machine, needs: Needs, *, sensitivity: bool = True) -> Recommendation:
         """The recommendation for `needs` on `machine`, with what was ruled out and why."""
@@ -235,7 +259,7 @@ class Ranker:
         chosen, n_more = self._order(np.flatnonzero(may & runs), utility[best])
         options = [self._describe(int(m), int(best[m]), result, utility, needs, machine) for m in chosen]
         exact = [self._make_exact(o, machine, needs) if i < N_EXACT else o for i, o in enumerate(options)]
-        ordered = tuple(replace(o, reasons=_list_reasons(o, needs)) for o in exact)
+        ordered = mark_frontier([replace(o, reasons=_list_reasons(o, needs)) for o in exact])
         answer = Recommendation(
             ordered,
             tuple(ruled),
@@ -249,8 +273,11 @@ class Ranker:
         """Models best first, those with evidence before those without, and how many of the latter are left out."""
         unknown = np.array([self.weighed[m].quality is None for m in models], dtype=np.bool_)
         downloads = np.array([self.weighed[m].n_downloads or 0 for m in models], dtype=np.int64)
+        unmeasured = np.array(
+            [unknown[i] and not self.weighed[m].measured for i, m in enumerate(models)], dtype=np.bool_
+        )
         tie = np.where(unknown, downloads, 0)
-        order = np.lexsort((-tie, -utility[models], unknown))
+        order = np.lexsort((-tie, -utility[models], unmeasured, unknown))
         n_shown = int((~unknown).sum()) + min(MAX_UNRANKED, int(unknown.sum()))
         return models[order[:n_shown]], len(models) - n_shown
 
@@ -336,6 +363,15 @@ class Ranker:
         return self.weighed[model].spec.name, self.table.quant[int(self.columns.rows[offer])]
 
 
+def mark_frontier(options: Sequence[Option]) -> tuple[Option, ...]:
+    """The options, with those marked that no other beats in quality, speed and memory at once."""
+    speeds = [o.estimate.speed.decode_tokens_per_s.mid if o.estimate.speed else np.nan for o in options]
+    scores = [o.quality.score if o.quality else np.nan for o in options]
+    sizes = [float(o.estimate.memory.total_bytes) for o in options]
+    marks = find_frontier(np.array(scores), np.array(speeds), np.array(sizes))
+    return tuple(replace(o, on_frontier=bool(mark)) for o, mark in zip(options, marks, strict=True))
+
+
 def _unknown_loss(quant: str) -> float:
     return 0.0 if quant in ("F16", "BF16") else UNKNOWN_LOSS_POINTS
 
@@ -346,26 +382,50 @@ def _sort_counts(counts: Counter[str]) -> tuple[tuple[str, int], ...]:
 
 
 def _list_reasons(option: Option, needs: Needs) -> tuple[str, ...]:
-    quality, speed, fit = option.candidate.quality, option.estimate.speed, option.estimate.fit
-    out = []
-    if quality is None:
-        out.append(f"quality for {needs.task}: unknown, no published score in the catalog")
-    else:
-        scores = "score" if quality.n_scores == 1 else "scores"
-        out.append(
-            f"{needs.task} evidence {format_figures(quality.score)} of 100 "
-            f"({format_range(quality.low, quality.high)}) from {quality.n_scores} published {scores}"
-        )
-    if option.loss is not None:
-        out.append(
-            f"{option.quant} costs about {format_figures(option.loss.points)} points (published, {option.loss.label})"
-        )
-    elif option.quant not in ("F16", "BF16"):
-        out.append(f"{option.quant}: quantization loss unknown")
+    speed, fit = option.estimate.speed, option.estimate.fit
+    out = [_tell_quality(option, needs.task)]
+    out += [tell_measured(m) for m in option.candidate.measured[:MAX_MEASURED_TOLD]]
+    out.append(_tell_loss(option))
     if speed is None:
         out.append("speed unknown: this machine's bandwidth is not known")
     else:
         mid = format_range(speed.decode_tokens_per_s.low, speed.decode_tokens_per_s.high)
         out.append(f"{mid} tokens/s, bound by {speed.bound}")
     out.append(f"{fit.verdict}: {fit.reasons[0]}" if fit.reasons else str(fit.verdict))
-    return tuple(out)
+    return tuple(line for line in out if line)
+
+
+def _tell_quality(option: Option, task: str) -> str:
+    quality = option.candidate.quality
+    if quality is None:
+        return f"quality for {task}: unknown, no published score in the catalog"
+    scores = "score" if quality.n_scores == 1 else "scores"
+    of_these = "" if quality.n_independent is None else f", {quality.n_independent} of them independent"
+    moved = ""
+    if abs(quality.moved_points) >= 0.05:
+        way = "up" if quality.moved_points > 0 else "down"
+        moved = f"; moved {way} {format_figures(abs(quality.moved_points))} points by what was measured here"
+    return (
+        f"{task} evidence {format_figures(quality.score)} of 100 "
+        f"({format_range(quality.low, quality.high)}) from {quality.n_scores} published {scores}{of_these}{moved}"
+    )
+
+
+def _tell_loss(option: Option) -> str:
+    loss, left = option.loss, option.quality
+    if loss is None:
+        return "" if option.quant in ("F16", "BF16") else f"{option.quant}: quantization loss unknown"
+    text = f"{option.quant} costs about {format_figures(loss.points)} points"
+    if loss.low is not None and loss.high is not None and loss.high > loss.low:
+        text += f" ({format_range(loss.low, loss.high)})"
+    text += f", published, {loss.label}"
+    return text if left is None else f"{text}; {format_range(left.low, left.high)} is left"
+
+
+def tell_measured(score: MeasuredHere) -> str:
+    """'measured here: 71% (63 to 78) on arithmetic, n = 120', with the quantization that was measured."""
+    share = score.is_higher_better and score.low >= 0 and score.high <= 1
+    scale, unit = (100.0, "%") if share else (1.0, "")
+    value, low, high = (format_figures(scale * x) for x in (score.value, score.low, score.high))
+    title = score.title[:1].lower() + score.title[1:]
+    return f"measured here: {value}{unit} ({low} to {high}) on {title}, n = {score.n_items:,}, at {score.quant}"
