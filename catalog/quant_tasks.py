@@ -1,8 +1,9 @@
 """How much more a quantization costs in one task than in another, from files that were run on many benchmarks.
 
-`catalog.quant_loss` gives the loss in points of MMLU, where an answer is one letter. Answers that are written out lose
-more, since a wrong token early spoils what follows. Where the same quantized files have MMLU and other benchmarks, the
-points lost in a task are proportional to those lost in MMLU: a line through the origin, with its standard error.
+`catalog.quant_loss` gives the loss in points of MMLU, where an answer is one letter. Answers that are written out
+lose more, since a wrong token early spoils what follows. Where the same quantized files have MMLU and benchmarks with
+written answers, the points lost in a task are proportional to those lost in MMLU: a line through the origin, with its
+standard error.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from sizing.errors import DataFileError
 from sizing.evidence import Z_80
 from sizing.recommend import TASKS
 
+ONE_LETTER = frozenset({YARDSTICK, "CMMLU", "C-Eval"})
+"""Benchmarks whose answer is one letter. They speak for no task here, not even for languages, where people judge the
+loss to be larger than such scores show (K. Marchisio et al., arXiv 2407.03211)."""
+
 
 @dataclass(frozen=True, slots=True)
 class TaskFactor:
     """Points lost in a task for each point lost in MMLU, with the standard error; `n_files` were measured in both.
 
-    `benchmarks` are those that speak for it: the task's own, or all that were run where none of its own was.
+    `benchmarks` are those that speak for it: the task's own, or all with written answers where none of its own was run.
     """
 
     task: str
@@ -36,18 +41,19 @@ class TaskFactor:
 def fit_task_factors(rows: Sequence[QuantRow]) -> dict[str, TaskFactor]:
     """The factor of every task, least squares through the origin over the files that have MMLU and another benchmark.
 
-    MMLU itself speaks for no task here, as it is the yardstick. Raises DataFileError where fewer than three files
-    have both.
+    Raises DataFileError where fewer than three files have both.
     """
     studied = list_studied_models(rows)
     losses: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     for row in rows:
         if row.model in studied and row.benchmark_score is not None and row.benchmark_base is not None:
             losses[row.model, row.quant][row.benchmark] = row.benchmark_base - row.benchmark_score
-    files = [lost for lost in losses.values() if YARDSTICK in lost and len(lost) > 1]
+    files = [lost for lost in losses.values() if YARDSTICK in lost and lost.keys() - ONE_LETTER]
     if len(files) < 3:
-        raise DataFileError("quant_quality.csv", 1, f"wanted three files with {YARDSTICK} and more, got {len(files)}")
-    run = sorted({b for lost in files for b in lost if b != YARDSTICK})
+        raise DataFileError(
+            "quant_quality.csv", 1, f"wanted three files with {YARDSTICK} and written answers, got {len(files)}"
+        )
+    run = sorted({b for lost in files for b in lost if b not in ONE_LETTER})
     return {task: _fit_line(task, files, _pick_benchmarks(task, run)) for task in TASKS}
 
 

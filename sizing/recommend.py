@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
@@ -48,6 +48,7 @@ __all__ = [
     "MeasuredHere",
     "Needs",
     "Option",
+    "Pick",
     "Quality",
     "QuantLoss",
     "Ranker",
@@ -60,6 +61,8 @@ COMFORTABLE_TOKENS_PER_S = {"code": 30.0, "math": 30.0, "reasoning": 40.0}
 DEFAULT_COMFORTABLE_TOKENS_PER_S = 20.0
 POINTS_PER_HALVING = 5.0
 """Score points lost each time the speed halves below comfort. A judgement, stated: it orders, it does not measure."""
+READING_TOKENS_PER_S = 10.0
+"""Decode speed below which each halving costs twice that: slower than one reads, every word is waited for."""
 POINTS_PER_DOUBLING = 0.5
 """Score points gained each time the speed doubles above comfort, up to three times: half the bytes for next to no loss
 is the better quantization."""
@@ -69,6 +72,9 @@ UNKNOWN_LOSS_POINTS = 8.0
 """Points set against a quantization whose loss nobody published, so that it is not preferred for being unknown."""
 N_EXACT = 8
 """Options whose placement over host and cards is worked out exactly: those a page shows in full, and some more."""
+
+MORE_USERS, MAX_USERS_ASKED = 4, 64
+"""How many times as many people what would change is asked for, and up to how many."""
 
 MAX_MEASURED_TOLD = 2
 """Scores measured here that an option's reasons tell; the Evaluate page has all."""
@@ -106,6 +112,16 @@ class Option:
     def verdict(self) -> Verdict:
         """Fits, tight or offload."""
         return self.estimate.fit.verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A recommendation by name. Two picks of one model and quantization are equal, whatever their speed."""
+
+    model_id: str
+    name: str
+    quant: str
+    tokens_per_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +186,9 @@ def count_points_against(
     decode: Floats = result.speed.decode_tokens_per_s[:, 1]
     speed = np.where(np.isnan(decode), comfort_tokens_per_s, np.maximum(decode, 1e-9))
     doublings = np.log2(speed / comfort_tokens_per_s)
-    against = POINTS_PER_HALVING * np.maximum(0.0, -doublings) - POINTS_PER_DOUBLING * np.clip(doublings, 0.0, 3.0)
+    waits = np.maximum(0.0, np.log2(READING_TOKENS_PER_S / speed))
+    against = POINTS_PER_HALVING * (np.maximum(0.0, -doublings) + waits)
+    against = against - POINTS_PER_DOUBLING * np.clip(doublings, 0.0, 3.0)
     against = against + np.where(crowded, CROWDED_POINTS, 0.0) + np.where(verdict == 2, OFFLOAD_POINTS, 0.0)
     out = verdict == 3
     if min_decode_tokens_per_s is not None:
@@ -334,33 +352,46 @@ class Ranker:
         return Ranker([self.weighed[m] for m in chosen], self.columns.part(chosen))
 
     def find_changes(self, machine: Machine, needs: Needs) -> tuple[str, ...]:
-        """What else would be recommended with more memory, or with half the context, one phrase each."""
-        lines = []
-        ask = self.evident._pick
-        now = ask(machine, needs)
+        """What else would be recommended with more memory, half the context, more users or twice the speed."""
+        ranker, load = self.evident, needs.workload
+        now = ranker.pick(machine, needs)
+        half = replace(load, context_tokens=max(1, load.context_tokens // 2))
+        asked: list[tuple[str, Machine, Needs]] = []
         for extra in (4, 8, 16, 24, 48, 96):
-            other = ask(add_memory(machine, extra * GIB), needs)
-            if other is not None and other != now:
-                lines.append(f"with {extra} GiB more: {other[0]} at {other[1]}")
+            larger = add_memory(machine, extra * GIB)
+            if ranker.pick(larger, needs) not in (None, now):
+                asked.append((f"with {extra} GiB more", larger, needs))
                 break
-        half = replace(needs.workload, context_tokens=max(1, needs.workload.context_tokens // 2))
-        other = ask(machine, replace(needs, workload=half))
-        if other is not None and other != now:
-            lines.append(f"with {format_tokens(half.context_tokens)} tokens of context: {other[0]} at {other[1]}")
-        return tuple(lines)
+        less = f"with {format_tokens(half.context_tokens)} tokens of context"
+        asked.append((less, machine, replace(needs, workload=half)))
+        if load.n_parallel * MORE_USERS <= MAX_USERS_ASKED:
+            many = replace(load, n_parallel=load.n_parallel * MORE_USERS)
+            asked.append((f"for {many.n_parallel} people at once", machine, replace(needs, workload=many)))
+        if now is not None and now.tokens_per_s is not None:
+            floor = float(f"{2 * now.tokens_per_s:.2g}")
+            faster = replace(needs, min_decode_tokens_per_s=floor)
+            asked.append((f"for at least {format_figures(floor)} tokens/s", machine, faster))
+        found = [(words, ranker.pick(where, what)) for words, where, what in asked]
+        return tuple(f"{words}: {p.name} at {p.quant}" for words, p in found if p is not None and p != now)
 
-    def _pick(self, machine: Machine, needs: Needs) -> tuple[str, str] | None:
-        """Name and quantization of the recommendation alone, nothing else worked out; None where there is none."""
+    def pick(self, machine: Machine, needs: Needs) -> Pick | None:
+        """The recommendation alone, nothing else worked out; None where nothing runs within the limits.
+
+        Asked of `evident` it is what `recommend` puts first.
+        """
         if not self.weighed:
             return None
         may = (self.limits.find_kinds(needs) == "")[self.limits.has_weights]
         result = self.size(needs.workload, machine, with_projector=needs.task == "vision")
-        utility = np.where(may[self.columns.model_of], self.score(result, needs)[0], -np.inf)
+        values, _, decode = self.score(result, needs)
+        utility = np.where(may[self.columns.model_of], values, -np.inf)
         offer = int(np.argmax(utility))
         if utility[offer] == -np.inf:
             return None
         model = int(np.searchsorted(self.columns.first, offer, side="right")) - 1
-        return self.weighed[model].spec.name, self.table.quant[int(self.columns.rows[offer])]
+        spec, speed = self.weighed[model].spec, float(decode[offer])
+        quant = self.table.quant[int(self.columns.rows[offer])]
+        return Pick(spec.model_id, spec.name, quant, None if np.isnan(speed) else speed)
 
 
 def mark_frontier(options: Sequence[Option]) -> tuple[Option, ...]:
