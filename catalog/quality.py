@@ -7,13 +7,15 @@ for which task, and why, is `BENCHMARKS`; the statistics behind the scale are in
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from catalog.models import ModelCard
 from sizing.errors import DataFileError, UnknownNameError
-from sizing.evidence import EvidencePrior, Score, rate_tasks
+from sizing.evidence import EvidencePrior, Score, Traits, rate_tasks
 from sizing.recommend import TASKS
 
 DATA_DIR = Path(__file__).parent / "data"
@@ -134,6 +136,7 @@ class QualityEvidence:
     """What published scores say about a model in a task: latent score 0..100, 80% interval, and the rows behind it.
 
     The score is the mean score the model would be expected to reach over the task's benchmarks, run independently.
+    `pulls` are, row by row, the points by which the score would fall without that row (negative: rise).
     """
 
     model_id: str
@@ -144,6 +147,7 @@ class QualityEvidence:
     n_scores: int
     n_independent: int
     rows: tuple[ScoreRow, ...]
+    pulls: tuple[float, ...] = ()
 
 
 def load_scores(path: Path | None = None) -> tuple[ScoreRow, ...]:
@@ -206,7 +210,30 @@ def to_score(row: ScoreRow) -> Score | None:
     return Score(row.model_id, item, use.tasks, row.score, not row.independent, row.mode == "non-thinking")
 
 
-def rate_models(rows: Sequence[ScoreRow], prior: EvidencePrior | None = None) -> dict[str, tuple[QualityEvidence, ...]]:
+def list_traits(cards: Iterable[ModelCard]) -> Traits:
+    """What a model's general ability goes with: doublings of its parameters, of its active ones, and its year.
+
+    A model whose release is unknown has none; it is then compared with the mean of all.
+    """
+    return {
+        card.model_id: (math.log2(card.spec.n_params), math.log2(card.spec.n_active_params), year)
+        for card in cards
+        if (year := _read_year(card.release)) is not None
+    }
+
+
+def _read_year(release: str | None) -> float | None:
+    """'2025-07' or '2025-07-30' as a year with its months as a fraction; the middle of '2025'; None for no date."""
+    year, _, rest = (release or "").partition("-")
+    month = rest[:2]
+    if not year.isdecimal():
+        return None
+    return int(year) + ((int(month) - 1) / 12 if month.isdecimal() else 0.5)
+
+
+def rate_models(
+    rows: Sequence[ScoreRow], prior: EvidencePrior | None = None, traits: Traits | None = None
+) -> dict[str, tuple[QualityEvidence, ...]]:
     """Evidence per task, best first, from all rows at once (abilities of one task lend weight to the others).
 
     Takes about a second for a thousand rows; callers keep the answer.
@@ -217,7 +244,7 @@ def rate_models(rows: Sequence[ScoreRow], prior: EvidencePrior | None = None) ->
         for task in score.tasks:
             behind[row.model_id, task].append(row)
     found: dict[str, list[QualityEvidence]] = {task: [] for task in TASKS}
-    for rating in rate_tasks([score for _, score in kept], TASKS, prior):
+    for rating in rate_tasks([score for _, score in kept], TASKS, prior, traits):
         own = tuple(behind[rating.model, rating.task])
         found[rating.task].append(
             QualityEvidence(
@@ -229,6 +256,7 @@ def rate_models(rows: Sequence[ScoreRow], prior: EvidencePrior | None = None) ->
                 n_scores=len(own),
                 n_independent=sum(row.independent for row in own),
                 rows=own,
+                pulls=rating.pulls,
             )
         )
     return {task: tuple(sorted(evidence, key=lambda e: -e.score)) for task, evidence in found.items()}

@@ -5,7 +5,7 @@ They are brought to one unit, points of score: on the one pair of models where t
 and a benchmark, points are proportional to the divergence up to about half a nat (`fit_points_per_nat`).
 
 Models differ in how much they lose and measurements cover few quantizations each, so the loss is explained as
-`log(points) = quantization + model`, and a model takes the part of its nearest measured relative.
+`log(points) = quantization + model`, and a model takes a share of the part of its measured relatives.
 """
 
 from __future__ import annotations
@@ -25,10 +25,17 @@ DATA_DIR = Path(__file__).parent / "data"
 
 DIVERGENCE_MODEL, BENCHMARK_MODEL = "Llama 3 8B", "Llama 3 8B Instruct"
 """The base model's divergences and its chat version's MMLU scores: the one pair that shares 21 quantizations."""
+YARDSTICK = "MMLU"
+"""The benchmark whose points a loss is given in."""
 NEAR_ZERO_POINTS = 0.02
 """Losses below this are noise of the measurement; they are held here so that logarithms stay finite."""
 RELATIVES = {"Llama 3": ("Llama 3.1", "Llama 3.2", "Llama 3.3"), "Qwen3": ("Qwen3-Coder",)}
 """Families of the same architecture and training lineage as a measured one, though of another name."""
+
+
+RELATIVES_SHRINKAGE = 2
+"""A family's part is taken by n / (n + 2) of its n measured models, as a model's is of its quantizations: the measured
+relatives of one family (8B and 70B of Llama 3, two 27B of Qwen) differ as much as models of different families."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,8 @@ class QuantLossEstimate:
     """Points of score (0..100) a quantization is expected to cost, and the measurements it rests on.
 
     `label` is 'same model', 'same family' or 'generic': whose measurements of this quantization `rows` are.
-    `low` and `high` span the measured relatives (all measured models where there is none) and the 80% noise interval.
+    `low` and `high` are an 80% interval: of the noise alone where this very model was measured, else of the spread
+    between models too.
     `same_top_percent` is the median share of tokens
     whose most probable choice is unchanged, `perplexity_ratio` the median ratio, both over `rows`.
     """
@@ -101,7 +109,8 @@ class PublishedLoss:
 class LossModel:
     """`log(points)` of every measured quantization, of every measured model what it adds, and the noise around both.
 
-    `noise` is the standard deviation of log(points) that the two parts leave unexplained.
+    `noise` is the standard deviation of log(points) that the two parts leave unexplained, `spread` that of the models'
+    parts.
     """
 
     rows: tuple[QuantRow, ...]
@@ -109,6 +118,7 @@ class LossModel:
     quant_part: Mapping[str, float]
     model_part: Mapping[str, float]
     noise: float
+    spread: float
 
 
 def load_quant_rows(path: Path | None = None) -> tuple[QuantRow, ...]:
@@ -190,12 +200,20 @@ def _to_points(row: QuantRow, points_per_nat: float) -> float:
     return max(NEAR_ZERO_POINTS, points_per_nat * math.log(ratio))
 
 
+def list_studied_models(rows: Iterable[QuantRow]) -> frozenset[str]:
+    """Models whose quantizations were run on benchmarks other than MMLU too."""
+    return frozenset(row.model for row in rows if row.benchmark and row.benchmark != YARDSTICK)
+
+
 def fit_losses(rows: Sequence[QuantRow]) -> LossModel:
     """Explain all measurements on weights at once: one part per quantization, one per model, in turns.
 
     A model's part is shrunk by n / (n + 2) over its n quantizations, so that one odd measurement decides nothing.
+    Models of `list_studied_models` are left out: their scores differ by less than their own noise at four bits, and
+    say how tasks differ (`catalog.quant_tasks`).
     """
-    kept = tuple(row for row in rows if _is_weights_only(row))
+    studied = list_studied_models(rows)
+    kept = tuple(row for row in rows if _is_weights_only(row) and row.model not in studied)
     rate = fit_points_per_nat(rows)
     cells: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in kept:
@@ -212,7 +230,8 @@ def fit_losses(rows: Sequence[QuantRow]) -> LossModel:
             model_part[m] = sum(rest) / (len(rest) + 2)
     left = [v - quant_part[q] - model_part[m] for (q, m), v in logs.items()]
     noise = math.sqrt(sum(e * e for e in left) / max(1, len(left) - len(quants) - len(models)))
-    return LossModel(kept, rate, quant_part, model_part, noise)
+    spread = math.sqrt(sum(v * v for v in model_part.values()) / max(1, len(models) - 1))
+    return LossModel(kept, rate, quant_part, model_part, noise, spread)
 
 
 def _is_family(row: QuantRow, family: str) -> bool:
@@ -272,18 +291,17 @@ def estimate_quant_loss(
     own = {row.model for row in losses.rows if model_id and row.model_id == model_id}
     near = own or {row.model for row in losses.rows if _is_family(row, family)}
     part = losses.model_part
-    here = sum(part[m] for m in near) / len(near) if near else 0.0
-    others = [part[m] for m in {row.model for row in losses.rows}]
+    here = sum(part[m] for m in near) / (len(near) if own else len(near) + RELATIVES_SHRINKAGE) if near else 0.0
     centre = losses.quant_part[quant]
-    ends = [here] if own else [part[m] for m in near] if near else others
+    spread = Z_80 * (losses.noise if own else math.hypot(losses.noise, losses.spread))
     tops = [row.same_top_percent for row in rows if row.same_top_percent is not None]
     ratios = [row.perplexity_ratio for row in rows if row.perplexity_ratio is not None]
     return QuantLossEstimate(
         quant=quant,
         label=label,
         points=math.exp(centre + here),
-        low=math.exp(centre + min(here, *ends) - Z_80 * losses.noise),
-        high=math.exp(centre + max(here, *ends) + Z_80 * losses.noise),
+        low=math.exp(centre + here - spread),
+        high=math.exp(centre + here + spread),
         same_top_percent=median(tops) if tops else None,
         perplexity_ratio=median(ratios) if ratios else None,
         n_models=len({row.model for row in rows}),

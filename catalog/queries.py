@@ -23,7 +23,7 @@ from catalog.machine_text import (
     write_parts,
 )
 from catalog.models import ModelCard
-from catalog.quality import QualityEvidence, ScoreRow, rate_models
+from catalog.quality import QualityEvidence, ScoreRow, list_traits, rate_models
 from catalog.store import NOT_WEIGHED, Catalog, once_per_catalog
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.hardware import Device, DeviceKind, Machine
@@ -353,7 +353,7 @@ def list_quality(catalog: Catalog, task: str) -> tuple[QualityEvidence, ...]:
 
 @once_per_catalog
 def _rate_all(catalog: Catalog) -> dict[str, tuple[QualityEvidence, ...]]:
-    return rate_models(list_scores(catalog))
+    return rate_models(list_scores(catalog), traits=list_traits(list_models(catalog)))
 
 
 def list_scores(catalog: Catalog, model_id: str | None = None) -> tuple[ScoreRow, ...]:

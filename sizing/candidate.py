@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +32,18 @@ Texts = NDArray[np.str_]
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Published evidence for a task: latent score 0..100 with its 80% interval and the number of scores behind it."""
+    """Published evidence for a task: latent score 0..100 with its 80% interval and the number of scores behind it.
+
+    `moved_points` is by how much measurements on this box moved it (`sizing.measured`). `n_independent` of the scores
+    are not their model's publisher's, None where that is not said.
+    """
 
     score: float
     low: float
     high: float
     n_scores: int
+    moved_points: float = 0.0
+    n_independent: int | None = None
 
     @property
     def cautious(self) -> float:
@@ -46,7 +53,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class QuantLoss:
-    """Points of score a quantization costs, its high end, and whose measurements say so.
+    """Points of score a quantization costs, the ends of its interval, and whose measurements say so.
 
     `label` is 'same model', 'same family' or 'generic'.
     """
@@ -55,6 +62,7 @@ class QuantLoss:
     points: float
     label: str
     high: float | None = None
+    low: float | None = None
 
     @property
     def cautious(self) -> float:
@@ -62,12 +70,46 @@ class QuantLoss:
         return self.points if self.high is None else (self.points + self.high) / 2
 
 
+def subtract_loss(quality: Quality, loss: QuantLoss | None) -> Quality:
+    """What is left of a score in a quantization; the uncertainty of both adds up in squares, as they are unrelated.
+
+    Without a known loss the score stays as it is.
+    """
+    if loss is None:
+        return quality
+    score = quality.score - loss.points
+    more = 0.0 if loss.high is None else loss.high - loss.points
+    less = 0.0 if loss.low is None else loss.points - loss.low
+    low, high = score - hypot(quality.score - quality.low, more), score + hypot(quality.high - quality.score, less)
+    return replace(quality, score=max(0.0, score), low=max(0.0, low), high=min(100.0, high))
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredHere:
+    """A model's score on a suite, measured on this box in one quantization, with its 95% interval.
+
+    `value`, `low` and `high` are shares 0..1 where `is_higher_better` and the suite counts right answers; other suites
+    have their own unit. `measured_on` is a date.
+    """
+
+    model_id: str
+    quant: str
+    suite: str
+    title: str
+    n_items: int
+    value: float
+    low: float
+    high: float
+    is_higher_better: bool
+    measured_on: str
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A model as the ranking sees it: shapes, weights per quant, licence answer and evidence.
 
     `gap` says why the engine could not weigh it (then `weights` is empty). `license_note` is the reason or the duties.
-    `n_downloads` orders models of which nothing else is known.
+    `n_downloads` orders models of which nothing else is known. `measured` are scores of this box for the task.
     """
 
     spec: ModelSpec
@@ -83,6 +125,7 @@ class Candidate:
     gap: str | None = None
     projector_bytes: int = 0
     n_downloads: int | None = None
+    measured: tuple[MeasuredHere, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,17 @@ reward whoever reported the easy ones. So every score is explained at once, on t
     logit(score) = slope * (general + task part) + easiness + optimism * by_publisher - no_thinking + noise
 
 General ability and task parts carry a normal prior (ridge), so a missing benchmark leaves a wider interval instead of
-a lower score. Given the slopes the model is linear and Gaussian and is solved exactly; slopes are refitted in turns
+a lower score. The prior of general ability is centred where models of the same size and date stand, by a regression
+that is fitted along: one lucky score of a model then moves it less far from its like than ten scores do. It only
+tempers scores: a model without any has no rating. Given the slopes the model is linear and Gaussian and is solved
+exactly; slopes are refitted in turns
 (a two-parameter logistic item response model; Birnbaum 1968, with Gaussian noise for scores that are averages).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +39,13 @@ class EvidencePrior:
 
     `noise` is the disagreement of two runs of one benchmark; `publisher_noise` is added to scores a publisher gives
     its own model; `optimism` bounds the offset those share; `no_thinking` bounds what a model loses with its
-    reasoning turned off.
+    reasoning turned off. `general` is what size and date leave open, `general_alone` the spread where no such
+    traits are given; `trait` bounds what a doubling or a year adds.
     """
 
-    general: float = 1.5
+    general: float = 0.6
+    general_alone: float = 1.5
+    trait: float = 1.0
     task: float = 0.35
     easiness: float = 2.0
     slope: float = 0.4
@@ -47,7 +53,7 @@ class EvidencePrior:
     publisher_noise: float = 0.2
     optimism: float = 0.15
     no_thinking: float = 0.6
-    n_rounds: int = 4
+    n_rounds: int = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +73,26 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class TaskRating:
-    """A model's place on the scale of one task: expected mean score 0..100 over the task's items, 80% interval."""
+    """A model's place on the scale of one task: expected mean score 0..100 over the task's items, 80% interval.
+
+    `pulls` are, for each of the model's scores that speak for the task in the order given, the points by which the
+    rating would fall without that score (negative: rise), all other scores and the scale held.
+    """
 
     model: str
     task: str
     score: float
     low: float
     high: float
+    pulls: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Observations:
     """Scores as columns. `item` is a benchmark in one variant; `item_tasks[item, task]` sums to 1 per item.
 
-    `no_thinking` marks a score of a model that can think, taken with thinking off. `score` is 0..100.
+    `no_thinking` marks a score of a model that can think, taken with thinking off. `score` is 0..100. `traits` are
+    facts of each model that its ability goes with (models by traits, no column where there are none).
     """
 
     model: Index
@@ -90,6 +102,7 @@ class Observations:
     no_thinking: npt.NDArray[np.bool_]
     item_tasks: Array
     n_models: int
+    traits: Array
 
     def __post_init__(self) -> None:
         n = len(self.score)
@@ -97,6 +110,8 @@ class Observations:
             raise BadInputError("observations want columns of one length")
         if n and not (np.all(self.score >= 0) and np.all(self.score <= 100)):
             raise BadInputError("observations want scores within 0..100")
+        if len(self.traits) != self.n_models or not np.all(np.isfinite(self.traits)):
+            raise BadInputError("observations want a row of finite traits for every model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +120,7 @@ class AbilityFit:
 
     A model's own unknowns are its general ability and its task parts (models by 1 + tasks). The shared ones are the
     easiness of every item, the optimism, and what no thinking costs per task. `cross` is own against shared.
+    `trait_weights` are log-odds of general ability per unit of each trait.
     """
 
     own: Array
@@ -113,6 +129,7 @@ class AbilityFit:
     cross: Array
     shared_covariance: Array
     slope: Array
+    trait_weights: Array
 
     @property
     def n_items(self) -> int:
@@ -151,8 +168,17 @@ class AbilityFit:
         return mean, np.sqrt(np.maximum(0.0, variance))
 
 
-def tabulate_scores(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Observations, list[str], list[str]]:
-    """Scores as columns, with the names of the models and of the items in their order."""
+Traits = Mapping[str, tuple[float, ...]]
+"""Of models by name, the facts their ability goes with; all of one length."""
+
+
+def tabulate_scores(
+    scores: Sequence[Score], tasks: Sequence[str], traits: Traits | None = None
+) -> tuple[Observations, list[str], list[str]]:
+    """Scores as columns, with the names of the models and of the items in their order.
+
+    A model without traits stands at the mean of those that have some.
+    """
     models = sorted({s.model for s in scores})
     item_of = {s.item: s for s in scores}
     items = sorted(item_of)
@@ -169,38 +195,67 @@ def tabulate_scores(scores: Sequence[Score], tasks: Sequence[str]) -> tuple[Obse
         no_thinking=np.array([s.no_thinking for s in scores], dtype=np.bool_),
         item_tasks=loads / loads.sum(axis=1, keepdims=True),
         n_models=len(models),
+        traits=_centre_traits(models, traits or {}),
     )
     return table, models, items
 
 
+def _centre_traits(models: Sequence[str], traits: Traits) -> Array:
+    """Traits as columns around their mean, zero where a model has none."""
+    n_traits = len(next(iter(traits.values()), ()))
+    rows = np.array([traits.get(m, (np.nan,) * n_traits) for m in models], dtype=np.float64).reshape(
+        len(models), n_traits
+    )
+    known = np.flatnonzero(np.all(np.isfinite(rows), axis=1))
+    out = np.zeros_like(rows)
+    out[known] = rows[known] - (rows[known].mean(axis=0) if len(known) else 0.0)
+    return out
+
+
 def rate_tasks(
-    scores: Sequence[Score], tasks: Sequence[str], prior: EvidencePrior | None = None
+    scores: Sequence[Score], tasks: Sequence[str], prior: EvidencePrior | None = None, traits: Traits | None = None
 ) -> tuple[TaskRating, ...]:
-    """Every model's rating in every task it has a score for; other tasks are left out, never filled in.
+    """Every model's rating in every task it has a score for; other tasks are left out, never filled in."""
+    if not scores:
+        return ()
+    table, models, _ = tabulate_scores(scores, tasks, traits)
+    fit = fit_abilities(table, prior)
+    reference = weigh_reference(table)
+    score, low, high = score_tasks(fit, reference)
+    pulls = measure_pulls(table, fit, reference, prior)
+    rows: dict[tuple[int, int], list[int]] = {}
+    for row, (m, i) in enumerate(zip(table.model, table.item, strict=True)):
+        for t in np.flatnonzero(table.item_tasks[i]):
+            rows.setdefault((int(m), int(t)), []).append(row)
+    return tuple(
+        TaskRating(
+            models[m],
+            tasks[t],
+            float(score[m, t]),
+            float(low[m, t]),
+            float(high[m, t]),
+            tuple(float(pulls[row, t]) for row in rows[m, t]),
+        )
+        for m, t in sorted(rows)
+    )
+
+
+def weigh_reference(table: Observations) -> Array:
+    """Weights of the items that a task's scale is the mean of: tasks by items, 1 in all per task with items.
 
     A task's reference items are those with at least three models (all of them where none has), each weighing the
     square root of its number of models up to `MODELS_OF_FULL_WEIGHT`, so that the scale is neither one rare
     benchmark's nor one popular benchmark's.
     """
-    if not scores:
-        return ()
-    table, models, items = tabulate_scores(scores, tasks)
-    fit = fit_abilities(table, prior)
-    n_models_of = np.array([len(np.unique(table.model[table.item == j])) for j in range(len(items))])
-    reference = np.zeros((len(tasks), len(items)))
-    for k in range(len(tasks)):
+    n_items, n_tasks = table.item_tasks.shape
+    n_models_of = np.array([len(np.unique(table.model[table.item == j])) for j in range(n_items)])
+    reference = np.zeros((n_tasks, n_items))
+    for k in range(n_tasks):
         counts = np.where(table.item_tasks[:, k] > 0, n_models_of, 0)
         counts = np.where(counts >= 3, counts, 0) if np.any(counts >= 3) else counts
         reference[k] = np.sqrt(np.minimum(counts, MODELS_OF_FULL_WEIGHT)) * (table.item_tasks[:, k] > 0)
         reference[k] /= max(1e-9, reference[k].sum())
-    score, low, high = score_tasks(fit, reference)
-    seen = {
-        (int(m), t) for m, i in zip(table.model, table.item, strict=True) for t in np.flatnonzero(table.item_tasks[i])
-    }
-    return tuple(
-        TaskRating(models[m], tasks[t], float(score[m, t]), float(low[m, t]), float(high[m, t]))
-        for m, t in sorted((m, int(t)) for m, t in seen)
-    )
+    return reference
 
 
 def logit(score: Array) -> Array:
@@ -218,35 +273,70 @@ def fit_abilities(obs: Observations, prior: EvidencePrior | None = None) -> Abil
     """Posterior of abilities, easiness and slopes given all scores at once.
 
     Models meet only in the shared unknowns, so each model's own block is eliminated first and one system over the
-    shared unknowns is left (the Schur complement). The slopes settle within a few rounds.
+    shared unknowns is left (the Schur complement). Slopes and the weights of the traits settle within a few rounds;
+    what those weights leave uncertain is not carried on (a hundred models fix three of them).
     """
-    p = prior or EvidencePrior()
-    n_items, t = obs.item_tasks.shape
-    y = logit(obs.score)
-    weight = 1 / (p.noise**2 + np.where(obs.by_publisher, p.publisher_noise**2, 0.0))
-    own_sd = np.array([p.general] + [p.task] * t)
-    shared_sd = np.concatenate([np.full(n_items, p.easiness), [p.optimism], np.full(t, p.no_thinking)])
-    slope = np.ones(n_items)
-    fit = _solve(obs, slope, y, weight, own_sd, shared_sd)
+    p = _settle_prior(obs, prior)
+    n_items, n_traits = len(obs.item_tasks), obs.traits.shape[1]
+    slope, weights = np.ones(n_items), np.zeros(n_traits)
+    fit = _solve(obs, slope, weights, p)
+    seen = np.bincount(obs.model, minlength=obs.n_models) > 0
+    known = obs.traits[seen]
     for _ in range(p.n_rounds - 1):
-        slope = _refit_slopes(obs, fit, y, weight, p.slope)
-        fit = _solve(obs, slope, y, weight, own_sd, shared_sd)
+        slope = _refit_slopes(obs, fit, p)
+        normal = known.T @ known / p.general**2 + np.eye(n_traits) / p.trait**2
+        weights = np.linalg.solve(normal, known.T @ fit.own[seen, 0] / p.general**2)
+        fit = _solve(obs, slope, weights, p)
     return fit
 
 
-def _solve(obs: Observations, slope: Array, y: Array, weight: Array, own_sd: Array, shared_sd: Array) -> AbilityFit:
-    """The exact posterior given the slopes."""
-    n, m, n_shared = len(y), obs.n_models, len(shared_sd)
+def _settle_prior(obs: Observations, prior: EvidencePrior | None) -> EvidencePrior:
+    """The prior with the spread of general ability that suits whether traits are given."""
+    p = prior or EvidencePrior()
+    return p if obs.traits.shape[1] else replace(p, general=p.general_alone)
+
+
+def weigh_rows(obs: Observations, prior: EvidencePrior) -> Array:
+    """Precision of every score on the log-odds scale: a publisher's own scores of its models count less."""
+    own_noise = np.where(obs.by_publisher, prior.publisher_noise**2, 0.0)
+    return np.asarray(1 / (prior.noise**2 + own_noise))
+
+
+def _own_spread(prior: EvidencePrior, n_tasks: int) -> Array:
+    return np.array([prior.general] + [prior.task] * n_tasks)
+
+
+def _own_blocks(obs: Observations, factor: Array, weight: Array, own_sd: Array) -> Array:
+    """Precision of each model's own unknowns, the shared ones held."""
+    blocks = np.zeros((obs.n_models, len(own_sd), len(own_sd)))
+    np.add.at(blocks, obs.model, weight[:, None, None] * factor[:, :, None] * factor[:, None, :])
+    return blocks + np.diag(1 / own_sd**2)
+
+
+def _own_factor(obs: Observations, slope: Array) -> Array:
+    """What a score makes of its model's own unknowns: the item's slope times 1 and the item's tasks."""
+    return slope[obs.item, None] * np.column_stack([np.ones(len(obs.item)), obs.item_tasks[obs.item]])
+
+
+def _solve(obs: Observations, slope: Array, trait_weights: Array, prior: EvidencePrior) -> AbilityFit:
+    """The exact posterior given the slopes and the weights of the traits.
+
+    General ability is solved as what it differs from its like, who stand at `traits @ trait_weights`.
+    """
     n_items, t = obs.item_tasks.shape
+    n, m, n_shared = len(obs.score), obs.n_models, n_items + 1 + t
+    weight = weigh_rows(obs, prior)
+    own_sd = _own_spread(prior, t)
+    shared_sd = np.concatenate([np.full(n_items, prior.easiness), [prior.optimism], np.full(t, prior.no_thinking)])
+    expected = obs.traits @ trait_weights
+    y = logit(obs.score) - slope[obs.item] * expected[obs.model]
     loads = obs.item_tasks[obs.item]
-    factor = slope[obs.item, None] * np.column_stack([np.ones(n), loads])
+    factor = _own_factor(obs, slope)
     which = np.column_stack([obs.item, np.full(n, n_items), np.broadcast_to(n_items + 1 + np.arange(t), (n, t))])
     off = np.where(obs.no_thinking[:, None], -loads, 0.0)
     shared_factor = np.column_stack([np.ones(n), obs.by_publisher, off])
 
-    own_block = np.zeros((m, 1 + t, 1 + t))
-    np.add.at(own_block, obs.model, weight[:, None, None] * factor[:, :, None] * factor[:, None, :])
-    own_block += np.diag(1 / own_sd**2)
+    own_block = _own_blocks(obs, factor, weight, own_sd)
     coupling = np.zeros((m, 1 + t, n_shared))
     place = (obs.model[:, None, None], np.arange(1 + t)[None, :, None], which[:, None, :])
     np.add.at(coupling, place, weight[:, None, None] * factor[:, :, None] * shared_factor[:, None, :])
@@ -265,18 +355,22 @@ def _solve(obs: Observations, slope: Array, y: Array, weight: Array, own_sd: Arr
     shared_covariance = np.asarray(np.linalg.inv(schur), dtype=np.float64)
     shared = shared_covariance @ (shared_right - np.einsum("mks,mk->s", carried, own_right))
     cross = -carried @ shared_covariance
+    own = np.einsum("mkl,ml->mk", own_inverse, own_right) - carried @ shared
+    own[:, 0] += expected
     return AbilityFit(
-        own=np.einsum("mkl,ml->mk", own_inverse, own_right) - carried @ shared,
+        own=own,
         shared=shared,
         own_covariance=np.asarray(own_inverse - cross @ np.swapaxes(carried, 1, 2), dtype=np.float64),
         cross=cross,
         shared_covariance=shared_covariance,
         slope=slope,
+        trait_weights=trait_weights,
     )
 
 
-def _refit_slopes(obs: Observations, fit: AbilityFit, y: Array, weight: Array, slope_sd: float) -> Array:
+def _refit_slopes(obs: Observations, fit: AbilityFit, prior: EvidencePrior) -> Array:
     """Each item's slope by weighted least squares around a prior of 1, the other unknowns held at their means."""
+    y, weight, slope_sd = logit(obs.score), weigh_rows(obs, prior), prior.slope
     loads = obs.item_tasks[obs.item]
     ability = np.sum(fit.ability[obs.model] * loads, axis=1)
     rest = y - fit.optimism * obs.by_publisher + obs.no_thinking * (loads @ fit.no_thinking)
@@ -320,89 +414,26 @@ def score_tasks(fit: AbilityFit, reference: Array) -> tuple[Array, Array, Array]
     return 100 * mean, 100 * expit(centre - half), 100 * expit(centre + half)
 
 
-@dataclass(frozen=True, slots=True)
-class HoldOut:
-    """What the rating said about scores it never saw.
+def measure_pulls(obs: Observations, fit: AbilityFit, reference: Array, prior: EvidencePrior | None = None) -> Array:
+    """Points by which every score lifts its model's rating in every task, scores by tasks.
 
-    `n_pairs` are pairs of models held out in one item and half a point or more apart, `n_right` those ordered right.
-    `coverage` is the share of held-out scores inside their 80% predictive interval; errors are in points.
+    The rating less what it would be without that score, by the closed form of a least squares fit with one row left
+    out (R. D. Cook, Technometrics 19 (1977) 15); the scale and all other models are held.
     """
-
-    n_held: int
-    n_pairs: int
-    n_right: int
-    coverage: float
-    mean_error_points: float
-    log_density: float
-
-    @property
-    def ordered_right(self) -> float:
-        """Share of pairs in the right order, NaN without pairs."""
-        return self.n_right / self.n_pairs if self.n_pairs else float("nan")
-
-
-def hold_out(
-    scores: Sequence[Score], tasks: Sequence[str], prior: EvidencePrior | None = None, share: float = 0.2, seed: int = 0
-) -> HoldOut:
-    """Hide a random `share` of the scores, rate from the rest, and compare.
-
-    A score is only hidden when its model and its item each keep another one. Raises BadInputError for a share
-    outside 0..1.
-    """
-    if not 0 < share < 1:
-        raise BadInputError(f"the held-out share wants a number between 0 and 1, got {share!r}")
-    p = prior or EvidencePrior()
-    table, _, _ = tabulate_scores(scores, tasks)
-    n = len(scores)
-    hidden = np.zeros(n, dtype=np.bool_)
-    left_of_model = np.bincount(table.model, minlength=table.n_models)
-    left_of_item = np.bincount(table.item, minlength=len(table.item_tasks))
-    for i in np.random.default_rng(seed).permutation(n)[: round(share * n)]:
-        m, j = table.model[i], table.item[i]
-        if left_of_model[m] > 1 and left_of_item[j] > 1:
-            hidden[i] = True
-            left_of_model[m] -= 1
-            left_of_item[j] -= 1
-    seen = ~hidden
-    fit = fit_abilities(
-        Observations(
-            table.model[seen],
-            table.item[seen],
-            table.score[seen],
-            table.by_publisher[seen],
-            table.no_thinking[seen],
-            table.item_tasks,
-            table.n_models,
-        ),
-        p,
-    )
-    mean, spread = fit.predict(table.model[hidden], table.item[hidden], table.item_tasks)
-    by_publisher, off = table.by_publisher[hidden], table.no_thinking[hidden]
-    mean = mean + fit.optimism * by_publisher
-    mean = mean - off * (table.item_tasks[table.item[hidden]] @ fit.no_thinking)
-    sd = np.sqrt(spread**2 + p.noise**2 + by_publisher * p.publisher_noise**2)
-    truth = table.score[hidden]
-    off_by = (logit(truth) - mean) / sd
-    right, pairs = order_agreement(table.model[hidden], truth, mean, table.item[hidden])
-    return HoldOut(
-        n_held=int(hidden.sum()),
-        n_pairs=pairs,
-        n_right=right,
-        coverage=float(np.mean(np.abs(off_by) < Z_80)),
-        mean_error_points=float(np.mean(np.abs(100 * expit(mean) - truth))),
-        log_density=float(np.mean(-0.5 * off_by**2 - np.log(sd))),
-    )
+    p = _settle_prior(obs, prior)
+    factor, weight = _own_factor(obs, fit.slope), weigh_rows(obs, p)
+    inverse = np.linalg.inv(_own_blocks(obs, factor, weight, _own_spread(p, obs.item_tasks.shape[1])))[obs.model]
+    reach = np.einsum("nkl,nl->nk", inverse, factor)
+    leverage = np.clip(weight * np.sum(reach * factor, axis=1), 0.0, 1 - 1e-9)
+    loads = obs.item_tasks[obs.item]
+    told = np.sum(factor * fit.own[obs.model], axis=1) + fit.easiness[obs.item]
+    told += fit.optimism * obs.by_publisher - obs.no_thinking * (loads @ fit.no_thinking)
+    rest = logit(obs.score) - told
+    without = fit.own[obs.model] - reach * (weight * rest / (1 - leverage))[:, None]
+    return 100 * (_mean_scores(fit, fit.own[obs.model], reference) - _mean_scores(fit, without, reference))
 
 
-def order_agreement(model: Index, truth: Array, guess: Array, item: Index) -> tuple[int, int]:
-    """Pairs of scores of one item whose order was guessed right, and all pairs with a difference of half a point."""
-    right = total = 0
-    for j in np.unique(item):
-        rows = np.flatnonzero(item == j)
-        for n, a in enumerate(rows):
-            for b in rows[n + 1 :]:
-                if model[a] == model[b] or abs(truth[a] - truth[b]) < 0.5:
-                    continue
-                total += 1
-                right += (truth[a] > truth[b]) == (guess[a] > guess[b])
-    return right, total
+def _mean_scores(fit: AbilityFit, own: Array, reference: Array) -> Array:
+    """Expected mean score 0..1 over each task's reference items of models with these own unknowns."""
+    ability = own[:, :1] + own[:, 1:]
+    return np.asarray(np.sum(expit(ability[:, :, None] * fit.slope + fit.easiness) * reference, axis=2))

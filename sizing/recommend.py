@@ -1,7 +1,8 @@
 """Which model, in which quantization: hard limits first, then evidence for the task, then speed and headroom.
 
 One vectorised pass sizes every model in every quantization; what remains is ordered by a utility in points of the
-task score: `utility = cautious score - quantization loss - speed shortfall - verdict`. A model without evidence for
+task score: `utility = cautious score - speed shortfall - verdict`. The cautious score lies half-way to the low end of
+the interval of the score less quantization loss, whose uncertainties add up in squares. A model without evidence for
 the task has no score, is never given one, and stands below every model that has evidence.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
@@ -21,15 +22,18 @@ from sizing.candidate import (
     TASKS,
     Candidate,
     Limits,
+    MeasuredHere,
     Needs,
     Quality,
     QuantLoss,
     RuledOut,
     pick_some_of_each,
     say_limit,
+    subtract_loss,
 )
 from sizing.estimate import Estimate, TableEstimate, describe, estimate
 from sizing.fit import TIGHT_SHARE, Verdict, judge
+from sizing.frontier import find_frontier
 from sizing.hardware import Machine, add_memory
 from sizing.rank_columns import RankColumns
 from sizing.units import GIB, format_bytes, format_figures, format_range, format_tokens
@@ -41,8 +45,10 @@ __all__ = [
     "MAX_RULED_OUT_TEXTS",
     "TASKS",
     "Candidate",
+    "MeasuredHere",
     "Needs",
     "Option",
+    "Pick",
     "Quality",
     "QuantLoss",
     "Ranker",
@@ -55,6 +61,8 @@ COMFORTABLE_TOKENS_PER_S = {"code": 30.0, "math": 30.0, "reasoning": 40.0}
 DEFAULT_COMFORTABLE_TOKENS_PER_S = 20.0
 POINTS_PER_HALVING = 5.0
 """Score points lost each time the speed halves below comfort. A judgement, stated: it orders, it does not measure."""
+READING_TOKENS_PER_S = 10.0
+"""Decode speed below which each halving costs twice that: slower than one reads, every word is waited for."""
 POINTS_PER_DOUBLING = 0.5
 """Score points gained each time the speed doubles above comfort, up to three times: half the bytes for next to no loss
 is the better quantization."""
@@ -65,13 +73,22 @@ UNKNOWN_LOSS_POINTS = 8.0
 N_EXACT = 8
 """Options whose placement over host and cards is worked out exactly: those a page shows in full, and some more."""
 
+MORE_USERS, MAX_USERS_ASKED = 4, 64
+"""How many times as many people what would change is asked for, and up to how many."""
+
+MAX_MEASURED_TOLD = 2
+"""Scores measured here that an option's reasons tell; the Evaluate page has all."""
+
 MAX_UNRANKED = 200
 """Options without evidence that are described; more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One model in its best quantization for these needs. `utility` is None without evidence for the task."""
+    """One model in its best quantization for these needs. `utility` is None without evidence for the task.
+
+    `on_frontier`: no other option is at least as good, as fast and as small, and better in one of the three.
+    """
 
     candidate: Candidate
     quant: str
@@ -79,6 +96,12 @@ class Option:
     loss: QuantLoss | None
     utility: float | None
     reasons: tuple[str, ...] = ()
+    on_frontier: bool = False
+
+    @property
+    def quality(self) -> Quality | None:
+        """Evidence for the task less what this quantization costs, with both uncertainties; None without evidence."""
+        return None if self.candidate.quality is None else subtract_loss(self.candidate.quality, self.loss)
 
     @property
     def name(self) -> str:
@@ -89,6 +112,16 @@ class Option:
     def verdict(self) -> Verdict:
         """Fits, tight or offload."""
         return self.estimate.fit.verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A recommendation by name. Two picks of one model and quantization are equal, whatever their speed."""
+
+    model_id: str
+    name: str
+    quant: str
+    tokens_per_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +186,9 @@ def count_points_against(
     decode: Floats = result.speed.decode_tokens_per_s[:, 1]
     speed = np.where(np.isnan(decode), comfort_tokens_per_s, np.maximum(decode, 1e-9))
     doublings = np.log2(speed / comfort_tokens_per_s)
-    against = POINTS_PER_HALVING * np.maximum(0.0, -doublings) - POINTS_PER_DOUBLING * np.clip(doublings, 0.0, 3.0)
+    waits = np.maximum(0.0, np.log2(READING_TOKENS_PER_S / speed))
+    against = POINTS_PER_HALVING * (np.maximum(0.0, -doublings) + waits)
+    against = against - POINTS_PER_DOUBLING * np.clip(doublings, 0.0, 3.0)
     against = against + np.where(crowded, CROWDED_POINTS, 0.0) + np.where(verdict == 2, OFFLOAD_POINTS, 0.0)
     out = verdict == 3
     if min_decode_tokens_per_s is not None:
@@ -177,24 +212,30 @@ class Ranker:
         return self.columns.table
 
     @cached_property
-    def loss_points(self) -> Floats:
-        """Quantization loss of each model in each of its quantizations; a stated penalty where nothing is published."""
+    def losses(self) -> tuple[Floats, Floats]:
+        """Quantization loss of each model in each of its quantizations, and how far its high end lies above that.
+
+        A stated penalty, which is cautious already, stands where nothing is published.
+        """
         quants, columns = self.table.quant, self.columns
-        known: dict[tuple[int, int], list[float]] = {}
-        out: list[list[float]] = []
+        known: dict[tuple[int, int], list[tuple[float, float]]] = {}
+        out: list[list[tuple[float, float]]] = []
         for m, candidate in enumerate(self.weighed):
             key = (id(candidate.losses), id(candidate.weights))
             if key not in known:
-                points = {x.quant: x.cautious for x in candidate.losses}
+                points = {x.quant: (x.points, max(0.0, (x.high or x.points) - x.points)) for x in candidate.losses}
                 rows = columns.rows[columns.first[m] : columns.first[m + 1]]
-                known[key] = [points.get(quants[row], _unknown_loss(quants[row])) for row in rows]
+                known[key] = [points.get(quants[row], (_unknown_loss(quants[row]), 0.0)) for row in rows]
             out.append(known[key])
-        return np.fromiter(chain.from_iterable(out), dtype=np.float64, count=len(columns.rows))
+        pairs = np.array(list(chain.from_iterable(out)), dtype=np.float64).reshape(len(columns.rows), 2)
+        return pairs[:, 0], pairs[:, 1]
 
     @cached_property
-    def quality(self) -> Floats:
-        """Cautious score of each weighed model, 0 where there is no evidence."""
-        return np.array([c.quality.cautious if c.quality else 0.0 for c in self.weighed], dtype=np.float64)
+    def quality(self) -> tuple[Floats, Floats]:
+        """Score of each weighed model and how far its low end lies below, 0 where there is no evidence."""
+        pairs = [(c.quality.score, c.quality.score - c.quality.low) if c.quality else (0.0, 0.0) for c in self.weighed]
+        columns = np.array(pairs, dtype=np.float64).reshape(len(self.weighed), 2)
+        return columns[:, 0], columns[:, 1]
 
     @cached_property
     def limits(self) -> Limits:
@@ -212,9 +253,10 @@ class Ranker:
         """
         comfort = COMFORTABLE_TOKENS_PER_S.get(needs.task, DEFAULT_COMFORTABLE_TOKENS_PER_S)
         against, verdict, decode = count_points_against(result, comfort, needs.min_decode_tokens_per_s)
-        rows = self.columns.rows
-        utility = self.quality[self.columns.model_of] - self.loss_points - against[rows]
-        return utility, verdict[rows], decode[rows]
+        rows, model = self.columns.rows, self.columns.model_of
+        (score, below), (loss, above) = self.quality, self.losses
+        cautious = score[model] - loss - np.hypot(below[model], above) / 2
+        return cautious - against[rows], verdict[rows], decode[rows]
 
     def recommend(self, machine: Machine, needs: Needs, *, sensitivity: bool = True) -> Recommendation:
         """The recommendation for `needs` on `machine`, with what was ruled out and why."""
@@ -235,7 +277,7 @@ class Ranker:
         chosen, n_more = self._order(np.flatnonzero(may & runs), utility[best])
         options = [self._describe(int(m), int(best[m]), result, utility, needs, machine) for m in chosen]
         exact = [self._make_exact(o, machine, needs) if i < N_EXACT else o for i, o in enumerate(options)]
-        ordered = tuple(replace(o, reasons=_list_reasons(o, needs)) for o in exact)
+        ordered = mark_frontier([replace(o, reasons=_list_reasons(o, needs)) for o in exact])
         answer = Recommendation(
             ordered,
             tuple(ruled),
@@ -249,8 +291,11 @@ class Ranker:
         """Models best first, those with evidence before those without, and how many of the latter are left out."""
         unknown = np.array([self.weighed[m].quality is None for m in models], dtype=np.bool_)
         downloads = np.array([self.weighed[m].n_downloads or 0 for m in models], dtype=np.int64)
+        unmeasured = np.array(
+            [unknown[i] and not self.weighed[m].measured for i, m in enumerate(models)], dtype=np.bool_
+        )
         tie = np.where(unknown, downloads, 0)
-        order = np.lexsort((-tie, -utility[models], unknown))
+        order = np.lexsort((-tie, -utility[models], unmeasured, unknown))
         n_shown = int((~unknown).sum()) + min(MAX_UNRANKED, int(unknown.sum()))
         return models[order[:n_shown]], len(models) - n_shown
 
@@ -307,33 +352,55 @@ class Ranker:
         return Ranker([self.weighed[m] for m in chosen], self.columns.part(chosen))
 
     def find_changes(self, machine: Machine, needs: Needs) -> tuple[str, ...]:
-        """What else would be recommended with more memory, or with half the context, one phrase each."""
-        lines = []
-        ask = self.evident._pick
-        now = ask(machine, needs)
+        """What else would be recommended with more memory, half the context, more users or twice the speed."""
+        ranker, load = self.evident, needs.workload
+        now = ranker.pick(machine, needs)
+        half = replace(load, context_tokens=max(1, load.context_tokens // 2))
+        asked: list[tuple[str, Machine, Needs]] = []
         for extra in (4, 8, 16, 24, 48, 96):
-            other = ask(add_memory(machine, extra * GIB), needs)
-            if other is not None and other != now:
-                lines.append(f"with {extra} GiB more: {other[0]} at {other[1]}")
+            larger = add_memory(machine, extra * GIB)
+            if ranker.pick(larger, needs) not in (None, now):
+                asked.append((f"with {extra} GiB more", larger, needs))
                 break
-        half = replace(needs.workload, context_tokens=max(1, needs.workload.context_tokens // 2))
-        other = ask(machine, replace(needs, workload=half))
-        if other is not None and other != now:
-            lines.append(f"with {format_tokens(half.context_tokens)} tokens of context: {other[0]} at {other[1]}")
-        return tuple(lines)
+        less = f"with {format_tokens(half.context_tokens)} tokens of context"
+        asked.append((less, machine, replace(needs, workload=half)))
+        if load.n_parallel * MORE_USERS <= MAX_USERS_ASKED:
+            many = replace(load, n_parallel=load.n_parallel * MORE_USERS)
+            asked.append((f"for {many.n_parallel} people at once", machine, replace(needs, workload=many)))
+        if now is not None and now.tokens_per_s is not None:
+            floor = float(f"{2 * now.tokens_per_s:.2g}")
+            faster = replace(needs, min_decode_tokens_per_s=floor)
+            asked.append((f"for at least {format_figures(floor)} tokens/s", machine, faster))
+        found = [(words, ranker.pick(where, what)) for words, where, what in asked]
+        return tuple(f"{words}: {p.name} at {p.quant}" for words, p in found if p is not None and p != now)
 
-    def _pick(self, machine: Machine, needs: Needs) -> tuple[str, str] | None:
-        """Name and quantization of the recommendation alone, nothing else worked out; None where there is none."""
+    def pick(self, machine: Machine, needs: Needs) -> Pick | None:
+        """The recommendation alone, nothing else worked out; None where nothing runs within the limits.
+
+        Asked of `evident` it is what `recommend` puts first.
+        """
         if not self.weighed:
             return None
         may = (self.limits.find_kinds(needs) == "")[self.limits.has_weights]
         result = self.size(needs.workload, machine, with_projector=needs.task == "vision")
-        utility = np.where(may[self.columns.model_of], self.score(result, needs)[0], -np.inf)
+        values, _, decode = self.score(result, needs)
+        utility = np.where(may[self.columns.model_of], values, -np.inf)
         offer = int(np.argmax(utility))
         if utility[offer] == -np.inf:
             return None
         model = int(np.searchsorted(self.columns.first, offer, side="right")) - 1
-        return self.weighed[model].spec.name, self.table.quant[int(self.columns.rows[offer])]
+        spec, speed = self.weighed[model].spec, float(decode[offer])
+        quant = self.table.quant[int(self.columns.rows[offer])]
+        return Pick(spec.model_id, spec.name, quant, None if np.isnan(speed) else speed)
+
+
+def mark_frontier(options: Sequence[Option]) -> tuple[Option, ...]:
+    """The options, with those marked that no other beats in quality, speed and memory at once."""
+    speeds = [o.estimate.speed.decode_tokens_per_s.mid if o.estimate.speed else np.nan for o in options]
+    scores = [o.quality.score if o.quality else np.nan for o in options]
+    sizes = [float(o.estimate.memory.total_bytes) for o in options]
+    marks = find_frontier(np.array(scores), np.array(speeds), np.array(sizes))
+    return tuple(replace(o, on_frontier=bool(mark)) for o, mark in zip(options, marks, strict=True))
 
 
 def _unknown_loss(quant: str) -> float:
@@ -346,26 +413,50 @@ def _sort_counts(counts: Counter[str]) -> tuple[tuple[str, int], ...]:
 
 
 def _list_reasons(option: Option, needs: Needs) -> tuple[str, ...]:
-    quality, speed, fit = option.candidate.quality, option.estimate.speed, option.estimate.fit
-    out = []
-    if quality is None:
-        out.append(f"quality for {needs.task}: unknown, no published score in the catalog")
-    else:
-        scores = "score" if quality.n_scores == 1 else "scores"
-        out.append(
-            f"{needs.task} evidence {format_figures(quality.score)} of 100 "
-            f"({format_range(quality.low, quality.high)}) from {quality.n_scores} published {scores}"
-        )
-    if option.loss is not None:
-        out.append(
-            f"{option.quant} costs about {format_figures(option.loss.points)} points (published, {option.loss.label})"
-        )
-    elif option.quant not in ("F16", "BF16"):
-        out.append(f"{option.quant}: quantization loss unknown")
+    speed, fit = option.estimate.speed, option.estimate.fit
+    out = [_tell_quality(option, needs.task)]
+    out += [tell_measured(m) for m in option.candidate.measured[:MAX_MEASURED_TOLD]]
+    out.append(_tell_loss(option))
     if speed is None:
         out.append("speed unknown: this machine's bandwidth is not known")
     else:
         mid = format_range(speed.decode_tokens_per_s.low, speed.decode_tokens_per_s.high)
         out.append(f"{mid} tokens/s, bound by {speed.bound}")
     out.append(f"{fit.verdict}: {fit.reasons[0]}" if fit.reasons else str(fit.verdict))
-    return tuple(out)
+    return tuple(line for line in out if line)
+
+
+def _tell_quality(option: Option, task: str) -> str:
+    quality = option.candidate.quality
+    if quality is None:
+        return f"quality for {task}: unknown, no published score in the catalog"
+    scores = "score" if quality.n_scores == 1 else "scores"
+    of_these = "" if quality.n_independent is None else f", {quality.n_independent} of them independent"
+    moved = ""
+    if abs(quality.moved_points) >= 0.05:
+        way = "up" if quality.moved_points > 0 else "down"
+        moved = f"; moved {way} {format_figures(abs(quality.moved_points))} points by what was measured here"
+    return (
+        f"{task} evidence {format_figures(quality.score)} of 100 "
+        f"({format_range(quality.low, quality.high)}) from {quality.n_scores} published {scores}{of_these}{moved}"
+    )
+
+
+def _tell_loss(option: Option) -> str:
+    loss, left = option.loss, option.quality
+    if loss is None:
+        return "" if option.quant in ("F16", "BF16") else f"{option.quant}: quantization loss unknown"
+    text = f"{option.quant} costs about {format_figures(loss.points)} points"
+    if loss.low is not None and loss.high is not None and loss.high > loss.low:
+        text += f" ({format_range(loss.low, loss.high)})"
+    text += f", published, {loss.label}"
+    return text if left is None else f"{text}; {format_range(left.low, left.high)} is left"
+
+
+def tell_measured(score: MeasuredHere) -> str:
+    """'measured here: 71% (63 to 78) on arithmetic, n = 120', with the quantization that was measured."""
+    share = score.is_higher_better and score.low >= 0 and score.high <= 1
+    scale, unit = (100.0, "%") if share else (1.0, "")
+    value, low, high = (format_figures(scale * x) for x in (score.value, score.low, score.high))
+    title = score.title[:1].lower() + score.title[1:]
+    return f"measured here: {value}{unit} ({low} to {high}) on {title}, n = {score.n_items:,}, at {score.quant}"

@@ -13,12 +13,16 @@ from catalog.quality import (
     QualityEvidence,
     ScoreRow,
     list_benchmarks,
+    list_traits,
     load_scores,
     rate_models,
     to_score,
 )
+from catalog.queries import list_models
+from catalog.store import Catalog
 from sizing.errors import BadInputError, DataFileError, UnknownNameError
-from sizing.evidence import Score, hold_out, rate_tasks
+from sizing.evidence import Score, Traits, fit_abilities, rate_tasks, tabulate_scores
+from sizing.evidence_holdout import hold_out, order_agreement
 from sizing.recommend import TASKS
 
 
@@ -240,13 +244,87 @@ def test_bad_rows_are_named_with_their_line(tmp_path: Path, change: dict[str, st
     assert caught.value.line == 3
 
 
-def test_held_out_scores_are_ordered_and_covered(scores: tuple[ScoreRow, ...]) -> None:
+@pytest.fixture(scope="module")
+def traits(catalog: Catalog) -> Traits:
+    return list_traits(list_models(catalog))
+
+
+def test_held_out_scores_are_ordered_and_covered(scores: tuple[ScoreRow, ...], traits: Traits) -> None:
     counted = [s for row in scores if (s := to_score(row)) is not None]
-    result = hold_out(counted, TASKS, share=0.2, seed=1)
+    result = hold_out(counted, TASKS, share=0.2, seed=1, traits=traits)
     assert result.n_pairs > 300
-    assert result.ordered_right > 0.78
+    assert result.ordered_right > 0.8
+    assert result.n_clear > 100
+    assert result.clear_ordered_right >= 0.85, "what was promised of pairs more than two standard errors apart"
     assert 0.7 < result.coverage < 0.9
     assert result.mean_error_points < 9
+
+
+def test_a_pair_is_clear_only_beyond_two_standard_errors() -> None:
+    model, item = np.array([0, 1, 2]), np.zeros(3, dtype=np.int64)
+    truth, guess = np.array([50.0, 60.0, 90.0]), np.array([0.3, 0.1, 0.2])
+    right, total, clear_right, clear = order_agreement(model, truth, guess, item, np.full(3, 0.28))
+    # log-odds 0, 0.41 and 2.20; two errors of a difference are 2 x 0.28 x sqrt(2) = 0.79: only pairs with 90 are clear
+    assert (total, clear) == (3, 2)
+    assert (right, clear_right) == (1, 1)
+    noisy = order_agreement(model, truth, guess, item, np.full(3, 1.0))
+    assert noisy == (1, 3, 0, 0)
+
+
+def test_publishers_optimism_is_found_where_it_was_put() -> None:
+    found, _ = synthetic(40, seed=7)
+    independent = [s for s in found if s.item in ("b0", "b2", "b4")]
+    lifted = [
+        Score(s.model, s.item, s.tasks, float(100 / (1 + np.exp(-(np.log(s.score / (100 - s.score)) + 0.3)))), True)
+        for s in found
+        if s.item in ("b1", "b2", "b3")
+    ]
+    table, _, _ = tabulate_scores([*independent, *lifted], ("chat",))
+    assert fit_abilities(table).optimism == pytest.approx(0.3, abs=0.1)
+
+
+def test_one_lucky_score_is_tempered_by_size_and_date_and_ten_are_not() -> None:
+    found, _ = synthetic(40, seed=8)
+    size = {s.model: (float(int(s.model[1:]) % 4),) for s in found}
+    lucky = [Score("new", f"b{i}", ("chat",), 97.0) for i in range(6)]
+    small = size | {"new": (0.0,)}
+
+    def rate(n: int, traits: Traits | None) -> float:
+        return next(r.score for r in rate_tasks([*found, *lucky[:n]], ("chat",), traits=traits) if r.model == "new")
+
+    few, many = rate(1, None) - rate(1, small), rate(6, None) - rate(6, small)
+    assert few > many >= -0.5
+
+
+def test_ability_that_grows_with_size_is_learnt_but_never_lent_to_a_model_without_scores() -> None:
+    rng = np.random.default_rng(3)
+    size = {f"m{m:02}": (float(m % 8),) for m in range(40)}
+    found = [
+        Score(m, f"b{i}", ("chat",), float(100 / (1 + np.exp(-(0.5 * x - 2 + rng.normal(0, 0.3))))))
+        for m, (x,) in size.items()
+        for i in range(3)
+    ]
+    table, _, _ = tabulate_scores(found, ("chat",), size)
+    assert fit_abilities(table).trait_weights[0] == pytest.approx(0.5, abs=0.1)
+    assert "huge" not in {r.model for r in rate_tasks(found, ("chat",), traits=size | {"huge": (99.0,)})}
+
+
+def test_a_pull_is_what_the_rating_would_lose_without_the_row() -> None:
+    found, _ = synthetic(30, seed=9)
+    high = Score("m00", "b9", ("chat",), 99.0)
+    peers = [Score(f"m{m:02}", "b9", ("chat",), 50.0) for m in range(1, 30)]
+    rating = next(r for r in rate_tasks([*found, high, *peers], ("chat",)) if r.model == "m00")
+    without = next(r for r in rate_tasks([*found, *peers], ("chat",)) if r.model == "m00")
+    assert len(rating.pulls) == 7
+    assert rating.pulls[-1] == max(rating.pulls) > 0
+    assert rating.pulls[-1] == pytest.approx(rating.score - without.score, rel=0.35)
+
+
+def test_every_row_behind_a_rating_has_its_pull(evidence: dict[str, tuple[QualityEvidence, ...]]) -> None:
+    for found in evidence.values():
+        for e in found:
+            assert len(e.pulls) == len(e.rows)
+            assert all(np.isfinite(p) and abs(p) < 60 for p in e.pulls)
 
 
 def test_held_out_share_is_checked() -> None:

@@ -1,0 +1,101 @@
+"""What practitioners would run: the ranking's answer to each situation lies in the set argued for it beforehand."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.candidates import list_candidates
+from catalog.queries import find_machine, list_models
+from catalog.store import Catalog, open_catalog
+from sizing.hardware import Machine
+from sizing.quants import QUANTS
+from sizing.rank_columns import RankColumns
+from sizing.recommend import TASKS, Needs, Ranker
+from sizing.workload import Workload
+
+FILE = Path(__file__).parents[1] / "golden" / "situations.toml"
+GOLDEN: dict[str, Any] = tomllib.loads(FILE.read_text(encoding="utf-8"))
+SITUATIONS: list[dict[str, Any]] = GOLDEN["situation"]
+
+
+@cache
+def shared_catalog() -> Catalog:
+    return open_catalog()
+
+
+@cache
+def evident_columns() -> dict[frozenset[str], RankColumns]:
+    return {}
+
+
+@cache
+def find_ranker(task: str, license_use: str, licenses: tuple[str, ...]) -> Ranker:
+    """The models with evidence for the task under the licences asked for."""
+    license_of = {card.model_id: card.license_id for card in list_models(shared_catalog())}
+    candidates = [c for c in list_candidates(shared_catalog(), task, license_use) if c.quality is not None]
+    if licenses:
+        candidates = [
+            replace(c, license_allowed=c.license_allowed and license_of[c.spec.model_id] in licenses)
+            for c in candidates
+        ]
+    models = frozenset(c.spec.model_id for c in candidates)
+    ranker = Ranker(candidates, evident_columns().get(models))
+    evident_columns()[models] = ranker.columns
+    return ranker
+
+
+def ask(situation: dict[str, Any]) -> tuple[Ranker, Machine, Needs]:
+    workload = Workload(situation.get("context_tokens", 8192), n_parallel=situation.get("n_parallel", 1))
+    use = situation.get("license_use", "any")
+    needs = Needs(situation["task"], workload, situation.get("min_decode_tokens_per_s"), use)
+    ranker = find_ranker(needs.task, use, tuple(situation.get("licenses", ())))
+    return ranker, find_machine(shared_catalog(), situation["machine"]), needs
+
+
+def list_acceptable(situation: dict[str, Any]) -> set[str]:
+    groups = [GOLDEN["groups"][name] for name in situation.get("groups", ())]
+    return {*situation.get("models", ()), *(model for group in groups for model in group)}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS, ids=[s["name"] for s in SITUATIONS])
+def test_the_pick_is_one_a_practitioner_would_accept(situation: dict[str, Any]) -> None:
+    ranker, machine, needs = ask(situation)
+    pick = ranker.pick(machine, needs)
+    assert pick is not None, situation["why"]
+    assert pick.model_id in list_acceptable(situation), f"{pick}; accepted: {situation['why']}"
+    least = situation.get("least_bits", GOLDEN["bits"]["least"])
+    most = situation.get("most_bits", GOLDEN["bits"]["most"])
+    assert least <= QUANTS[pick.quant].nominal_bits_per_weight <= most, f"{pick}; accepted: {situation['why']}"
+
+
+def test_the_situations_cover_what_was_promised() -> None:
+    assert len(SITUATIONS) >= 40
+    assert len({s["name"] for s in SITUATIONS}) == len(SITUATIONS)
+    assert {s["task"] for s in SITUATIONS} == set(TASKS)
+    assert len({s["machine"] for s in SITUATIONS}) >= 30
+    asked = Counter(key for s in SITUATIONS for key in s)
+    assert min(asked[k] for k in ("licenses", "license_use", "n_parallel", "context_tokens")) >= 3
+    assert all(len(s["why"]) > 40 for s in SITUATIONS)
+
+
+def test_every_accepted_model_is_in_the_catalog_and_no_set_accepts_everything() -> None:
+    known = {card.model_id for card in list_models(shared_catalog())}
+    for situation in SITUATIONS:
+        accepted = list_acceptable(situation)
+        assert accepted <= known
+        assert len(accepted) < len(known) / 8
+
+
+@pytest.mark.parametrize("place", [0, 20, 45])
+def test_a_pick_is_what_the_full_answer_puts_first(place: int) -> None:
+    ranker, machine, needs = ask(SITUATIONS[place])
+    pick, best = ranker.pick(machine, needs), ranker.recommend(machine, needs, sensitivity=False).best
+    assert pick is not None and best is not None
+    assert (pick.model_id, pick.quant) == (best.candidate.spec.model_id, best.quant)
