@@ -11,7 +11,7 @@ import numpy as np
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_quant_losses
 from catalog.file_sizes import FileSize, list_file_sizes, list_imported_sizes
 from catalog.imported import ImportedModel
-from catalog.license_rules import Verdict
+from catalog.license_rules import Outcome, Verdict
 from catalog.licenses import License, find_license
 from catalog.models import ModelCard
 from catalog.quality import QualityEvidence, ScoreRow
@@ -73,8 +73,11 @@ class Compared:
 
 def say_verdict(verdict: Verdict, use: str) -> LicenseWord:
     """What a model's licence, and those of its bases, mean for a use ("commercial", "research" or "any")."""
-    duties = f"; {'; '.join(verdict.duties)}" if verdict.duties else ""
-    return LicenseWord("not asked" if use == "any" else str(verdict.outcome), verdict.reason + duties)
+    told = [verdict.reason]
+    if verdict.outcome is Outcome.DUTIES:
+        told = [f"{verdict.license_name}: {verdict.outcome}", *verdict.duties]
+    told += [f"not reached: {clause.says}" for clause in verdict.watch]
+    return LicenseWord("not asked" if use == "any" else str(verdict.outcome), "; ".join(told))
 
 
 def compare_models(
