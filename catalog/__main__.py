@@ -12,7 +12,9 @@ from catalog.gguf_command import add_gguf_command
 from catalog.hub_command import Given, add_hub_commands
 from catalog.import_store import ImportStore
 from catalog.imported import ImportedModel
-from catalog.license_rules import LicenseAnswer, allows
+from catalog.license_chain import judge_model
+from catalog.license_command import add_license_command, add_profile_options, read_profile
+from catalog.license_rules import LicenseProfile, make_profile
 from catalog.licenses import find_license
 from catalog.machine import detect_machine
 from catalog.models import ModelCard
@@ -38,7 +40,7 @@ from sizing.specs import LayerGroup
 from sizing.units import THIN, format_bytes, format_figures, format_params, format_tokens
 
 PROG = "python -m catalog"
-COMMANDS = "list show sources detect gguf search import imports forget download local refresh compare".split()
+COMMANDS = "list show sources detect gguf search import imports forget download local refresh compare license".split()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     listing.add_argument(
         "--license-use", choices=LICENSE_USES, default="any", help="only models whose licence allows this use"
     )
+    add_profile_options(listing)
     listing.set_defaults(run=run_list)
     show = commands.add_parser("show", help="everything known about one model")
     show.add_argument("model", metavar="MODEL", help="Hugging Face id, its tail, or a display name")
@@ -68,7 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
     given = Given(find_home, ask_weights)
     elsewhere = (*add_hub_commands(commands, given), add_refresh_command(commands, given))
     compare = add_compare_command(commands, CompareGiven(open_here, find_asked_machine, find_imported))
-    for command in (listing, show, sources, detect, add_gguf_command(commands), *elsewhere, compare):
+    elsewhere = (*elsewhere, compare, add_license_command(commands, open_here))
+    for command in (listing, show, sources, detect, add_gguf_command(commands), *elsewhere):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -104,7 +108,8 @@ def run_list(args: argparse.Namespace) -> int:
         if args.family.casefold() not in families:
             raise UnknownNameError("family", args.family, families.values())
         cards = tuple(card for card in cards if card.family.casefold() == args.family.casefold())
-    cards = tuple(card for card in cards if answer_use(catalog, card, args.license_use).allowed)
+    profile = make_profile(args.license_use, read_profile(args, "commercial"))
+    cards = tuple(card for card in cards if is_allowed(catalog, card, args.license_use, profile))
     if args.json:
         print_json([card_record(card) for card in cards])
         return EXIT_DONE
@@ -116,9 +121,9 @@ def run_list(args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def answer_use(catalog: Catalog, card: ModelCard, use: str) -> LicenseAnswer:
-    """Whether a model's licence allows a use, and with which duties."""
-    return allows(find_license(catalog.licenses, card.license_id), use)
+def is_allowed(catalog: Catalog, card: ModelCard, use: str, profile: LicenseProfile) -> bool:
+    """Whether a model's licence and those of its bases allow a use to a profile; "any" allows all."""
+    return use == "any" or judge_model(catalog, card, profile).is_allowed
 
 
 def run_show(args: argparse.Namespace) -> int:

@@ -72,7 +72,7 @@ def show_model(card: ModelCard, profile: LicenseProfile) -> None:
         st.html(license_words.verdict_html(verdict, card.spec.name))
         left, right = st.columns(2, gap="large")
         with left:
-            lines = license_words.list_findings(verdict.findings)
+            lines = license_words.list_findings(verdict.findings, names_models=len(verdict.links) > 1)
             st.markdown(
                 "\n".join(f"- {line}" for line in lines) or "Nothing is asked for and nothing stands in the way."
             )
@@ -111,13 +111,12 @@ def show_table(profile: LicenseProfile, judged: dict[str, tuple[Outcome, str]]) 
             "Verdict": [license_words.format_outcome(evaluate(x, profile).outcome) for x in known],
             "Models": [uses[x.license_id] for x in known],
             "Stopped": [blocked[x.license_id] for x in known],
-            "Clauses": [len(x.clauses) for x in known],
-            "Checked": ["all" if x.verified else f"{sum(c.verified for c in x.clauses)}" for x in known],
+            "Clauses checked": [f"{sum(c.verified for c in x.clauses)} of {len(x.clauses)}" for x in known],
         }
     )
-    figures = {name: st.column_config.NumberColumn(alignment="right") for name in ("Models", "Stopped", "Clauses")}
+    figures = {name: st.column_config.NumberColumn(alignment="right") for name in ("Models", "Stopped")}
     st.dataframe(
-        words.style_table(table),
+        table,
         hide_index=True,
         height=frame.table_height(len(table), TABLE_PIXELS),
         key="license_rows",
@@ -125,7 +124,7 @@ def show_table(profile: LicenseProfile, judged: dict[str, tuple[Outcome, str]]) 
         selection_mode="single-row",
         column_config={
             "Licence": st.column_config.TextColumn(width="medium"),
-            "Checked": st.column_config.TextColumn(alignment="right"),
+            "Clauses checked": st.column_config.TextColumn(alignment="right"),
             **figures,
         },
     )

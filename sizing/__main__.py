@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
 from catalog.cost_question import CostQuestion, plan_cost
+from catalog.license_command import add_profile_options, read_profile
 from catalog.machines import list_machines, list_price_sources
 from catalog.models import ModelCard
 from catalog.offers import list_options
@@ -120,10 +121,12 @@ def run_recommend(args: argparse.Namespace) -> int:
     if args.limit < 1:
         raise BadInputError(f"--limit wants 1 or more, got {args.limit}")
     workload = Workload(context_tokens=args.context, n_parallel=args.parallel)
-    needs = Needs(args.task, workload, args.min_speed, args.license_use)
+    needs = Needs(args.task, workload, args.min_speed, args.license_use, read_profile(args, "commercial"))
     catalog = open_here()
     machine = find_asked_machine(catalog, args.hardware)
-    answer = Ranker(list_candidates(catalog, needs.task, needs.license_use)).recommend(machine, needs)
+    answer = Ranker(list_candidates(catalog, needs.task, needs.license_use, needs.license_profile)).recommend(
+        machine, needs
+    )
     commands = [format_command(o.name, o.quant, o.estimate, workload, machine) for o in answer.options[: args.limit]]
     if args.json:
         print_json(recommendation_record(answer, commands, args.limit))
@@ -256,6 +259,7 @@ def build_parser() -> OneLineParser:
     best.add_argument("--parallel", type=int, default=1, help="users at once; default 1")
     best.add_argument("--min-speed", type=float, help="tokens/s each user must see at least")
     best.add_argument("--license-use", default="any", help=f"one of {', '.join(LICENSE_USES)}; default any")
+    add_profile_options(best)
     best.add_argument("--limit", type=int, default=5, help="how many options to show; default 5")
     best.add_argument("--json", action="store_true", help="print JSON")
     best.set_defaults(run=run_recommend)

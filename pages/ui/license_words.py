@@ -76,7 +76,7 @@ def name_profile(profile: LicenseProfile) -> str:
     if profile.users_per_month != plain.users_per_month:
         parts.append(_amount(profile.users_per_month, "users"))
     if profile.revenue_usd_per_year != plain.revenue_usd_per_year:
-        parts.append(_amount(profile.revenue_usd_per_year, "US$ a year"))
+        parts.append(_money(profile.revenue_usd_per_year, "a year"))
     more = sum(
         getattr(profile, name) != getattr(plain, name)
         for name in ("fine_tunes", "redistributes", "trains_on_outputs", "fields")
@@ -96,7 +96,13 @@ def describe_profile(profile: LicenseProfile) -> str:
     told = f" It may also: {', '.join(does)}." if does else ""
     return (
         f"Profile: {profile.purpose} use in {where}, {_amount(profile.users_per_month, 'users a month')}, "
-        f"{_amount(profile.revenue_usd_per_year, 'US$ of revenue a year')}.{told}"
+        f"{_money(profile.revenue_usd_per_year, 'of revenue a year')}.{told}"
+    )
+
+
+def _money(value: int | None, period: str) -> str:
+    return (
+        f"revenue {period.removeprefix('of revenue ')} not known" if value is None else f"US${_amount(value, period)}"
     )
 
 
@@ -125,16 +131,18 @@ def verdict_html(verdict: Verdict, name: str) -> str:
     if verdict.is_inherited:
         because = f" Decided by {verdict.decided_by}, which it was made from."
     doubt = "" if verdict.verified else " What decides was not checked against the text."
+    whose = f"{verdict.license_name}." if verdict.license_name != name else ""
+    outcome = f'<span class="wb-whole">{escape(format_outcome(verdict.outcome))}</span>'
     return (
-        f'<p class="wb-answer">{escape(name)}: {escape(format_outcome(verdict.outcome))}</p>'
-        f'<p class="wb-quiet">{escape(roomy(f"{verdict.license_name}.{because}{doubt}"))}</p>'
+        f'<p class="wb-answer">{escape(name)}: {outcome}</p>'
+        f'<p class="wb-quiet">{escape(roomy(f"{whose}{because}{doubt}".strip()))}</p>'
     )
 
 
-def list_findings(findings: Iterable[Finding]) -> list[str]:
-    """What applies, one markdown line each, with its words and its link."""
+def list_findings(findings: Iterable[Finding], names_models: bool) -> list[str]:
+    """What applies, one markdown line each, with its words and its link, and whose licence says so."""
     return [
-        f"**{KIND_WORDS[f.clause.kind]}**{f' of {_plain(f.model_id)}' if f.model_id else ''}: "
+        f"**{KIND_WORDS[f.clause.kind]}**{f' of {_plain(f.model_id)}' if names_models else ''}: "
         f"{_plain(f.why)}.{_words_of(f.clause)}"
         for f in findings
     ]

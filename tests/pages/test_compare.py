@@ -180,8 +180,8 @@ def test_with_many_imports_others_are_typed(open_compare: OpenCompare, monkeypat
     cached.list_choices.clear()
     app = open_compare(compare="someone/tuned-8b|Qwen/Qwen3-8B")
     assert not app.exception
-    assert app.multiselect[0].value == ["someone/tuned-8b", "Qwen/Qwen3-8B"]
-    assert app.multiselect[0].proto.accept_new_options
+    assert app.multiselect(key="field_compare").value == ["someone/tuned-8b", "Qwen/Qwen3-8B"]
+    assert app.multiselect(key="field_compare").proto.accept_new_options
     cached.list_choices.clear()
 
 
