@@ -41,7 +41,7 @@ def show(question: frame.Question) -> None:
     show_example(lesson)
     topic = inputs.read("topic")
     TOPICS[topic](lesson)
-    guide_frame.link_to_next(topic)
+    guide_frame.go_to_next(topic)
 
 
 def show_example(lesson: guide_frame.Lesson) -> None:

@@ -172,14 +172,17 @@ def link_to_catalog(label: str, **changes: object) -> None:
     st.page_link("pages/catalog.py", label=label, icon=":material/list:", query_params=inputs.address_of(**changes))
 
 
-def link_to_next(topic: str) -> None:
-    """A link to the topic after this one."""
+def go_to_next(topic: str) -> None:
+    """A button to the topic after this one: Streamlit leaves the address as it was after a link to the same page."""
     order = tuple(inputs.TOPICS)
     at = order.index(topic) + 1
     if at < len(order):
-        st.page_link(
-            "pages/guide.py",
-            label=f"Next: {inputs.TOPICS[order[at]].lower() if at else ''}",
+        following = order[at]
+        st.button(
+            f"Next: {inputs.TOPICS[following].lower()}",
+            key="guide_next",
             icon=":material/arrow_forward:",
-            query_params=inputs.address_of(topic=order[at]),
+            type="tertiary",
+            on_click=inputs.set_field,
+            args=("topic", following),
         )
