@@ -13,12 +13,13 @@ STYLE = """<style>
 .wb-compare table { border-collapse: collapse; font-size: 0.92rem; min-width: 100%; }
 .wb-compare th, .wb-compare td { text-align: left; vertical-align: top; padding: 0.3rem 0.9rem 0.3rem 0; border: none;
   border-bottom: 1px solid color-mix(in srgb, currentColor 10%, transparent); }
-.wb-compare th.wb-fact { font-weight: 400; width: 12rem; min-width: 8.5rem; position: sticky; left: 0;
+.wb-compare th.wb-fact { font-weight: 400; width: 12rem; min-width: 8.5rem; position: sticky; left: 0; z-index: 1;
   background: light-dark(#FFFFFF, #15181A); color: color-mix(in srgb, currentColor 75%, transparent); }
 .wb-compare td, .wb-compare thead th { min-width: 9.5rem; }
 .wb-compare thead th { font-weight: 600; }
 .wb-compare tr.wb-group th { font-weight: 600; padding-top: 1rem; }
-.wb-compare tr.wb-equal td { opacity: 0.55; }
+.wb-compare tr.wb-group span { position: sticky; left: 0; display: inline-block; }
+.wb-compare tr.wb-equal td { color: color-mix(in srgb, currentColor 55%, transparent); }
 .wb-compare .wb-best { font-weight: 600; }
 .wb-compare .wb-best small { font-weight: 400; white-space: nowrap; }
 .wb-compare summary { cursor: pointer; }
@@ -37,7 +38,7 @@ def table_html(comparison: Comparison, groups: Sequence[str], only_different: bo
         rows = comparison.of_group(group, only_different=only_different)
         if rows:
             span = len(comparison.names) + 1
-            body.append(f'<tr class="wb-group"><th colspan="{span}">{escape(group)}</th></tr>')
+            body.append(f'<tr class="wb-group"><th colspan="{span}"><span>{escape(group)}</span></th></tr>')
             body += [row_html(row) for row in rows]
     return (
         f'<div class="wb-compare" tabindex="0"><table><thead><tr><th class="wb-fact"></th>{heads}</tr></thead>'

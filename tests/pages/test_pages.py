@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 OpenPage = Callable[..., AppTest]
-PAGES = ("choose", "size", "hardware", "catalog", "sources")
+PAGES = ("choose", "size", "hardware", "compare", "catalog", "sources")
 RTX = {"machine": "RTX 4090"}
 
 
