@@ -93,7 +93,7 @@ class Verdict:
 
     `findings` are the clauses that apply, strictest first; `watch` those whose limit is not reached yet. `decided_by`
     is the model of the chain whose licence decided, "" for a licence alone. `verified` is False where a deciding
-    clause, or where none decided any clause, was not checked against the text.
+    clause, or where none decided one that could stand in the way, was not checked against the text.
     """
 
     outcome: Outcome
@@ -192,7 +192,8 @@ def evaluate(license: License, profile: LicenseProfile, is_multimodal: bool | No
             watch.append(clause)
     findings.sort(key=lambda f: -f.outcome.severity)
     outcome = findings[0].outcome if findings else Outcome.ALLOWED
-    deciding = [f.clause for f in findings if f.outcome is outcome] or list(license.clauses)
+    limits = [c for c in license.clauses if c.effect in ("forbid", "ask") or c.has_limit]
+    deciding = [f.clause for f in findings if f.outcome is outcome] or limits or list(license.clauses)
     return Verdict(
         outcome, license.license_id, license.name, tuple(findings), tuple(watch), all(c.verified for c in deciding)
     )

@@ -224,7 +224,7 @@ def list_license_names(licenses: Iterable[License]) -> dict[str, str]:
 
 def make_unknown_license(license_id: str, name: str, url: str, source_url: str, as_of: str) -> License:
     """A licence that the catalog has no terms of: it is named, and allows nothing before somebody reads it."""
-    says = "read the licence yourself: its terms are not in the catalog"
+    says = "read the licence yourself: what it allows is not in the catalog"
     clause = Clause("unread", "ask", says, source_url, as_of, verified=False)
     return License(license_id, name, url, source_url, as_of, (clause,))
 
