@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +79,14 @@ class FakeEngine:
         self.go_on = threading.Event()
 
     def __call__(
-        self, spec: ModelSpec, quant: str, machine: Machine, home: Path, plan: BenchPlan, progress: Progress
+        self,
+        spec: ModelSpec,
+        quant: str,
+        machine: Machine,
+        home: Path,
+        plan: BenchPlan,
+        progress: Progress,
+        types: Mapping[str, str] | None = None,
     ) -> BenchResult | BenchRefusal:
         self.asked.append((spec.model_id, quant, plan))
         progress("writing a file of the model's shape")
