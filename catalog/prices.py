@@ -69,9 +69,7 @@ def list_prices(catalog: Catalog) -> tuple[Price, ...]:
 
     A price whose currency has no rate is left out.
     """
-    rates: dict[str, float] = dict(
-        catalog.fetch("SELECT item, usd_per_currency FROM prices WHERE kind = 'exchange'")
-    )
+    rates: dict[str, float] = dict(catalog.fetch("SELECT item, usd_per_currency FROM prices WHERE kind = 'exchange'"))
     rows = catalog.fetch(
         f"SELECT {', '.join(_ASKED)}, per_kwh, currency FROM prices WHERE kind <> 'exchange' ORDER BY line"
     )
