@@ -117,7 +117,7 @@ def test_zero_tokens_cost_a_machine_and_no_api(open_cost: OpenCost) -> None:
 
 def test_limits_rule_out_with_their_reason(open_cost: OpenCost) -> None:
     app = open_cost(**CARD, stay="premises", third_party="off")
-    assert "renting is ruled out, the API is ruled out" in headline(app)
+    assert headline(app).endswith("renting is ruled out, the API is ruled out.")
     table = options_of(app)
     others = table[table["Kind"] != "your own"]["Why not, or what is unknown"]
     assert all("third party" in why and "premises" in why for why in others)
