@@ -110,7 +110,8 @@ def show_sentence(card: ModelCard, quant: str, answer: CostAnswer, planned: Plan
     tokens = answer.load.tokens_per_day
     parts = [say_own(answer, name), say_other("renting", answer.rent), say_other("the API", answer.api)]
     said = ", ".join(p for p in parts if p)
-    meets = say_short_break_even(answer.own_break_even) if answer.own and answer.own.is_open else ""
+    may_compare = answer.own is not None and answer.own.is_open and answer.api is not None and answer.api.is_open
+    meets = say_short_break_even(answer.own_break_even) if may_compare else ""
     told = f"At {format_count(tokens)} tokens a day {said}{'; ' + meets if meets else ''}."
     under = escape(say_under(card, quant, answer, planned))
     st.html(f'<p class="wb-answer">{escape(charts.roomy(told))}</p><p class="wb-quiet">{under}</p>')
@@ -161,6 +162,8 @@ def say_under(card: ModelCard, quant: str, answer: CostAnswer, planned: PlannedC
     best = answer.options[0]
     if best.is_open and best not in (answer.own, answer.rent, answer.api):
         told += f" The cheapest way that is open: {best.option.name}, US$ {format_usd(best.usd_per_month)} a month."
+    if answer.api is None or not answer.api.is_open:
+        return charts.roomy(told)
     if answer.rent is not None and answer.rent_break_even is not None and answer.rent.is_open:
         told += f" Rented, {say_break_even(answer.rent_break_even)}."
     if answer.own_utilisation is not None:
@@ -219,7 +222,8 @@ def list_curves(answer: CostAnswer, name: str) -> list[charts_cost.CostCurve]:
             continue
         kind = judged.option.kind
         said = {"own": f"Your own: {name}", "rent": f"Rented: {judged.option.name}", "api": judged.option.name}[kind]
-        at = found[1].tokens_per_day if found else None
+        is_rivalled = answer.api is not None and answer.api.is_open
+        at = found[1].tokens_per_day if found and is_rivalled else None
         out.append(charts_cost.CostCurve(kind, said, judged.option.band, (at,) if at else ()))
     return out
 
@@ -251,7 +255,9 @@ def show_options(answer: CostAnswer, name: str) -> None:
         height=frame.table_height(len(rows), MAX_TABLE_PIXELS),
         key="cost_options",
         column_config={
-            **frame.right_aligned("A month", "Per million", "Machines"),
+            "A month": st.column_config.TextColumn(alignment="right", width=116),
+            "Per million": st.column_config.TextColumn(alignment="right", width=100),
+            "Machines": st.column_config.TextColumn(alignment="right", width=84),
             "Option": st.column_config.TextColumn(width="medium"),
             "Source": st.column_config.LinkColumn(display_text="open", width="small"),
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import streamlit as st
 
@@ -16,11 +17,11 @@ from catalog.prices import OWN, Price
 from evals.home import find_home_if_usable
 from pages.ui import cost_fields, frame, inputs
 from pages.ui.cost_plan import KnownPrices
-from sizing.cost_record import format_count
 from sizing.errors import WeighbridgeError
 from sizing.units import format_figures
 
 ASSUMED = "Assumed, no source."
+PROBLEM = "prices_problem"
 EDITED = {
     "buy": ("buy_usd",),
     "electricity": ("kwh_usd",),
@@ -241,27 +242,41 @@ def _show_keep(planned: PlannedCost, known: KnownPrices) -> None:
     edited, home = list_edited(planned, known), find_home_if_usable()
     if home is None:
         return
-    if edited and st.button(f"Keep {_count(len(edited))} in {FILE_NAME}", icon=":material/save:"):
-        try:
-            for price in edited:
-                save_own_price(home, price)
-        except WeighbridgeError as error:
-            st.error(frame.to_sentence(str(error)), icon=":material/error:")
-            return
-        inputs.set_fields({name: "" for price in edited for name in EDITED[price.kind]})
-        st.rerun()
+    problem = inputs.take(PROBLEM)
+    if problem:
+        st.error(frame.to_sentence(problem), icon=":material/error:")
+    if edited:
+        said = f"Keep {_count(len(edited))} in {FILE_NAME}"
+        st.button(said, icon=":material/save:", key="keep_prices", on_click=_keep, args=(home, edited))
     if known.own:
         with st.expander(f"{_count(len(known.own))} of your own in {FILE_NAME}"):
             for price in known.own:
-                said, forget = st.columns([5, 1], vertical_alignment="center")
-                said.markdown(frame.escape_markdown(f"{price.kind}: {price.name}, {_figures(price)}, {price.as_of}"))
-                if forget.button("Forget", key=f"forget_{'_'.join(price.key)}", type="tertiary"):
-                    forget_own_price(home, price.key)
-                    st.rerun()
+                told, forget = st.columns([5, 1], vertical_alignment="center")
+                told.markdown(frame.escape_markdown(f"{price.kind}: {price.name}, {_figures(price)}, {price.as_of}"))
+                key = f"forget_{'_'.join(price.key)}"
+                forget.button("Forget", key=key, type="tertiary", on_click=_forget, args=(home, price))
+
+
+def _keep(home: Path, edited: tuple[Price, ...]) -> None:
+    """Write prices, and take them out of the address, where they would hide the kept ones."""
+    try:
+        for price in edited:
+            save_own_price(home, price)
+    except WeighbridgeError as error:
+        inputs.remember(PROBLEM, str(error))
+        return
+    inputs.set_fields({name: "" for price in edited for name in EDITED[price.kind]})
+
+
+def _forget(home: Path, price: Price) -> None:
+    try:
+        forget_own_price(home, price.key)
+    except WeighbridgeError as error:
+        inputs.remember(PROBLEM, str(error))
 
 
 def _count(n: int) -> str:
-    return "1 price" if n == 1 else f"{format_count(n)} prices"
+    return "1 price" if n == 1 else f"{n} prices"
 
 
 def _figures(price: Price) -> str:
