@@ -456,7 +456,8 @@ def _tell_loss(option: Option) -> str:
 def tell_measured(score: MeasuredHere) -> str:
     """'measured here: 71% (63 to 78) on arithmetic, n = 120', with the quantization that was measured."""
     share = score.is_higher_better and score.low >= 0 and score.high <= 1
-    scale, unit = (100.0, "%") if share else (1.0, "")
-    value, low, high = (format_figures(scale * x) for x in (score.value, score.low, score.high))
+    ends = (score.value, score.low, score.high)
+    value, low, high = (f"{100 * x:.0f}" if share else format_figures(x) for x in ends)
+    unit = "%" if share else ""
     title = score.title[:1].lower() + score.title[1:]
     return f"measured here: {value}{unit} ({low} to {high}) on {title}, n = {score.n_items:,}, at {score.quant}"

@@ -23,6 +23,7 @@ from evals.bench_result import calibrate_machine
 from evals.home import find_home_if_usable
 from pages.ui.charts import ContextPoint
 from pages.ui.inputs import THIS
+from pages.ui.measured import list_measured_here
 from pages.ui.questions import Wishes
 from sizing import inverse
 from sizing.beside import MAX_VOCABULARY_DIFFERENCE, PairEstimate, estimate_pair
@@ -36,7 +37,7 @@ from sizing.inverse import GridRow, HardwareAnswer, HardwareNeeds, MemoryStep, P
 from sizing.memory import WeightBytes
 from sizing.placement import Offload
 from sizing.rank_columns import Alone, RankColumns
-from sizing.recommend import Needs, Ranker, Recommendation
+from sizing.recommend import MeasuredHere, Needs, Ranker, Recommendation
 from sizing.solver import Asked, NoSolution, Solution, solve
 from sizing.units import format_bytes
 from sizing.workload import Workload
@@ -213,10 +214,10 @@ def find_gap(model_id: str) -> str:
 
 
 @st.cache_resource(show_spinner="Reading the evidence", max_entries=32)
-def ranker(task: str, license_use: str) -> Ranker:
+def ranker(task: str, license_use: str, measured: tuple[MeasuredHere, ...] = ()) -> Ranker:
     """The whole catalog for a task and a licence use, built once; its columns are the same for all of them."""
     newest = _newest_columns()
-    made = Ranker(list_candidates(catalog(), task, license_use), newest[0] if newest else None)
+    made = Ranker(list_candidates(catalog(), task, license_use, measured), newest[0] if newest else None)
     newest[:] = [made.columns]
     return made
 
@@ -227,16 +228,24 @@ def _newest_columns() -> list[RankColumns]:
     return []
 
 
-@st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
 def recommend(machine: Machine, needs: Needs) -> Recommendation:
     """The answer of the Choose page, without what would change it (`find_changes` takes several passes more)."""
-    return ranker(needs.task, needs.license_use).recommend(machine, needs, sensitivity=False)
+    return _recommend(machine, needs, list_measured_here())
+
+
+@st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
+def _recommend(machine: Machine, needs: Needs, measured: tuple[MeasuredHere, ...]) -> Recommendation:
+    return ranker(needs.task, needs.license_use, measured).recommend(machine, needs, sensitivity=False)
+
+
+def find_changes(machine: Machine, needs: Needs) -> tuple[str, ...]:
+    """What else would be recommended with more memory, half the context, more people or twice the speed."""
+    return _find_changes(machine, needs, list_measured_here())
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
-def find_changes(machine: Machine, needs: Needs) -> tuple[str, ...]:
-    """What else would be recommended with more memory or half the context, one phrase each."""
-    return ranker(needs.task, needs.license_use).find_changes(machine, needs)
+def _find_changes(machine: Machine, needs: Needs, measured: tuple[MeasuredHere, ...]) -> tuple[str, ...]:
+    return ranker(needs.task, needs.license_use, measured).find_changes(machine, needs)
 
 
 def build_needs(wishes: Wishes) -> Needs:
@@ -547,8 +556,8 @@ _OF_THE_CATALOG = (
     list_weights,
     ranker,
     _newest_columns,
-    recommend,
-    find_changes,
+    _recommend,
+    _find_changes,
     size_setup,
     list_drafts,
     find_best_way,
