@@ -431,7 +431,7 @@ def _tell_quality(option: Option, task: str) -> str:
     if quality is None:
         return f"quality for {task}: unknown, no published score in the catalog"
     scores = "score" if quality.n_scores == 1 else "scores"
-    of_these = "" if quality.n_independent is None else f", {quality.n_independent} of them independent"
+    of_these = _tell_independent(quality)
     moved = ""
     if abs(quality.moved_points) >= 0.05:
         way = "up" if quality.moved_points > 0 else "down"
@@ -440,6 +440,16 @@ def _tell_quality(option: Option, task: str) -> str:
         f"{task} evidence {format_figures(quality.score)} of 100 "
         f"({format_range(quality.low, quality.high)}) from {quality.n_scores} published {scores}{of_these}{moved}"
     )
+
+
+def _tell_independent(quality: Quality) -> str:
+    """How many of the scores are not the publisher's own, '' where that is not known."""
+    n = quality.n_independent
+    if n is None:
+        return ""
+    if n == 0:
+        return ", the publisher's own"
+    return ", independent" if n == quality.n_scores else f", {n} of them independent"
 
 
 def _tell_loss(option: Option) -> str:

@@ -7,8 +7,10 @@ import streamlit as st
 
 from catalog import queries
 from catalog.quality import QualityEvidence, ScoreRow
-from pages.ui import cached, words
+from pages.ui import cached, frame, words
 from sizing.units import format_figures, format_range
+
+MOST_PIXELS = 420
 
 PULL_HELP = (
     "Points by which the model's score would fall without this row (below zero: by which it would rise), all other "
@@ -39,7 +41,7 @@ def show_rows(evidence: QualityEvidence, key: str) -> None:
         words.style_table(build_table(evidence)),
         hide_index=True,
         width=760,
-        height=min(420, 38 + 35 * evidence.n_scores),
+        height=frame.table_height(evidence.n_scores, MOST_PIXELS),
         column_config={"Source": link, "Pulls, points": st.column_config.NumberColumn(help=PULL_HELP)},
         key=f"evidence_{key}",
     )
