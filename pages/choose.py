@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import bench, cached, charts, evaluate_measured, frame, get_file, inputs, words
+from pages.ui import bench, cached, charts, evaluate_measured, evidence, frame, get_file, inputs, words
 from sizing.launch import format_command
 from sizing.recommend import Needs, Option, Recommendation
 
@@ -41,14 +41,16 @@ def show(question: frame.Question) -> None:
         else:
             changes = show_answer(answer.best, question, needs)
     with right:
-        show_runners_up(answer, question)
+        show_runners_up(answer, question, needs)
     if answer.options:
         show_frontier(answer, needs)
         show_alternatives(answer, needs)
     show_ruled_out(answer)
     if changes is not None:
         found = cached.find_changes(question.machine, needs)
-        told = "; ".join(found) or "neither more memory nor half the context would"
+        told = (
+            "; ".join(found) or "neither more memory, nor half the context, nor more people, nor twice the speed would"
+        )
         changes.html(f'<p class="wb-quiet">What would change this: {escape(told)}.</p>')
 
 
@@ -63,7 +65,9 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     frame.show_chart(
         charts.memory_bar(words.order_devices(best.estimate)), "best_memory", words.describe_memory(best.estimate)
     )
-    items = "".join(f"<li>{escape(frame.to_sentence(r))}</li>" for r in best.reasons[:3])
+    items = "".join(
+        f"<li>{escape(frame.to_sentence(r))}</li>" for r in best.reasons[: 3 + min(2, len(best.candidate.measured))]
+    )
     st.html(
         f'<p class="wb-verdict">{frame.format_verdict(best.verdict)}, {frame.describe_workload(needs.workload)}</p>'
         f'<ul class="wb-list">{items}</ul>'
@@ -76,6 +80,7 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     st.code(command, language="bash", wrap_lines=True)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
+        evidence.show(best.candidate.spec.model_id, needs.task, "best")
         frame.show_assumptions(best.estimate)
     spec = best.candidate.spec
     get_file.show_for(spec.model_id, best.quant)
@@ -103,7 +108,7 @@ def show_no_answer(answer: Recommendation, needs: Needs) -> None:
         )
 
 
-def show_runners_up(answer: Recommendation, question: frame.Question) -> None:
+def show_runners_up(answer: Recommendation, question: frame.Question, needs: Needs) -> None:
     """The two next answers as small cards."""
     for i, option in enumerate(answer.runners_up):
         with st.container(border=True, key=f"runner_up_{i}"):
@@ -119,6 +124,7 @@ def show_runners_up(answer: Recommendation, question: frame.Question) -> None:
             with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
                 frame.link_to_size(model_id, option.quant, "Size it")
                 frame.link_to_compare(*([answer.best.candidate.spec.model_id] if answer.best else []), model_id)
+                evidence.show(model_id, needs.task, f"runner_up_{i}")
     if answer.best is not None and not answer.runners_up:
         st.caption("No other model with evidence for this task runs here.")
 
@@ -130,10 +136,12 @@ def show_frontier(answer: Recommendation, needs: Needs) -> None:
     if len(points) < 2:
         return
     st.subheader("Quality against speed", anchor=False)
+    n_front = sum(p.on_frontier for p in points)
     note = f" {missing:,} that run are not drawn: their quality or speed is unknown." if missing else ""
     st.caption(
         f"{len(points)} models, each in its best quantization here; whiskers are 80% intervals of published evidence "
-        f"for {needs.task}, dot area is memory.{note}"
+        f"for {needs.task}, less what the quantization costs; dot area is memory. {n_front} are on the frontier, drawn "
+        f"full: no other is as good, as fast and as small at once.{note}"
     )
     alt = f"Quality against speed of {len(points)} models; the table below holds them all"
     frame.show_chart(charts.frontier_chart(points), "frontier", alt)
@@ -141,7 +149,7 @@ def show_frontier(answer: Recommendation, needs: Needs) -> None:
 
 def to_point(option: Option, is_best: bool) -> charts.FrontierPoint | None:
     """An option on the frontier chart, None where its quality or speed is unknown."""
-    quality, decode = option.candidate.quality, words.decode_of(option.estimate)
+    quality, decode = option.quality, words.decode_of(option.estimate)
     if quality is None or decode is None:
         return None
     return charts.FrontierPoint(
@@ -155,6 +163,7 @@ def to_point(option: Option, is_best: bool) -> charts.FrontierPoint | None:
         quality_high=quality.high,
         total_bytes=option.estimate.memory.total_bytes,
         is_best=is_best,
+        on_frontier=option.on_frontier,
     )
 
 
@@ -164,9 +173,14 @@ def show_alternatives(answer: Recommendation, needs: Needs) -> None:
     picked = inputs.picked_row("alternatives")
     if picked is not None and picked < len(answer.options):
         option = answer.options[picked]
-        frame.link_to_size(option.candidate.spec.model_id, option.quant, f"Size {option.name} at {option.quant}")
+        with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+            frame.link_to_size(option.candidate.spec.model_id, option.quant, f"Size {option.name} at {option.quant}")
+            evidence.show(option.candidate.spec.model_id, needs.task, "picked")
     else:
-        st.caption("Ordered by evidence for the task, less quantization loss and slowness. Pick a row to size it.")
+        st.caption(
+            "Ordered by evidence for the task, less quantization loss and slowness. Pick a row to size it and to see "
+            "its scores."
+        )
     st.dataframe(
         words.options_table(answer.options, frame.format_verdict, needs.task),
         hide_index=True,

@@ -18,6 +18,7 @@ from catalog.queries import find_asked_weights, find_machine, find_model, find_w
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from evals.home import find_home_if_usable
+from evals.measured_here import load_measured_here
 from sizing.arguments import (
     HARDWARE_HELP,
     add_cost_arguments,
@@ -31,13 +32,13 @@ from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_jso
 from sizing.cost import TokenLoad
 from sizing.cost_options import Limits
 from sizing.cost_record import answer_cost, cost_record, format_cost
-from sizing.errors import BadInputError
+from sizing.errors import BadInputError, UserStoreError
 from sizing.estimate import check_workload, estimate
 from sizing.hardware import Machine
 from sizing.inverse import GOOD_QUANTS, HardwareNeeds, choose_weights, find_hardware
 from sizing.inverse_record import format_hardware, hardware_record
 from sizing.launch import format_command, format_solution_command
-from sizing.recommend import LICENSE_USES, TASKS, Needs, Ranker
+from sizing.recommend import LICENSE_USES, TASKS, MeasuredHere, Needs, Ranker
 from sizing.record import estimate_record, format_estimate, format_pair, pair_record, recommendation_record
 from sizing.solution_record import format_solution, solution_record
 from sizing.solver import Asked, Solution, solve
@@ -116,6 +117,18 @@ def find_asked_machine(catalog: Catalog, text: str) -> Machine:
     return calibrate_machine(machine) if text.strip().casefold() == "this" else machine
 
 
+def list_measured_here() -> tuple[MeasuredHere, ...]:
+    """Scores measured on this box of models of the catalog; none where the person's database cannot be read."""
+    home = find_home_if_usable()
+    if home is None:
+        return ()
+    try:
+        return load_measured_here(home)
+    except (UserStoreError, OSError) as error:
+        print_notes((f"scores measured here are left out: {error}",))
+        return ()
+
+
 def run_recommend(args: argparse.Namespace) -> int:
     """Answer which model and quantization."""
     if args.limit < 1:
@@ -124,9 +137,9 @@ def run_recommend(args: argparse.Namespace) -> int:
     needs = Needs(args.task, workload, args.min_speed, args.license_use, read_profile(args, "commercial"))
     catalog = open_here()
     machine = find_asked_machine(catalog, args.hardware)
-    answer = Ranker(list_candidates(catalog, needs.task, needs.license_use, needs.license_profile)).recommend(
-        machine, needs
-    )
+    measured = list_measured_here()
+    candidates = list_candidates(catalog, needs.task, needs.license_use, needs.license_profile, measured)
+    answer = Ranker(candidates).recommend(machine, needs)
     commands = [format_command(o.name, o.quant, o.estimate, workload, machine) for o in answer.options[: args.limit]]
     if args.json:
         print_json(recommendation_record(answer, commands, args.limit))

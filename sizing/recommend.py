@@ -431,7 +431,7 @@ def _tell_quality(option: Option, task: str) -> str:
     if quality is None:
         return f"quality for {task}: unknown, no published score in the catalog"
     scores = "score" if quality.n_scores == 1 else "scores"
-    of_these = "" if quality.n_independent is None else f", {quality.n_independent} of them independent"
+    of_these = _tell_independent(quality)
     moved = ""
     if abs(quality.moved_points) >= 0.05:
         way = "up" if quality.moved_points > 0 else "down"
@@ -440,6 +440,16 @@ def _tell_quality(option: Option, task: str) -> str:
         f"{task} evidence {format_figures(quality.score)} of 100 "
         f"({format_range(quality.low, quality.high)}) from {quality.n_scores} published {scores}{of_these}{moved}"
     )
+
+
+def _tell_independent(quality: Quality) -> str:
+    """How many of the scores are not the publisher's own, '' where that is not known."""
+    n = quality.n_independent
+    if n is None:
+        return ""
+    if n == 0:
+        return ", the publisher's own"
+    return ", independent" if n == quality.n_scores else f", {n} of them independent"
 
 
 def _tell_loss(option: Option) -> str:
@@ -456,7 +466,8 @@ def _tell_loss(option: Option) -> str:
 def tell_measured(score: MeasuredHere) -> str:
     """'measured here: 71% (63 to 78) on arithmetic, n = 120', with the quantization that was measured."""
     share = score.is_higher_better and score.low >= 0 and score.high <= 1
-    scale, unit = (100.0, "%") if share else (1.0, "")
-    value, low, high = (format_figures(scale * x) for x in (score.value, score.low, score.high))
+    ends = (score.value, score.low, score.high)
+    value, low, high = (f"{100 * x:.0f}" if share else format_figures(x) for x in ends)
+    unit = "%" if share else ""
     title = score.title[:1].lower() + score.title[1:]
     return f"measured here: {value}{unit} ({low} to {high}) on {title}, n = {score.n_items:,}, at {score.quant}"

@@ -125,6 +125,7 @@ def format_estimate(answer: Estimate, workload: Workload) -> str:
 def option_record(option: Option, command: str) -> dict[str, Any]:
     """One option of a recommendation."""
     quality = option.candidate.quality
+    left = option.quality
     return {
         "model": option.candidate.spec.model_id,
         "name": option.name,
@@ -137,6 +138,12 @@ def option_record(option: Option, command: str) -> dict[str, Any]:
         if quality is None
         else {"score": quality.score, "low": quality.low, "high": quality.high, "n_scores": quality.n_scores},
         "quant_loss_points": None if option.loss is None else option.loss.points,
+        "quality_left": None if left is None else {"score": left.score, "low": left.low, "high": left.high},
+        "on_frontier": option.on_frontier,
+        "measured_here": [
+            {"suite": m.suite, "quant": m.quant, "value": m.value, "low": m.low, "high": m.high, "n_items": m.n_items}
+            for m in option.candidate.measured
+        ],
         "utility": option.utility,
         "speed": speed_record(option.estimate.speed),
         "reasons": list(option.reasons),

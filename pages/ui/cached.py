@@ -26,6 +26,7 @@ from evals.bench_result import calibrate_machine
 from evals.home import find_home_if_usable
 from pages.ui.charts import ContextPoint
 from pages.ui.inputs import THIS, read_license_profile
+from pages.ui.measured import list_measured_here
 from pages.ui.questions import Wishes
 from sizing import inverse
 from sizing.beside import MAX_VOCABULARY_DIFFERENCE, PairEstimate, estimate_pair
@@ -42,7 +43,7 @@ from sizing.memory import WeightBytes
 from sizing.placement import Offload
 from sizing.quants import QUANTS
 from sizing.rank_columns import Alone, RankColumns
-from sizing.recommend import Needs, Ranker, Recommendation
+from sizing.recommend import MeasuredHere, Needs, Ranker, Recommendation
 from sizing.solver import Asked, NoSolution, Solution, solve
 from sizing.units import format_bytes
 from sizing.workload import Workload
@@ -219,10 +220,16 @@ def find_gap(model_id: str) -> str:
 
 
 @st.cache_resource(show_spinner="Reading the evidence", max_entries=32)
-def ranker(task: str, license_use: str, profile: LicenseProfile | None = None) -> Ranker:
-    """The whole catalog for a task, a licence use and who asks, built once; its columns are the same for all."""
+def ranker(
+    task: str, license_use: str, profile: LicenseProfile | None = None, measured: tuple[MeasuredHere, ...] = ()
+) -> Ranker:
+    """The whole catalog for a task, a licence use and who asks, built once; its columns are the same for all.
+
+    `measured` are scores of this box that reorder what they were measured of.
+    """
     newest = _newest_columns()
-    made = Ranker(list_candidates(catalog(), task, license_use, profile), newest[0] if newest else None)
+    candidates = list_candidates(catalog(), task, license_use, profile, measured)
+    made = Ranker(candidates, newest[0] if newest else None)
     newest[:] = [made.columns]
     return made
 
@@ -233,16 +240,25 @@ def _newest_columns() -> list[RankColumns]:
     return []
 
 
-@st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
 def recommend(machine: Machine, needs: Needs) -> Recommendation:
     """The answer of the Choose page, without what would change it (`find_changes` takes several passes more)."""
-    return ranker(needs.task, needs.license_use, needs.license_profile).recommend(machine, needs, sensitivity=False)
+    return _recommend(machine, needs, list_measured_here())
+
+
+@st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
+def _recommend(machine: Machine, needs: Needs, measured: tuple[MeasuredHere, ...]) -> Recommendation:
+    made = ranker(needs.task, needs.license_use, needs.license_profile, measured)
+    return made.recommend(machine, needs, sensitivity=False)
+
+
+def find_changes(machine: Machine, needs: Needs) -> tuple[str, ...]:
+    """What else would be recommended with more memory, half the context, more people or twice the speed."""
+    return _find_changes(machine, needs, list_measured_here())
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
-def find_changes(machine: Machine, needs: Needs) -> tuple[str, ...]:
-    """What else would be recommended with more memory or half the context, one phrase each."""
-    return ranker(needs.task, needs.license_use, needs.license_profile).find_changes(machine, needs)
+def _find_changes(machine: Machine, needs: Needs, measured: tuple[MeasuredHere, ...]) -> tuple[str, ...]:
+    return ranker(needs.task, needs.license_use, needs.license_profile, measured).find_changes(machine, needs)
 
 
 def build_needs(wishes: Wishes) -> Needs:
@@ -625,8 +641,8 @@ _OF_THE_CATALOG = (
     list_weights,
     ranker,
     _newest_columns,
-    recommend,
-    find_changes,
+    _recommend,
+    _find_changes,
     size_setup,
     list_drafts,
     find_best_way,

@@ -73,9 +73,16 @@ class ContextPoint:
     parts: Parts
 
 
+BEATEN_OPACITY = 0.4
+"""Of choices that another beats in quality, speed and memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrontierPoint:
-    """One runnable choice: speed in tokens/s, quality on the latent 0 to 100 scale, both with their intervals."""
+    """One runnable choice: speed in tokens/s, quality on the latent 0 to 100 scale, both with their intervals.
+
+    `on_frontier`: no other choice is as good, as fast and as small at once.
+    """
 
     label: str
     family: str
@@ -87,6 +94,7 @@ class FrontierPoint:
     quality_high: float
     total_bytes: int
     is_best: bool = False
+    on_frontier: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,7 +466,7 @@ def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
             marker={
                 "color": colour,
                 "size": [9 + 21 * (p.total_bytes / largest) ** 0.5 for p in group],
-                "opacity": 0.85,
+                "opacity": [0.95 if p.on_frontier else BEATEN_OPACITY for p in group],
                 "line": {"width": [3 if p.is_best else 0.5 for p in group], "color": "#FFFFFF"},
             },
             error_y={
@@ -707,6 +715,7 @@ def _describe(p: FrontierPoint) -> str:
     return (
         f"{p.label}<br>{format_range(p.speed_low, p.speed_high)}{THIN}tokens/s, {format_bytes(p.total_bytes)}"
         f"<br>quality {format_figures(p.quality)} ({format_range(p.quality_low, p.quality_high)})"
+        f"{'<br>on the frontier' if p.on_frontier else ''}"
     )
 
 

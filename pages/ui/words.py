@@ -118,12 +118,13 @@ def options_table(options: Sequence[Option], marks: Callable[[str], str], task: 
     rows = []
     texts = []
     for option in options:
-        decode, quality = decode_of(option.estimate), option.candidate.quality
+        decode, quality = decode_of(option.estimate), option.quality
         rows.append(
             {
                 "Model": option.name,
                 "Quantization": option.quant,
                 "Fit": marks(option.verdict),
+                "Frontier": "on it" if option.on_frontier else "",
                 "Memory, GiB": option.estimate.memory.total_bytes / GIB,
                 "Speed, tokens/s": decode.mid if decode else math.nan,
                 f"Quality for {task}, 0 to 100": quality.score if quality else math.nan,
@@ -176,7 +177,7 @@ def _interval(interval: Interval | None) -> str:
 
 
 def _quality(option: Option) -> str:
-    quality = option.candidate.quality
+    quality = option.quality
     if quality is None:
         return UNKNOWN
     return f"{format_figures(quality.score)} ({format_range(quality.low, quality.high)})"

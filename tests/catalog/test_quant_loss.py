@@ -8,9 +8,11 @@ import pytest
 
 from catalog.candidates import find_loss_model, list_quant_losses
 from catalog.quant_loss import LossModel, estimate_quant_loss, fit_losses, load_quant_rows
+from catalog.quant_tasks import fit_task_factors, scale_loss
 from catalog.store import Catalog
 from sizing.errors import DataFileError
 from sizing.quants import QUANTS
+from sizing.recommend import TASKS
 
 LLAMA = ("meta-llama/Llama-3.1-8B-Instruct", "Llama 3.1")
 OTHER = ("org/never-measured", "Never measured")
@@ -131,3 +133,45 @@ def test_every_card_has_the_losses_of_its_own_id_and_family(catalog: Catalog) ->
         own = [estimate_quant_loss(losses, q, card.model_id, card.family, card.quant_native) for q in QUANTS]
         wanted = [(e.quant, e.points, e.label, e.high) for e in own if e is not None]
         assert [(x.quant, x.points, x.label, x.high) for x in list_quant_losses(catalog, card)] == wanted
+
+
+def test_written_answers_lose_more_than_one_letter(losses: LossModel) -> None:
+    # github.com/UnicomAI/DeepSeek-Eval, table 3: V3 at Q2_K_L loses 3.81 points of MMLU, 12.55 of MATH-500, 22.93 of
+    # AIME 2024, 8.58 of GPQA, and 6.65, 5.52 and 7.07 of three code benchmarks
+    factors = fit_task_factors(load_quant_rows())
+    assert set(factors) == set(TASKS)
+    assert factors["math"].factor == pytest.approx((22.93 + 12.55) / 2 / 3.81, rel=0.25)
+    assert factors["reasoning"].factor == pytest.approx(8.58 / 3.81, rel=0.25)
+    assert factors["code"].factor == pytest.approx((6.65 + 5.52 + 7.07) / 3 / 3.81, rel=0.25)
+    assert factors["math"].factor > factors["chat"].factor > factors["code"].factor > 1
+    assert all(f.n_files >= 8 and 0 < f.error < f.factor / 3 for f in factors.values())
+
+
+def test_a_loss_in_a_task_carries_both_uncertainties(losses: LossModel) -> None:
+    found = estimate_quant_loss(losses, "Q3_K_M", *OTHER)
+    factor = fit_task_factors(load_quant_rows())["math"]
+    assert found is not None
+    told = scale_loss(found, factor)
+    assert told.points == pytest.approx(found.points * factor.factor)
+    assert told.high - told.points > factor.factor * (found.high - found.points)
+    assert 0 <= told.low < told.points
+    native = estimate_quant_loss(losses, "MXFP4", "openai/gpt-oss-20b", "gpt-oss", quant_native="MXFP4")
+    assert native is not None and scale_loss(native, factor).high == 0
+
+
+def test_what_one_relative_lost_is_not_taken_for_sure(losses: LossModel) -> None:
+    """Qwen3.5 27B lost little; its small sister takes a share of that, and stays as uncertain as any unmeasured."""
+    sister = estimate_quant_loss(losses, "Q2_K", "Qwen/Qwen3.5-4B", "Qwen3.5")
+    measured = estimate_quant_loss(losses, "Q2_K", "Qwen/Qwen3.5-27B", "Qwen3.5")
+    stranger = estimate_quant_loss(losses, "Q2_K", *OTHER)
+    assert sister is not None and measured is not None and stranger is not None
+    assert measured.points < sister.points < stranger.points
+    assert sister.high / sister.points == pytest.approx(stranger.high / stranger.points)
+    assert measured.high / measured.points < sister.high / sister.points
+
+
+def test_the_candidates_lose_what_the_task_loses(catalog: Catalog) -> None:
+    card = next(c for c in catalog.cards if c.model_id == "Qwen/Qwen3-8B")
+    losses = {task: {x.quant: x for x in list_quant_losses(catalog, card, task)} for task in ("", "math", "code")}
+    assert losses["math"]["Q2_K"].points > losses["code"]["Q2_K"].points > losses[""]["Q2_K"].points
+    assert losses["math"]["Q2_K"].low is not None and losses["math"]["Q2_K"].high is not None

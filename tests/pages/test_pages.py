@@ -50,7 +50,20 @@ def test_choose_names_model_quant_memory_speed_and_licence(open_page: OpenPage) 
     assert "tokens/s" in answer
     assert app.code[0].value.startswith("llama-server ")
     assert "-c 8192 " in app.code[0].value
-    assert len(app.dataframe[0].value) > 10
+    tables = [d.value for d in app.dataframe]
+    assert max(len(t) for t in tables if "Quantization" in t.columns) > 10
+
+
+def test_every_score_opens_to_the_rows_behind_it(open_page: OpenPage) -> None:
+    app = open_page(**RTX)
+    behind = [d.value for d in app.dataframe if "Pulls, points" in d.value.columns]
+    assert len(behind) == 3, "the answer and two runners-up"
+    for table in behind:
+        assert len(table) >= 1
+        assert table["Source"].str.startswith("https://").all()
+        assert table["Reported by"].str.contains("independent|publisher").all()
+    options = next(d.value for d in app.dataframe if "Frontier" in d.value.columns)
+    assert 2 <= (options["Frontier"] == "on it").sum() < len(options)
 
 
 def test_ruled_out_models_are_counted_by_reason(open_page: OpenPage) -> None:
