@@ -10,17 +10,19 @@ help: ## list the commands
 run: set-up-app ## set everything up and open the app on 127.0.0.1 (PORT=8501)
 	@$(PY) tools/run_app.py
 
+# the engine spins on every core and a browser is slow beside others: those tests run alone, the rest side by side
 test: set-up-dev ## set everything up and run every check and every test
 	@failed=0; \
 	$(PY) -m ruff check . || failed=1; \
 	$(PY) -m mypy || failed=1; \
-	$(PY) -m pytest || failed=1; \
+	$(PY) -m pytest -n auto --dist loadfile -m "not engine and not browser" || failed=1; \
+	$(PY) -m pytest -m "engine or browser" || failed=1; \
 	exit $$failed
 
 check: set-up-dev ## the fast part: ruff, mypy, tests without engine and browser
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
-	@$(PY) -m pytest -q -m "not engine and not browser"
+	@$(PY) -m pytest -q -n auto --dist loadfile -m "not engine and not browser"
 
 style: set-up-dev ## format the code and mend what ruff can mend
 	@$(PY) -m ruff check --fix-only --quiet .

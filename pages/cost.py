@@ -259,6 +259,7 @@ def show_options(answer: CostAnswer, name: str) -> None:
             "Per million": st.column_config.TextColumn(alignment="right", width=100),
             "Machines": st.column_config.TextColumn(alignment="right", width=84),
             "Option": st.column_config.TextColumn(width="medium"),
+            "Kind": st.column_config.TextColumn(width=88),
             "Source": st.column_config.LinkColumn(display_text="open", width="small"),
         },
     )
