@@ -15,7 +15,7 @@ import duckdb
 
 from catalog.import_rows import Record, build_card
 from catalog.import_store import ImportStore
-from catalog.licenses import License, list_license_names, make_unknown_license
+from catalog.licenses import License, list_license_names, make_unknown_license, record_license
 from catalog.models import ModelCard
 from catalog.spec_json import Shape, read_shape
 from catalog.tables import Tables, insert_rows, to_rows
@@ -193,21 +193,7 @@ def _find_name(row: Mapping[str, Any], taken: set[str]) -> str:
 
 
 def _insert_licenses(cursor: duckdb.DuckDBPyConnection, tables: Tables, licenses: Sequence[License], file: str) -> None:
-    rows = [
-        {
-            "license_id": x.license_id,
-            "name": x.name,
-            "commercial": x.commercial,
-            "research": x.research,
-            "verified": x.verified,
-            "url": x.url,
-            "quote": x.quote,
-            "conditions": list(x.conditions),
-            "source_url": x.source_url,
-            "as_of": x.as_of,
-        }
-        for x in licenses
-    ]
+    rows = [record_license(x) for x in licenses]
     columns = tables["licenses"]
     insert_rows(cursor, "licenses", columns, to_rows(columns, rows, [(file, 1)] * len(rows)))
 

@@ -222,6 +222,22 @@ def list_license_names(licenses: Iterable[License]) -> dict[str, str]:
     return {name: x.license_id for x in licenses for name in (*x.aliases, x.license_id)}
 
 
+def record_license(license: License) -> dict[str, object]:
+    """A licence's facts by the names of their columns, without its clauses."""
+    return {
+        "license_id": license.license_id,
+        "name": license.name,
+        "commercial": license.commercial,
+        "research": license.research,
+        "verified": license.verified,
+        "url": license.url,
+        "quote": license.quote,
+        "conditions": list(license.conditions),
+        "source_url": license.source_url,
+        "as_of": license.as_of,
+    }
+
+
 def make_unknown_license(license_id: str, name: str, url: str, source_url: str, as_of: str) -> License:
     """A licence that the catalog has no terms of: it is named, and allows nothing before somebody reads it."""
     says = "read the licence yourself: what it allows is not in the catalog"

@@ -17,7 +17,7 @@ import duckdb
 
 from catalog.data_files import load_csv
 from catalog.import_merge import Merged, merge_imports
-from catalog.licenses import Clause, License, load_licenses
+from catalog.licenses import Clause, License, load_licenses, record_license
 from catalog.models import DATA_DIR, ModelCard, load_families, record_card
 from catalog.tables import Tables, insert_rows, list_columns, to_rows
 from sizing.errors import DataFileError
@@ -116,21 +116,7 @@ def _fill_licenses(
 ) -> None:
     file = folder / "licenses.toml"
     lines = _find_id_lines(file)
-    rows = [
-        {
-            "license_id": x.license_id,
-            "name": x.name,
-            "commercial": x.commercial,
-            "research": x.research,
-            "verified": x.verified,
-            "url": x.url,
-            "quote": x.quote,
-            "conditions": list(x.conditions),
-            "source_url": x.source_url,
-            "as_of": x.as_of,
-        }
-        for x in licenses
-    ]
+    rows = [record_license(x) for x in licenses]
     places = [(str(file), lines.get(x.license_id, 1)) for x in licenses]
     insert_rows(connection, "licenses", tables["licenses"], to_rows(tables["licenses"], rows, places))
     columns = tables["license_clauses"]

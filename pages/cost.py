@@ -30,7 +30,7 @@ from sizing.cost_record import (
     format_usd,
     say_break_even,
 )
-from sizing.errors import BadInputError, UnknownNameError
+from sizing.errors import BadInputError
 from sizing.units import format_figures
 from sizing.workload import Workload
 
@@ -39,7 +39,7 @@ MAX_TABLE_PIXELS = 420
 
 def show(question: frame.Question) -> None:
     """The answer, its chart and options, then limits, assumptions and the routing policy."""
-    card = find_chosen(question)
+    card = frame.find_chosen(question)
     workload = Workload(context_tokens=question.wishes.context_tokens, n_parallel=question.wishes.n_parallel)
     try:
         quant = cost_plan.choose_quant(card.model_id, inputs.read_size_choice().quant, workload, question.machine)
@@ -53,19 +53,6 @@ def show(question: frame.Question) -> None:
     except BadInputError as error:
         show_knobs(card, tuple(w.quant for w in cached.list_weights(card.model_id)), None)
         st.warning(frame.to_sentence(str(error)), icon=":material/rule:")
-
-
-def find_chosen(question: frame.Question) -> ModelCard:
-    """The model in the address; for none or an unknown one, the one recommended for the machine in the bar."""
-    chosen = inputs.read_size_choice().model
-    if chosen:
-        try:
-            return cached.find_card(chosen)
-        except UnknownNameError as error:
-            said = frame.to_sentence(f"{error}. Showing another model instead")
-            st.warning(said, icon=":material/edit_location_alt:")
-    best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
-    return cached.find_card(best.candidate.spec.model_id) if best else cached.list_cards()[0]
 
 
 def show_unsized(card: ModelCard) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts, frame, inputs, words
-from sizing.errors import BadInputError, UnknownNameError
+from sizing.errors import BadInputError
 from sizing.fit import Verdict
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.inverse import (
@@ -34,7 +34,7 @@ ANY_QUANT = ""
 
 def show(question: frame.Question) -> None:
     """The model, the answer and its evidence, then the machine of the context bar, then every listed device."""
-    card = find_chosen(question)
+    card = frame.find_chosen(question)
     known = tuple(w.quant for w in cached.list_weights(card.model_id))
     quant = choose_quant(known)
     show_knobs(card, known)
@@ -45,19 +45,6 @@ def show(question: frame.Question) -> None:
         st.markdown(f"{frame.to_sentence(cached.find_gap(card.model_id))} No machine is named in its place.")
     show_machine(question)
     show_listed()
-
-
-def find_chosen(question: frame.Question) -> ModelCard:
-    """The model in the address; for none or an unknown one, the one recommended for the machine in the bar."""
-    chosen = inputs.read_size_choice().model
-    if chosen:
-        try:
-            return cached.find_card(chosen)
-        except UnknownNameError as error:
-            said = frame.to_sentence(f"{error}. Showing another model instead")
-            st.warning(said, icon=":material/edit_location_alt:")
-    best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
-    return cached.find_card(best.candidate.spec.model_id) if best else cached.list_cards()[0]
 
 
 def choose_quant(known: tuple[str, ...]) -> str | None:

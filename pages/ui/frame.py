@@ -13,11 +13,12 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from catalog.license_rules import NOT_LEGAL_ADVICE
+from catalog.models import ModelCard
 from catalog.queries import ASSUMED_HOST
 from pages.ui import cached, charts, evaluation, import_jobs, inputs, license_words
 from pages.ui.questions import Wishes
 from sizing.compare import MAX_MODELS
-from sizing.errors import WeighbridgeError, find_near_names
+from sizing.errors import UnknownNameError, WeighbridgeError, find_near_names
 from sizing.estimate import Estimate
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS
@@ -140,6 +141,19 @@ def answer_html(name: str, quant: str, figures: Iterable[str]) -> str:
     """The headline: a model, its quantization, its figures, broken over lines only between them."""
     kept = [f'<span class="wb-whole">{escape(charts.roomy(part))}</span>' for part in figures]
     return f'<p class="wb-answer">{escape(name)} at <span class="wb-whole">{quant}:</span> {", ".join(kept)}.</p>'
+
+
+def find_chosen(question: Question) -> ModelCard:
+    """The model in the address; for none or an unknown one, the one recommended for the machine in the bar."""
+    chosen = inputs.read_size_choice().model
+    if chosen:
+        try:
+            return cached.find_card(chosen)
+        except UnknownNameError as error:
+            said = to_sentence(f"{error}. Showing another model instead")
+            st.warning(said, icon=":material/edit_location_alt:")
+    best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
+    return cached.find_card(best.candidate.spec.model_id) if best else cached.list_cards()[0]
 
 
 def say_unlisted(quant: str, known: Iterable[str], instead: str) -> str:
