@@ -16,6 +16,7 @@ from evals.plans import RunKind
 from evals.results import describe_run, sum_up
 from evals.run_files import EvalRun, list_run_paths, load_run
 from evals.user_store import UserStore
+from sizing.candidate import MeasuredHere
 from sizing.errors import BadInputError
 
 _SCHEMA = """
@@ -72,22 +73,12 @@ _ITEM_COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredScore:
-    """A score measured here, of a model of the catalog in a quantization, newest first in lists.
+class MeasuredScore(MeasuredHere):
+    """A score as the ranking takes it, with the run it is of; newest first in lists.
 
     `decode_tokens_per_s` is the run's own, None where it wrote nothing or a server did the work.
     """
 
-    model_id: str
-    quant: str
-    suite: str
-    title: str
-    n_items: int
-    value: float
-    low: float
-    high: float
-    is_higher_better: bool
-    measured_on: str
     run_id: str
     decode_tokens_per_s: float | None
 

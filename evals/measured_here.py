@@ -16,18 +16,4 @@ def load_measured_here(home: Path) -> tuple[MeasuredHere, ...]:
     """
     store = UserStore(home)
     ingest_evals(store)
-    return tuple(
-        MeasuredHere(
-            model_id=m.model_id,
-            quant=m.quant,
-            suite=m.suite,
-            title=m.title,
-            n_items=m.n_items,
-            value=m.value,
-            low=m.low,
-            high=m.high,
-            is_higher_better=m.is_higher_better,
-            measured_on=m.measured_on,
-        )
-        for m in list_measured(store)
-    )
+    return list_measured(store)

@@ -9,6 +9,7 @@ from typing import Any
 
 from catalog.cost_question import ELECTRICITY
 from catalog.offers import HOST_USD, PUE
+from pages.ui.address_parsers import number_parser
 from sizing.cost import RENT_MODES
 from sizing.errors import BadInputError
 from sizing.routing import GUIDE_CLASSES, TARGETS, RequestClass, Target
@@ -20,21 +21,8 @@ REGIONS = ("any", "premises", "EU", "US", "CN")
 REGION_WORDS = {"any": "Anywhere", "premises": "On my premises"}
 
 
-def _number(name: str, low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text.replace(",", ""))
-        except ValueError:
-            raise BadInputError(f"{name} wants a number from {low:g} to {high:g}, got {text[:40]!r}") from None
-        if not low <= value <= high:  # also refuses nan
-            raise BadInputError(f"{name} wants a number from {low:g} to {high:g}, got {text[:40]!r}")
-        return value
-
-    return parse
-
-
 def _maybe(name: str, low: float, high: float) -> Callable[[str], float | None]:
-    number = _number(name, low, high)
+    number = number_parser(name, low, high)
 
     def parse(text: str) -> float | None:
         return number(text) if text.strip() else None
@@ -122,36 +110,36 @@ def change_route(
 
 
 COST_FIELDS: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
-    ("tokens_in", "1500000", _number("tokens_in (a day)", 0, 1e12)),
-    ("tokens_out", "500000", _number("tokens_out (a day)", 0, 1e12)),
-    ("peak", "3", _number("peak (times the mean)", 1, 1000)),
-    ("busy", "60", _number("busy (%)", 5, 100)),
-    ("hours", "24", _number("hours (a day)", 1, 24)),
+    ("tokens_in", "1500000", number_parser("tokens_in (a day)", 0, 1e12)),
+    ("tokens_out", "500000", number_parser("tokens_out (a day)", 0, 1e12)),
+    ("peak", "3", number_parser("peak (times the mean)", 1, 1000)),
+    ("busy", "60", number_parser("busy (%)", 5, 100)),
+    ("hours", "24", number_parser("hours (a day)", 1, 24)),
     ("buy_usd", "", _maybe("buy_usd (US$)", 0, 1e9)),
-    ("host_usd", f"{HOST_USD:g}", _number("host_usd (US$)", 0, 1e7)),
-    ("years", "3", _number("years", 0.5, 20)),
-    ("residual", "0", _number("residual (%)", 0, 100)),
+    ("host_usd", f"{HOST_USD:g}", number_parser("host_usd (US$)", 0, 1e7)),
+    ("years", "3", number_parser("years", 0.5, 20)),
+    ("residual", "0", number_parser("residual (%)", 0, 100)),
     ("watts", "", _maybe("watts", 0, 1e6)),
     ("idle_watts", "", _maybe("idle_watts", 0, 1e6)),
     ("power", ELECTRICITY, _text("power")),
     ("kwh_usd", "", _maybe("kwh_usd (US$)", 0, 100)),
-    ("pue", f"{PUE:g}", _number("pue", 1, 5)),
-    ("staff_hours", "0", _number("staff_hours (a month)", 0, 10_000)),
-    ("staff_usd", "50", _number("staff_usd (an hour)", 0, 10_000)),
+    ("pue", f"{PUE:g}", number_parser("pue", 1, 5)),
+    ("staff_hours", "0", number_parser("staff_hours (a month)", 0, 10_000)),
+    ("staff_usd", "50", number_parser("staff_usd (an hour)", 0, 10_000)),
     ("rent", "", _text("rent")),
     ("rent_usd", "", _maybe("rent_usd (an hour)", 0, 10_000)),
     ("reserved_usd", "", _maybe("reserved_usd (an hour)", 0, 10_000)),
     ("rent_mode", "always", _one_of("rent_mode", RENT_MODES)),
-    ("reserved", "0", _number("reserved (%)", 0, 100)),
+    ("reserved", "0", number_parser("reserved (%)", 0, 100)),
     ("api", "", _text("api")),
     ("api_in_usd", "", _maybe("api_in_usd (per million)", 0, 100_000)),
     ("api_out_usd", "", _maybe("api_out_usd (per million)", 0, 100_000)),
     ("api_cached_usd", "", _maybe("api_cached_usd (per million)", 0, 100_000)),
-    ("cached", "0", _number("cached (%)", 0, 100)),
-    ("batch", "0", _number("batch (%)", 0, 100)),
+    ("cached", "0", number_parser("cached (%)", 0, 100)),
+    ("batch", "0", number_parser("batch (%)", 0, 100)),
     ("stay", "any", _one_of("stay", REGIONS)),
     ("third_party", "on", _one_of("third_party", ("on", "off"))),
-    ("first_token", "0", _number("first_token (s)", 0, 100_000)),
+    ("first_token", "0", number_parser("first_token (s)", 0, 100_000)),
     ("small", "", _text("small")),
     ("routes", "", read_routes),
 )

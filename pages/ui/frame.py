@@ -209,6 +209,16 @@ def link_to_licenses(model_id: str, label: str) -> None:
     )
 
 
+def link_to_evaluate(paths: Iterable[object], label: str = "Evaluate it") -> None:
+    """A quiet link to the Evaluate page with model files of this machine chosen there."""
+    st.page_link(
+        "pages/evaluate.py",
+        label=label,
+        icon=":material/checklist:",
+        query_params=inputs.address_of(models="|".join(f"file:{path}" for path in paths)),
+    )
+
+
 def facts_html(facts: Iterable[tuple[str, str]]) -> str:
     """Facts as a quiet two-column table."""
     rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(charts.roomy(text))}</td></tr>" for name, text in facts)

@@ -60,7 +60,7 @@ def show_button(model: ImportedModel, file: FileWeights, key: str = "get_file") 
     plan = build_plan(model, file)
     here = [find_cached(plan, f) for f in plan.files]
     if all(path is not None for path in here):
-        show_here(str(here[0]), key)
+        show_here(str(here[0]))
         return
     try:
         room = check_room(plan)
@@ -88,16 +88,11 @@ def show_button(model: ImportedModel, file: FileWeights, key: str = "get_file") 
         st.caption(roomy(f"Into the cache that Hugging Face's own programs share; {free} free there."))
 
 
-def show_here(path: str, key: str) -> None:
+def show_here(path: str) -> None:
     """A file that is on this machine: where, and the way to test it."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         st.html(f'<p class="wb-quiet">On this machine: {escape(path)}</p>', width="content")
-        st.page_link(
-            "pages/evaluate.py",
-            label="Evaluate it",
-            icon=":material/checklist:",
-            query_params=inputs.address_of(models=f"file:{path}"),
-        )
+        frame.link_to_evaluate([path])
 
 
 def start(title: str, plan: DownloadPlan) -> None:

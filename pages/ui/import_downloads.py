@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 
 import streamlit as st
 
 from catalog.downloads import DownloadState
-from pages.ui import frame, import_jobs, inputs
+from pages.ui import frame, import_jobs
 from pages.ui.charts import roomy
 from pages.ui.evaluate_words import escape_markdown
 from sizing.units import THIN, format_bytes
@@ -85,38 +86,16 @@ def describe_left(seconds: float) -> str:
 def show_actions(key: str, state: DownloadState) -> None:
     """Cancel what is at work, go on with what stopped, test what is here."""
     jobs, mark = import_jobs.downloads(), abs(hash(key))
+
+    def button(label: str, what: str, icon: str, act: Callable[[str], None]) -> None:
+        st.button(label, key=f"{what}_{mark}", type="tertiary", icon=icon, on_click=act, args=(key,))
+
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         if not state.is_over:
-            st.button(
-                "Cancel",
-                key=f"stop_{mark}",
-                type="tertiary",
-                icon=":material/stop_circle:",
-                on_click=jobs.stop,
-                args=(key,),
-            )
+            button("Cancel", "stop", ":material/stop_circle:", jobs.stop)
             return
         if state.status == "done":
-            st.page_link(
-                "pages/evaluate.py",
-                label="Evaluate it",
-                icon=":material/checklist:",
-                query_params=inputs.address_of(models=f"file:{state.path}"),
-            )
+            frame.link_to_evaluate([state.path])
         else:
-            st.button(
-                "Go on",
-                key=f"resume_{mark}",
-                type="tertiary",
-                icon=":material/resume:",
-                on_click=jobs.resume,
-                args=(key,),
-            )
-        st.button(
-            "Take off the list",
-            key=f"forget_{mark}",
-            type="tertiary",
-            icon=":material/close:",
-            on_click=jobs.forget,
-            args=(key,),
-        )
+            button("Go on", "resume", ":material/resume:", jobs.resume)
+        button("Take off the list", "forget", ":material/close:", jobs.forget)

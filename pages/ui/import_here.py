@@ -70,13 +70,7 @@ def show_table(models: Sequence[LocalModel]) -> None:
             args=(tuple(usable),),
         )
         if usable:
-            keys = "|".join(f"file:{m.paths[0]}" for m in usable)
-            st.page_link(
-                "pages/evaluate.py",
-                label="Evaluate",
-                icon=":material/checklist:",
-                query_params=inputs.address_of(models=keys),
-            )
+            frame.link_to_evaluate([m.paths[0] for m in usable], "Evaluate")
     for told in inputs.recall("local_told", ()):
         show_told(told)
 

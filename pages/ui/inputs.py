@@ -26,6 +26,14 @@ from catalog.machine_text import (
     write_parts,
 )
 from catalog.search import MAX_WORDS, CatalogSearch
+from pages.ui.address_parsers import (
+    choice_parser,
+    list_parser,
+    number_parser,
+    several_parser,
+    text_parser,
+    whole_parser,
+)
 from pages.ui.cost_fields import COST_FIELDS
 from pages.ui.questions import (
     MAX_LAYERS,
@@ -125,76 +133,11 @@ class Field:
     parse: Callable[[str], Any]
 
 
-def _whole(what: str, low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            value = int(text.replace(",", "").replace("_", ""))
-        except ValueError:
-            raise BadInputError(f"{what} wants a whole number from {low:,} to {high:,}, got {text!r}") from None
-        if not low <= value <= high:
-            raise BadInputError(f"{what} wants a whole number from {low:,} to {high:,}, got {value:,}")
-        return value
-
-    return parse
-
-
-def _number(what: str, low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text.replace(",", ""))
-        except ValueError:
-            raise BadInputError(f"{what} wants a number from {low:g} to {high:g}, got {text!r}") from None
-        if not low <= value <= high:  # also refuses nan
-            raise BadInputError(f"{what} wants a number from {low:g} to {high:g}, got {text!r}")
-        return value
-
-    return parse
-
-
-def _one_of(what: str, known: tuple[str, ...]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in known:
-            raise BadInputError(f"{what} wants one of {', '.join(known)}, got {text!r}")
-        return text.lower()
-
-    return parse
-
-
-def _text(what: str, most: int = 200) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if len(text) > most or not text.isprintable():
-            raise BadInputError(f"{what} wants a name of at most {most} plain characters")
-        return text.strip()
-
-    return parse
-
-
-def _several(what: str) -> Callable[[str], tuple[str, ...]]:
-    def parse(text: str) -> tuple[str, ...]:
-        _text(what)(text[:200])
-        if len(text) > 2000:
-            raise BadInputError(f"{what} wants at most 2,000 characters, got {len(text):,}")
-        return tuple(dict.fromkeys(part.strip() for part in text.split("|") if part.strip()))
-
-    return parse
-
-
-def _long_list(what: str) -> Callable[[str], tuple[str, ...]]:
-    """Values parted by '|', of any length one by one: paths of files among them."""
-
-    def parse(text: str) -> tuple[str, ...]:
-        if len(text) > 8000 or not text.isprintable():
-            raise BadInputError(f"{what} wants names parted by |, at most 8,000 plain characters in all")
-        return tuple(dict.fromkeys(part.strip() for part in text.split("|") if part.strip()))
-
-    return parse
-
-
 def _compared(text: str) -> tuple[str, ...]:
     """Names of the models that stand side by side, parted by '|'."""
-    names = _long_list("compare")(text)
+    names = list_parser("compare")(text)
     for name in names:
-        _text("compare")(name)
+        text_parser("compare")(name)
     check_count(len(names))
     return names
 
@@ -209,7 +152,7 @@ def _run_ids(text: str) -> tuple[str, ...]:
 
 def _contexts(text: str) -> tuple[int, ...]:
     """Contexts in tokens, parted by commas."""
-    number = _whole("needle (tokens)", 1024, 1_048_576)
+    number = whole_parser("needle (tokens)", 1024, 1_048_576)
     return tuple(dict.fromkeys(number(part) for part in text.split(",") if part.strip()))
 
 
@@ -224,7 +167,7 @@ def _task_names(text: str) -> tuple[str, ...]:
 
 
 def _auto_or_whole(what: str, high: int) -> Callable[[str], int | None]:
-    number = _whole(what, 0, high)
+    number = whole_parser(what, 0, high)
 
     def parse(text: str) -> int | None:
         if text.strip().lower() == AUTO:
@@ -239,7 +182,7 @@ def _auto_or_whole(what: str, high: int) -> Callable[[str], int | None]:
 
 def _known_or_whole(what: str, high: int) -> Callable[[str], int | None]:
     """A whole number from 0, or the word for not known."""
-    number = _whole(what, 0, high)
+    number = whole_parser(what, 0, high)
 
     def parse(text: str) -> int | None:
         return None if text.strip().lower() == NOT_KNOWN else number(text)
@@ -249,7 +192,7 @@ def _known_or_whole(what: str, high: int) -> Callable[[str], int | None]:
 
 def _yes_no(what: str) -> Callable[[str], bool | None]:
     """On, off, or not known."""
-    word = _one_of(what, tuple(YES_NO))
+    word = choice_parser(what, tuple(YES_NO))
 
     def parse(text: str) -> bool | None:
         return {"on": True, "off": False}.get(word(text))
@@ -259,64 +202,64 @@ def _yes_no(what: str) -> Callable[[str], bool | None]:
 
 def _fields_of_use(text: str) -> tuple[str, ...]:
     """Fields of use that licences single out, parted by '|'."""
-    found = _several("lic_fields")(text)
+    found = several_parser("lic_fields")(text)
     for name in found:
-        _one_of("lic_fields", FIELDS_OF_USE)(name)
+        choice_parser("lic_fields", FIELDS_OF_USE)(name)
     return found
 
 
 _FIELDS = (
-    Field("machine", THIS, _text("machine", MAX_TEXT_CHARACTERS)),
-    Field("task", "chat", _one_of("task", TASKS)),
-    Field("context", "8192", _whole("context", 1, MAX_CONTEXT_TOKENS)),
-    Field("users", "1", _whole("users", 1, MAX_PARALLEL)),
-    Field("speed", "0", _number("speed (tokens/s)", 0, 100_000)),
-    Field("licence", "commercial", _one_of("licence", LICENSE_USES)),
-    Field("model", "", _text("model")),
+    Field("machine", THIS, text_parser("machine", MAX_TEXT_CHARACTERS)),
+    Field("task", "chat", choice_parser("task", TASKS)),
+    Field("context", "8192", whole_parser("context", 1, MAX_CONTEXT_TOKENS)),
+    Field("users", "1", whole_parser("users", 1, MAX_PARALLEL)),
+    Field("speed", "0", number_parser("speed (tokens/s)", 0, 100_000)),
+    Field("licence", "commercial", choice_parser("licence", LICENSE_USES)),
+    Field("model", "", text_parser("model")),
     Field("quant", "", lambda text: read_label(text) if text else ""),
-    Field("ubatch", "512", _whole("ubatch", 1, 65_536)),
+    Field("ubatch", "512", whole_parser("ubatch", 1, 65_536)),
     Field("kv_k", "f16", lambda text: find_kv_type(text).name),
     Field("kv_v", "f16", lambda text: find_kv_type(text).name),
-    Field("flash", "on", _one_of("flash", ("on", "off"))),
+    Field("flash", "on", choice_parser("flash", ("on", "off"))),
     Field("gpu_layers", AUTO, _auto_or_whole("gpu_layers", MAX_LAYERS)),
     Field("split", "", read_split),
     Field("cpu_moe", AUTO, _auto_or_whole("cpu_moe", MAX_LAYERS)),
     Field("expert_layers", "", read_layer_list),
-    Field("draft", "", _text("draft")),
+    Field("draft", "", text_parser("draft")),
     Field("draft_quant", "Q8_0", read_label),
-    Field("projector", "off", _one_of("projector", ("on", "off"))),
-    Field("offload", "off", _one_of("offload", ("on", "off"))),
-    Field("find", "", _text("find")),
-    Field("family", "", _several("family")),
-    Field("licence_id", "", _several("licence_id")),
-    Field("openness", "", _several("openness")),
-    Field("modality", "", _several("modality")),
-    Field("suits", "", _several("suits")),
-    Field("at_least", "0", _whole("at_least (tokens)", 0, MAX_CONTEXT_TOKENS)),
-    Field("params_from", "0", _whole("params_from (billions)", 0, MAX_BILLIONS)),
-    Field("params_to", "0", _whole("params_to (billions)", 0, MAX_BILLIONS)),
-    Field("origin", "all", _one_of("origin", tuple(ORIGIN_WORDS))),
-    Field("models", FIRST_MODEL, _long_list("models")),
-    Field("suites", FIRST_SUITE, _long_list("suites")),
+    Field("projector", "off", choice_parser("projector", ("on", "off"))),
+    Field("offload", "off", choice_parser("offload", ("on", "off"))),
+    Field("find", "", text_parser("find")),
+    Field("family", "", several_parser("family")),
+    Field("licence_id", "", several_parser("licence_id")),
+    Field("openness", "", several_parser("openness")),
+    Field("modality", "", several_parser("modality")),
+    Field("suits", "", several_parser("suits")),
+    Field("at_least", "0", whole_parser("at_least (tokens)", 0, MAX_CONTEXT_TOKENS)),
+    Field("params_from", "0", whole_parser("params_from (billions)", 0, MAX_BILLIONS)),
+    Field("params_to", "0", whole_parser("params_to (billions)", 0, MAX_BILLIONS)),
+    Field("origin", "all", choice_parser("origin", tuple(ORIGIN_WORDS))),
+    Field("models", FIRST_MODEL, list_parser("models")),
+    Field("suites", FIRST_SUITE, list_parser("suites")),
     Field("tasks", "", _task_names),
     Field("needle", "4096", _contexts),
-    Field("take", "5", _one_of("take", TAKES)),
-    Field("items", "50", _whole("items", 1, 1_000_000)),
+    Field("take", "5", choice_parser("take", TAKES)),
+    Field("items", "50", whole_parser("items", 1, 1_000_000)),
     Field("runs", "", _run_ids),
-    Field("facts", "all", _one_of("facts", ("all", "read", "recalled"))),
-    Field("hub", "", _text("hub")),
-    Field("hub_task", "text-generation", _one_of("hub_task", tuple(HUB_TASKS))),
-    Field("hub_licence", "any", _one_of("hub_licence", tuple(HUB_LICENCES))),
-    Field("hub_size", "any", _one_of("hub_size", tuple(HUB_SIZES))),
-    Field("hub_sort", "downloads", _one_of("hub_sort", tuple(HUB_SORTS))),
-    Field("hub_files", "any", _one_of("hub_files", tuple(HUB_FILES))),
-    Field("hub_base", "", _text("hub_base")),
-    Field("folders", "", _long_list("folders")),
+    Field("facts", "all", choice_parser("facts", ("all", "read", "recalled"))),
+    Field("hub", "", text_parser("hub")),
+    Field("hub_task", "text-generation", choice_parser("hub_task", tuple(HUB_TASKS))),
+    Field("hub_licence", "any", choice_parser("hub_licence", tuple(HUB_LICENCES))),
+    Field("hub_size", "any", choice_parser("hub_size", tuple(HUB_SIZES))),
+    Field("hub_sort", "downloads", choice_parser("hub_sort", tuple(HUB_SORTS))),
+    Field("hub_files", "any", choice_parser("hub_files", tuple(HUB_FILES))),
+    Field("hub_base", "", text_parser("hub_base")),
+    Field("folders", "", list_parser("folders")),
     Field("compare", "", _compared),
     Field("compare_quant", "", lambda text: read_label(text) if text else ""),
-    Field("differs", "off", _one_of("differs", ("on", "off"))),
+    Field("differs", "off", choice_parser("differs", ("on", "off"))),
     *(Field(*cost_field) for cost_field in COST_FIELDS),
-    Field("topic", "openness", _one_of("topic", tuple(TOPICS))),
+    Field("topic", "openness", choice_parser("topic", tuple(TOPICS))),
     Field("lic_users", "10000", _known_or_whole("lic_users (users a month)", MAX_USERS)),
     Field("lic_revenue", "1000000", _known_or_whole("lic_revenue (US$ a year)", MAX_REVENUE_USD)),
     Field("lic_region", "", lambda text: read_region(text) if text.strip() else ""),
@@ -324,7 +267,7 @@ _FIELDS = (
     Field("lic_redistribute", "off", _yes_no("lic_redistribute")),
     Field("lic_outputs", "off", _yes_no("lic_outputs")),
     Field("lic_fields", "", _fields_of_use),
-    Field("terms", "", _text("terms")),
+    Field("terms", "", text_parser("terms")),
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
@@ -341,12 +284,12 @@ _LAST_MACHINE = "last_machine"
 _REFUSED = "refused"
 _OLD_BY_HAND = "hand"
 _OLD_FIELDS = (
-    Field("kind", "gpu", _one_of("kind", ("gpu", "cpu", "unified"))),
-    Field("ram", "32", _number("ram (GiB)", 0.5, 65_536)),
-    Field("cards", "1", _whole("cards", 1, MAX_CARDS)),
-    Field("card", "24", _number("card (GiB)", 0.5, 1_024)),
-    Field("card_bandwidth", "0", _number("card_bandwidth (GB/s)", 0, 100_000)),
-    Field("ram_bandwidth", "0", _number("ram_bandwidth (GB/s)", 0, 100_000)),
+    Field("kind", "gpu", choice_parser("kind", ("gpu", "cpu", "unified"))),
+    Field("ram", "32", number_parser("ram (GiB)", 0.5, 65_536)),
+    Field("cards", "1", whole_parser("cards", 1, MAX_CARDS)),
+    Field("card", "24", number_parser("card (GiB)", 0.5, 1_024)),
+    Field("card_bandwidth", "0", number_parser("card_bandwidth (GB/s)", 0, 100_000)),
+    Field("ram_bandwidth", "0", number_parser("ram_bandwidth (GB/s)", 0, 100_000)),
 )
 """What described a machine before it had a text: understood in the order `text_of_hand_machine` takes them."""
 
