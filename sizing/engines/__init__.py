@@ -1,0 +1,19 @@
+"""Engines other people run models with: each one's own rule for weights, cache, buffers and what it refuses.
+
+Importing this package registers them all; `find_engine` finds one by name.
+"""
+
+from sizing.engines.base import Capacity, Engine, EngineEstimate, EngineOptions, EngineSetup
+from sizing.engines.registry import ENGINES, find_engine, list_engines, register_engine
+
+__all__ = [
+    "ENGINES",
+    "Capacity",
+    "Engine",
+    "EngineEstimate",
+    "EngineOptions",
+    "EngineSetup",
+    "find_engine",
+    "list_engines",
+    "register_engine",
+]

@@ -1,0 +1,93 @@
+"""Weight formats of engines that do not read GGUF: bits, scales, and which matrices they leave alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sizing.errors import UnknownNameError
+from sizing.modules import Module, Role
+
+FULL_BITS = 16
+"""Bits of a value that is not quantized: BF16 or FP16."""
+
+LAYERS_ONLY = frozenset({Role.LINEAR, Role.EXPERT})
+"""What nearly every recipe quantizes: the layers' matrices, not the embedding, the head, routers or norms."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFormat:
+    """How a format stores a matrix of n_in x n_out.
+
+    `bits` per value; `group_size` values along the input share `group_bits` of scale (and zero point), 0 for none;
+    `row_bits` more for each output. `quantizes` names the roles; all else stays in 16 bits. `loss_quant` is the name
+    under which the catalog holds published losses of it, None where nobody published any.
+    """
+
+    name: str
+    label: str
+    bits: float
+    source_url: str
+    group_size: int = 0
+    group_bits: float = 0.0
+    row_bits: int = 0
+    quantizes: frozenset[Role] = LAYERS_ONLY
+    loss_quant: str | None = None
+
+    def stores(self, module: Module) -> bool:
+        """Whether this module is kept in the format, rather than in 16 bits."""
+        return module.role in self.quantizes
+
+    def count_bytes(self, module: Module, n_ranks: int = 1) -> int:
+        """Bytes of one layer's worth of a module on one of `n_ranks` tensor-parallel ranks.
+
+        A row-sharded matrix whose rank's inputs do not fill whole groups still stores whole groups.
+        """
+        n_in, n_out = module.rank_shape(n_ranks)
+        n_values = n_in * n_out * module.n_stacked
+        if not self.stores(module):
+            return n_values * FULL_BITS // 8
+        n_rows = n_out * module.n_stacked
+        groups = -(-n_in // self.group_size) * n_rows if self.group_size else 0
+        return round((n_values * self.bits + groups * self.group_bits + n_rows * self.row_bits) / 8)
+
+
+_VLLM = "https://docs.vllm.ai/en/latest/features/quantization/"
+
+FORMATS: dict[str, WeightFormat] = {
+    f.name: f
+    for f in (
+        WeightFormat("BF16", "BF16, not quantized", 16, "https://arxiv.org/abs/1905.12322", quantizes=frozenset()),
+        WeightFormat("FP8", "FP8 E4M3, a scale per output", 8, _VLLM, row_bits=32),
+        WeightFormat("INT8", "INT8 W8A8, a scale per output", 8, _VLLM, row_bits=32),
+        WeightFormat("AWQ", "AWQ 4-bit, groups of 128", 4, "https://arxiv.org/abs/2306.00978", 128, 20),
+        WeightFormat("GPTQ", "GPTQ 4-bit, groups of 128", 4, "https://arxiv.org/abs/2210.17323", 128, 20),
+        WeightFormat("GPTQ-8bit", "GPTQ 8-bit, groups of 128", 8, "https://arxiv.org/abs/2210.17323", 128, 24),
+        WeightFormat("W4A16-g32", "4-bit, groups of 32 (compressed-tensors)", 4, _VLLM, 32, 16),
+        WeightFormat(
+            "MXFP4",
+            "MXFP4 experts, as published",
+            4,
+            "https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf",
+            32,
+            8,
+            quantizes=frozenset({Role.EXPERT}),
+        ),
+        WeightFormat("NVFP4", "NVFP4, groups of 16", 4, "https://arxiv.org/abs/2509.25149", 16, 8),
+        WeightFormat(
+            "NF4", "bitsandbytes NF4, double quantization", 4, "https://arxiv.org/abs/2305.14314", 64, 8 + 32 / 256
+        ),
+        WeightFormat(
+            "NF4-single", "bitsandbytes NF4, single quantization", 4, "https://arxiv.org/abs/2305.14314", 64, 32
+        ),
+        WeightFormat("LLM.int8", "bitsandbytes INT8", 8, "https://arxiv.org/abs/2208.07339", row_bits=32),
+    )
+}
+"""Formats by name. Scales and zero points are those of the recipes' usual checkpoints."""
+
+
+def find_format(name: str) -> WeightFormat:
+    """The format called `name`. Raises UnknownNameError with near names."""
+    found = FORMATS.get(name) or next((f for f in FORMATS.values() if f.name.casefold() == name.casefold()), None)
+    if found is None:
+        raise UnknownNameError("weight format", name, FORMATS)
+    return found
