@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from catalog.compare_command import CompareGiven, add_compare_command
+from catalog.fact_check import count_facts, list_fact_problems
 from catalog.gguf_command import add_gguf_command
 from catalog.hub_command import Given, add_hub_commands
 from catalog.import_store import ImportStore
@@ -32,7 +34,7 @@ from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from evals.home import find_home, find_home_if_usable
 from evals.weigh import ask_weights
-from sizing.command_line import EXIT_DONE, OneLineParser, print_json, print_notes, run_command
+from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, print_notes, run_command
 from sizing.errors import UnknownNameError, UserStoreError
 from sizing.hardware import Device, Machine
 from sizing.recommend import LICENSE_USES
@@ -40,7 +42,9 @@ from sizing.specs import LayerGroup
 from sizing.units import THIN, format_bytes, format_figures, format_params, format_tokens
 
 PROG = "python -m catalog"
-COMMANDS = "list show sources detect gguf search import imports forget download local refresh compare license".split()
+COMMANDS = (
+    "list show sources check detect gguf search import imports forget download local refresh compare license".split()
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,13 +70,15 @@ def build_parser() -> argparse.ArgumentParser:
     show.set_defaults(run=run_show)
     sources = commands.add_parser("sources", help="the addresses all facts come from")
     sources.set_defaults(run=run_sources)
+    check = commands.add_parser("check", help="whether the fact files agree with themselves; 1 when they do not")
+    check.set_defaults(run=run_check)
     detect = commands.add_parser("detect", help="this machine's memory, processor and accelerators")
     detect.set_defaults(run=run_detect)
     given = Given(find_home, ask_weights)
     elsewhere = (*add_hub_commands(commands, given), add_refresh_command(commands, given))
     compare = add_compare_command(commands, CompareGiven(open_here, find_asked_machine, find_imported))
     elsewhere = (*elsewhere, compare, add_license_command(commands, open_here))
-    for command in (listing, show, sources, detect, add_gguf_command(commands), *elsewhere):
+    for command in (listing, show, sources, check, detect, add_gguf_command(commands), *elsewhere):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -207,6 +213,19 @@ def run_sources(args: argparse.Namespace) -> int:
     for s in sources:
         print(f"{s.n_rows:>5}  {s.as_of:<10}  {s.source_url}  ({', '.join(s.tables)})")
     return EXIT_DONE
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Load every fact file, say how much there is and what does not agree; 1 when something does not."""
+    catalog = open_catalog()
+    counts, problems = count_facts(catalog), list_fact_problems(catalog)
+    if args.json:
+        print_json({"facts": {c.kind: c.n_facts for c in counts}, "problems": [asdict(p) for p in problems]})
+    else:
+        for problem in problems:
+            print(f"{problem.name}: {problem.text}")
+        print(", ".join(f"{c.n_facts:,} {c.kind.replace('_', ' ')}" for c in counts))
+    return EXIT_FAILED if problems else EXIT_DONE
 
 
 def run_detect(args: argparse.Namespace) -> int:
