@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run test check style weigh ledger engine screenshots clean set-up-app set-up-dev
+.PHONY: help run test check facts style weigh ledger engine screenshots clean set-up-app set-up-dev
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14 | sed 's/^/  make /'
@@ -23,6 +23,10 @@ check: set-up-dev ## the fast part: ruff, mypy, tests without engine and browser
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest -q -n auto --dist loadfile -m "not engine and not browser"
+
+facts: set-up-app ## whether the fact files and the suites agree with themselves
+	@$(PY) -m catalog check
+	@$(PY) -m evals.suites.generate --check
 
 style: set-up-dev ## format the code and mend what ruff can mend
 	@$(PY) -m ruff check --fix-only --quiet .
