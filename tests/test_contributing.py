@@ -14,7 +14,7 @@ PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUT
 @pytest.mark.parametrize("page", PAGES)
 def test_every_path_exists(page: str) -> None:
     named = set(re.findall(r"`((?:sizing|catalog|evals|pages|tests|tools|benchmarks|docs)/[\w./-]*)`", PAGES[page]))
-    linked = {str((Path(page).parent / link)) for link in re.findall(r"\]\((?!http)([^)#]+)\)", PAGES[page])}
+    linked = {str(Path(page).parent / link) for link in re.findall(r"\]\((?!http)([^)#]+)\)", PAGES[page])}
     assert len(named) >= 5
     assert [path for path in sorted(named | linked) if not (ROOT / path).exists()] == []
 
