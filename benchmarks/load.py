@@ -1,0 +1,241 @@
+"""How the app holds when many people use it at once, and how soon its first answer stands on the screen.
+
+    python -m benchmarks.load [--sessions 50] [--seconds 120] [--pause 8] [--no-browser]
+
+Each session speaks to the running app as a browser does: a WebSocket of its own, Streamlit's messages, a page's
+address, a click that changes a select box. It waits for the script to end, pauses as a person who reads (exponential, `--pause`
+seconds in the mean), and goes on to the next page. Every session asks for a context of its own, a number no other has,
+and every page it is sent is read for the numbers of others: a mixed-up state would show there. What a browser itself
+takes to draw is not in these times; the cold start is measured in a real one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
+from urllib.parse import urlencode
+
+import psutil
+import websockets
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+from tools.running_app import RunningApp, open_browser, start_app
+
+FIRST_CONTEXT, CONTEXT_STEP = 5_003, 37
+"""Contexts nobody else would show: no default of the app, no power of two."""
+
+MACHINES = ("RTX 4090", "RTX 3060 12GB", "2 x RTX 3090 + 64 GB DDR5", "M4 Max 36GB", "H100 SXM", "this")
+PAGES = ("", "size", "hardware", "compare", "licenses", "cost", "catalog", "sources")
+CACHE_TYPES = ("q8_0", "f16", "q4_0")
+FIRST_ANSWER_S = 60.0
+MAX_MESSAGE_BYTES = 64 * 2**20
+
+
+@dataclass(slots=True)
+class Told:
+    """What all sessions saw: seconds by kind of interaction, and what went wrong, in words."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    n_shown_own: int = 0
+
+    def note(self, kind: str, seconds: float) -> None:
+        """One interaction that ended."""
+        self.seconds.setdefault(kind, []).append(seconds)
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of the script as a session receives it: its texts, its select boxes by label, and its errors."""
+
+    texts: list[str] = field(default_factory=list)
+    boxes: dict[str, str] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+
+class Session:
+    """One person's tab. `number` sets its context, its machine and the order of its pages."""
+
+    def __init__(self, url: str, number: int, told: Told) -> None:
+        self.address = url.replace("http://", "ws://") + "/_stcore/stream"
+        self.context_tokens = FIRST_CONTEXT + CONTEXT_STEP * number
+        self.query = urlencode({"machine": MACHINES[number % len(MACHINES)], "context": self.context_tokens})
+        self.told, self.number = told, number
+        self.page_hashes: dict[str, str] = {}
+        self.chance = random.Random(number)
+
+    async def use(self, until: float, pause_s: float, others: re.Pattern[str]) -> None:
+        """Click through the pages until the clock says stop."""
+        try:
+            async with websockets.connect(self.address, max_size=MAX_MESSAGE_BYTES, open_timeout=30) as socket:
+                await asyncio.sleep(self.chance.uniform(0, pause_s))
+                pages = cycle(PAGES[self.number % len(PAGES) :] + PAGES[: self.number % len(PAGES)])
+                await self.visit(socket, "", others, "first page")
+                while time.monotonic() < until:
+                    await asyncio.sleep(self.chance.expovariate(1 / pause_s))
+                    await self.step(socket, next(pages), pause_s, others)
+        except (OSError, TimeoutError, websockets.WebSocketException) as error:
+            self.told.problems.append(f"session {self.number}: {type(error).__name__}: {error}")
+
+    async def step(
+        self, socket: websockets.ClientConnection, page: str, pause_s: float, others: re.Pattern[str]
+    ) -> None:
+        """One page, and on Size a change of the cache's type after it."""
+        seen = await self.visit(socket, page, others, "page")
+        if page == "size" and "K cache" in seen.boxes:
+            await asyncio.sleep(self.chance.expovariate(1 / pause_s))
+            await self.visit(
+                socket, page, others, "select box", {seen.boxes["K cache"]: self.chance.choice(CACHE_TYPES)}
+            )
+
+    async def visit(
+        self,
+        socket: websockets.ClientConnection,
+        page: str,
+        others: re.Pattern[str],
+        kind: str,
+        boxes: dict[str, str] | None = None,
+    ) -> Run:
+        """Ask for a page as its address says, or with select boxes changed, and read all that comes of it."""
+        asked = BackMsg()
+        asked.rerun_script.query_string = self.query
+        asked.rerun_script.page_script_hash = self.page_hashes.get(page, "")
+        asked.rerun_script.page_name = page
+        for key, value in (boxes or {}).items():
+            state = asked.rerun_script.widget_states.widgets.add()
+            state.id, state.string_value = key, value
+        begun = time.perf_counter()
+        await socket.send(asked.SerializeToString())
+        seen = Run()
+        async with asyncio.timeout(FIRST_ANSWER_S):
+            while not self.read(ForwardMsg.FromString(await _receive(socket)), seen):
+                pass
+        self.told.note(kind, time.perf_counter() - begun)
+        self.judge(seen, page, others)
+        return seen
+
+    def read(self, message: ForwardMsg, seen: Run) -> bool:
+        """Take one message in; whether the script ended with it."""
+        kind = message.WhichOneof("type")
+        if kind == "navigation":
+            self.page_hashes.update({p.url_pathname: p.page_script_hash for p in message.navigation.app_pages})
+            self.page_hashes[""] = next(p.page_script_hash for p in message.navigation.app_pages if p.is_default)
+        if kind == "delta" and message.delta.WhichOneof("type") == "new_element":
+            element = message.delta.new_element
+            part = element.WhichOneof("type")
+            if part == "exception":
+                seen.errors.append(f"{element.exception.type}: {element.exception.message[:200]}")
+            elif part == "selectbox":
+                seen.boxes[element.selectbox.label] = element.selectbox.id
+            elif part in ("markdown", "html"):
+                seen.texts.append(element.markdown.body if part == "markdown" else element.html.body)
+        return kind == "script_finished" and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN
+
+    def judge(self, seen: Run, page: str, others: re.Pattern[str]) -> None:
+        """Note errors, numbers of other sessions, and whether the session's own stood there."""
+        self.told.problems += [f"session {self.number} on {page or 'choose'}: {error}" for error in seen.errors]
+        text = " ".join(seen.texts)
+        own = f"{self.context_tokens:,}"
+        self.told.n_shown_own += own in text
+        strange = {found for found in others.findall(text) if found != own}
+        if strange:
+            self.told.problems.append(
+                f"session {self.number} on {page or 'choose'} was shown {sorted(strange)} of others"
+            )
+
+
+async def _receive(socket: websockets.ClientConnection) -> bytes:
+    data = await socket.recv()
+    return data.encode() if isinstance(data, str) else data
+
+
+def match_contexts(n_sessions: int) -> re.Pattern[str]:
+    """What finds any session's context in a text, as the app writes it, and no part of a longer number."""
+    numbers = "|".join(f"{FIRST_CONTEXT + CONTEXT_STEP * i:,}" for i in range(n_sessions))
+    return re.compile(rf"(?<![\d,.])(?:{numbers})(?![\d,.]*\d)")
+
+
+async def use_all(url: str, n_sessions: int, seconds: float, pause_s: float, watch: Callable[[], None]) -> Told:
+    """All sessions at once, while memory is watched every second."""
+    told, others, until = Told(), match_contexts(n_sessions), time.monotonic() + seconds
+    sessions = [Session(url, i, told).use(until, pause_s, others) for i in range(n_sessions)]
+    whole = asyncio.ensure_future(asyncio.gather(*sessions))
+    while not whole.done():
+        watch()
+        await asyncio.wait({whole}, timeout=1.0)
+    await whole
+    return told
+
+
+def find_server(app: RunningApp) -> psutil.Process:
+    """The process that listens on the app's port. Raises RuntimeError where it cannot be found."""
+    port = int(app.url.rsplit(":", 1)[1])
+    for process in psutil.Process().children(recursive=True):
+        if any(c.laddr and c.laddr.port == port and c.status == "LISTEN" for c in process.net_connections("tcp")):
+            return process
+    raise RuntimeError(f"no child of this process listens on port {port}")
+
+
+def measure_cold_start() -> tuple[float, float]:
+    """Seconds from the start command to a healthy app, and on to the first answer drawn in a real browser."""
+    with open_browser() as browser:
+        begun = time.perf_counter()
+        with start_app() as app:
+            healthy_s = time.perf_counter() - begun
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.goto(app.url)
+            page.wait_for_selector(".wb-answer", timeout=60_000)
+            return healthy_s, time.perf_counter() - begun
+
+
+def print_told(told: Told, n_sessions: int, seconds: float, mib: Sequence[float]) -> None:
+    """The figures, a line each."""
+    everything = sorted(s for times in told.seconds.values() for s in times)
+    print(f"{n_sessions} sessions for {seconds:.0f} s: {len(everything):,} interactions")
+    for kind, times in told.seconds.items():
+        ordered = sorted(times)
+        high = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+        print(f"  {kind}: median {statistics.median(ordered):.2f} s, 95 of 100 within {high:.2f} s, {len(ordered):,}")
+    print(f"  all: median {statistics.median(everything):.2f} s")
+    print(f"  memory of the app: {mib[0]:,.0f} MiB before, {max(mib):,.0f} at most, {mib[-1]:,.0f} at the end")
+    print(f"  runs that showed the session's own context: {told.n_shown_own:,}; problems: {len(told.problems)}")
+    for problem in told.problems[:20]:
+        print(f"    {problem}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the load; 1 where a session saw an error, another's numbers, or the app printed a traceback."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--sessions", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--pause", type=float, default=8.0, help="seconds a person reads, in the mean")
+    parser.add_argument("--no-browser", action="store_true", help="leave the cold start out")
+    args = parser.parse_args(arguments)
+    if not args.no_browser:
+        healthy_s, drawn_s = measure_cold_start()
+        print(f"cold start: healthy after {healthy_s:.1f} s, first answer drawn after {drawn_s:.1f} s")
+    with start_app() as app:
+        server, mib = find_server(app), []
+        told = asyncio.run(
+            use_all(
+                app.url, args.sessions, args.seconds, args.pause, lambda: mib.append(server.memory_info().rss / 2**20)
+            )
+        )
+        tracebacks = app.read_tracebacks()
+    print_told(told, args.sessions, args.seconds, mib)
+    if tracebacks:
+        print(f"the app printed:\n{tracebacks[:4000]}", file=sys.stderr)
+    return 1 if told.problems or tracebacks else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
