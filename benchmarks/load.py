@@ -3,7 +3,7 @@
     python -m benchmarks.load [--sessions 50] [--seconds 120] [--pause 8] [--no-browser]
 
 Each session speaks to the running app as a browser does: a WebSocket of its own, Streamlit's messages, a page's
-address, a click that changes a select box. It waits for the script to end, pauses as a person who reads (exponential, `--pause`
+address, a click that changes a select box. It waits for the script to end, pauses as a person who reads (`--pause`
 seconds in the mean), and goes on to the next page. Every session asks for a context of its own, a number no other has,
 and every page it is sent is read for the numbers of others: a mixed-up state would show there. What a browser itself
 takes to draw is not in these times; the cold start is measured in a real one.
