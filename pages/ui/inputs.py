@@ -27,6 +27,9 @@ from catalog.machine_text import (
 )
 from catalog.search import MAX_WORDS, CatalogSearch
 from pages.ui.address_parsers import (
+    AUTO,
+    auto_or_count,
+    auto_or_number,
     choice_parser,
     list_parser,
     number_parser,
@@ -38,6 +41,7 @@ from pages.ui.cost_fields import COST_FIELDS
 from pages.ui.questions import (
     MAX_LAYERS,
     BesideChoice,
+    EngineChoice,
     HandPlacement,
     MachineDraft,
     SizeChoice,
@@ -48,7 +52,10 @@ from pages.ui.questions import (
     text_of_hand_machine,
 )
 from sizing.compare import check_count
+from sizing.engines import find_engine
+from sizing.engines.base import EngineOptions
 from sizing.errors import BadInputError, UnknownNameError
+from sizing.estimate import ENGINE
 from sizing.hardware import Device, DeviceKind
 from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS, LicenseProfile, read_region
 from sizing.quants import find_kv_type, read_label
@@ -69,7 +76,6 @@ REGIONS = ("", "EU", "US", "GB", "CA", "CN", "IN", "JP", "KR", "BR", "AU", "CH")
 COMMON_CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)
 MAX_CONTEXT_TOKENS = 2**27
 NO_CARD = "none"
-AUTO = "auto"
 CARD_COUNTS = (1, 2, 3, 4, 6, 8)
 COMMON_RAM = (
     *(f"{gib} GB DDR5-5600" for gib in (16, 32, 48, 64, 96, 128, 192, 256)),
@@ -121,6 +127,8 @@ TOPICS = {
     "offload": "Offload, mmap, drafts",
 }
 """What the Guide explains, in its order, and how the page calls it."""
+ALIKE_WORDS = {"bits": "Nearest in bits per weight", "best": "Largest that fits"}
+"""How the same model is put side by side in several engines."""
 VERIFIED_WORDS = {"all": "All facts", "read": "Read from the publisher's files", "recalled": "Partly unverified"}
 
 
@@ -268,12 +276,23 @@ _FIELDS = (
     Field("lic_outputs", "off", _yes_no("lic_outputs")),
     Field("lic_fields", "", _fields_of_use),
     Field("terms", "", text_parser("terms")),
+    Field("engine", ENGINE, lambda text: find_engine(text).name),
+    Field("format", "", text_parser("format", 40)),
+    Field("kv_type", AUTO, text_parser("kv_type", 40)),
+    Field("gpu_share", AUTO, auto_or_number("gpu_share (of each card)", 0.05, 1.0)),
+    Field("tp", AUTO, auto_or_count("tp (tensor parallel)", 64)),
+    Field("pp", AUTO, auto_or_count("pp (pipeline parallel)", 64)),
+    Field("batched_tokens", AUTO, auto_or_count("batched_tokens", 2**20)),
+    Field("sequences", AUTO, auto_or_count("sequences (at once)", 65_536)),
+    Field("eager", "off", choice_parser("eager", ("on", "off"))),
+    Field("alike", "bits", choice_parser("alike", tuple(ALIKE_WORDS))),
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
 _BELONGS_TO = {
-    "machine": (*_PLACEMENT, "buy_usd", "watts", "idle_watts", "rent", "rent_usd", "reserved_usd"),
+    "machine": (*_PLACEMENT, "tp", "pp", "buy_usd", "watts", "idle_watts", "rent", "rent_usd", "reserved_usd"),
     "model": (*_PLACEMENT, "draft", "draft_quant", "projector"),
+    "engine": ("format", "kv_type", "gpu_share", "batched_tokens", "sequences", "eager"),
     "rent": ("rent_usd", "reserved_usd"),
     "api": ("api_in_usd", "api_out_usd", "api_cached_usd"),
     "power": ("kwh_usd",),
@@ -404,7 +423,21 @@ def read_wishes() -> Wishes:
         min_tokens_per_s=read("speed"),
         license_use=read("licence"),
         license_profile=read_license_profile(),
+        engine=read("engine"),
     )
+
+
+def read_engine_choice() -> EngineChoice:
+    """The settings of an engine other than llama.cpp, all of them its own defaults unless given."""
+    options = EngineOptions(
+        gpu_memory_utilization=read("gpu_share"),
+        tensor_parallel=read("tp"),
+        pipeline_parallel=read("pp"),
+        max_batched_tokens=read("batched_tokens"),
+        max_sequences=read("sequences"),
+        eager=read("eager") == "on",
+    )
+    return EngineChoice(read("format"), read("kv_type"), options)
 
 
 def read_license_profile() -> LicenseProfile:
