@@ -289,10 +289,12 @@ _FIELDS = (
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
+ENGINE_SETTINGS = ("gpu_share", "tp", "pp", "batched_tokens", "sequences", "eager")
+"""Settings that only engines other than llama.cpp have."""
 _BELONGS_TO = {
     "machine": (*_PLACEMENT, "tp", "pp", "buy_usd", "watts", "idle_watts", "rent", "rent_usd", "reserved_usd"),
     "model": (*_PLACEMENT, "draft", "draft_quant", "projector"),
-    "engine": ("format", "kv_type", "gpu_share", "batched_tokens", "sequences", "eager"),
+    "engine": ("format", "kv_type", *ENGINE_SETTINGS),
     "rent": ("rent_usd", "reserved_usd"),
     "api": ("api_in_usd", "api_out_usd", "api_cached_usd"),
     "power": ("kwh_usd",),
@@ -624,8 +626,8 @@ def slider(name: str, label: str, low: int, high: int, step: int = 1, help: str 
     st.slider(label, low, high, step=step, key=_key(name), on_change=_write, args=(name,), help=help)
 
 
-def auto_or_whole(name: str, label: str, high: int, help: str | None = None) -> None:
-    """A whole number up to `high`, or nothing for automatic."""
+def auto_or_whole(name: str, label: str, high: int, help: str | None = None, low: int = 0) -> None:
+    """A whole number from `low` to `high`, or nothing for automatic."""
     key, value = _key(name), read(name)
     st.session_state[key] = value if value is None or value <= high else None
 
@@ -633,7 +635,35 @@ def auto_or_whole(name: str, label: str, high: int, help: str | None = None) -> 
         new = st.session_state[key]
         set_field(name, AUTO if new is None else str(new))
 
-    st.number_input(label, 0, high, value=None, step=1, key=key, placeholder="Auto", on_change=write, help=help)
+    st.number_input(label, low, high, value=None, step=1, key=key, placeholder="Auto", on_change=write, help=help)
+
+
+def auto_or_number(name: str, label: str, low: float, high: float, step: float, help: str | None = None) -> None:
+    """A number, or nothing for automatic."""
+    key = _key(name)
+    st.session_state[key] = read(name)
+
+    def write() -> None:
+        new = st.session_state[key]
+        set_field(name, AUTO if new is None else f"{new:g}")
+
+    st.number_input(
+        label,
+        low,
+        high,
+        value=None,
+        step=step,
+        format="%g",
+        key=key,
+        placeholder="Auto",
+        on_change=write,
+        help=help,
+    )
+
+
+def clear_engine_settings() -> None:
+    """Leave every setting of the engine to its defaults again."""
+    set_fields({name: FIELDS[name].default for name in ENGINE_SETTINGS})
 
 
 def known_or_whole(name: str, label: str, high: int, help: str | None = None) -> None:
