@@ -8,7 +8,19 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import bench, cached, charts, evaluate_measured, evidence, frame, get_file, inputs, words
+from pages.ui import (
+    bench,
+    cached,
+    charts,
+    engine_answers,
+    engine_choose,
+    evaluate_measured,
+    evidence,
+    frame,
+    get_file,
+    inputs,
+    words,
+)
 from sizing.launch import format_command
 from sizing.recommend import Needs, Option, Recommendation
 
@@ -16,7 +28,7 @@ RULED_OUT_WORDS = {
     "task": "Not made for this task",
     "licence": "Licence does not allow it",
     "context": "Context too short",
-    "engine": "llama.cpp cannot run it",
+    "engine": "The engine cannot run it",
     "memory": "Needs more memory",
     "speed": "Too slow, or speed unknown",
 }
@@ -24,6 +36,7 @@ WAYS_OUT = {
     "licence": "Most are stopped by their licence: say where you are, or ask for research use or any licence.",
     "context": "Most are trained for less context: ask for a shorter one.",
     "memory": "Most need more memory: ask for a shorter context or fewer users, or choose a larger machine.",
+    "engine": "This engine cannot run most of them here: choose another one, or another machine, in the bar above.",
     "speed": "Most are too slow, or the bandwidth here is unknown: lower the speed, or give the bandwidth by hand.",
 }
 """What to do, by the reason that stops most models."""
@@ -32,7 +45,7 @@ WAYS_OUT = {
 def show(question: frame.Question) -> None:
     """The whole page below the context bar."""
     needs = cached.build_needs(question.wishes)
-    answer = cached.recommend(question.machine, needs)
+    answer = find_answer(question, needs)
     left, right = st.columns([2, 1], gap="medium")
     changes = None
     with left, st.container(border=True, key="answer"):
@@ -45,7 +58,7 @@ def show(question: frame.Question) -> None:
     if answer.options:
         show_frontier(answer, needs)
         show_alternatives(answer, needs)
-    show_ruled_out(answer)
+    show_ruled_out(answer, question.wishes.engine)
     if changes is not None:
         found = cached.find_changes(question.machine, needs)
         told = (
@@ -54,11 +67,22 @@ def show(question: frame.Question) -> None:
         changes.html(f'<p class="wb-quiet">What would change this: {escape(told)}.</p>')
 
 
-def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGenerator:
+def find_answer(question: frame.Question, needs: Needs) -> Recommendation:
+    """What the engine of the context bar makes of the whole catalog here."""
+    if question.wishes.is_llama_cpp:
+        return cached.recommend(question.machine, needs)
+    return engine_answers.recommend(question.wishes, question.machine, needs)
+
+
+def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGenerator | None:
     """The recommendation: sentence, memory bar, reasons, how to start it.
 
-    Returns the place for what would change it, which takes longer to find than the answer itself.
+    Returns the place for what would change it, which takes longer to find than the answer itself; None for engines
+    other than llama.cpp, of which that is not worked out.
     """
+    if not question.wishes.is_llama_cpp:
+        engine_choose.show_answer(best, question, needs)
+        return None
     figures = words.list_figures(best.estimate, question.machine, best.candidate.license_name)
     st.html(frame.answer_html(best.name, best.quant, figures))
     bench.show_calibration(question.machine)
@@ -112,7 +136,7 @@ def show_runners_up(answer: Recommendation, question: frame.Question, needs: Nee
     """The two next answers as small cards."""
     for i, option in enumerate(answer.runners_up):
         with st.container(border=True, key=f"runner_up_{i}"):
-            line = ", ".join(words.list_figures(option.estimate, question.machine, option.candidate.license_name))
+            line = ", ".join(list_figures(option, question))
             st.html(
                 f'<p class="wb-quiet">{"Next" if i == 0 else "Then"}</p>'
                 f'<p class="wb-figures">{escape(option.name)} at {option.quant}</p>'
@@ -127,6 +151,13 @@ def show_runners_up(answer: Recommendation, question: frame.Question, needs: Nee
                 evidence.show(model_id, needs.task, f"runner_up_{i}")
     if answer.best is not None and not answer.runners_up:
         st.caption("No other model with evidence for this task runs here.")
+
+
+def list_figures(option: Option, question: frame.Question) -> list[str]:
+    """What an option costs and gives, by the engine of the context bar."""
+    if question.wishes.is_llama_cpp:
+        return words.list_figures(option.estimate, question.machine, option.candidate.license_name)
+    return engine_choose.list_figures(option, question)
 
 
 def show_frontier(answer: Recommendation, needs: Needs) -> None:
@@ -194,13 +225,14 @@ def show_alternatives(answer: Recommendation, needs: Needs) -> None:
         st.caption(f"And {answer.n_more:,} more without evidence run here: narrow the catalog to see them.")
 
 
-def show_ruled_out(answer: Recommendation) -> None:
+def show_ruled_out(answer: Recommendation, engine: str) -> None:
     """What cannot be recommended, folded, one fold a reason; of very many some are told and the rest counted."""
     if not answer.ruled_out_counts:
         return
     st.subheader(f"Ruled out: {answer.n_ruled_out:,} models", anchor=False)
     for kind, count in answer.ruled_out_counts:
-        with st.expander(f"{RULED_OUT_WORDS.get(kind, kind.capitalize())}: {count:,}"):
+        said = f"{engine} cannot run it" if kind == "engine" else RULED_OUT_WORDS.get(kind, kind.capitalize())
+        with st.expander(f"{said}: {count:,}"):
             items = [r for r in answer.ruled_out if r.kind == kind]
             table = pd.DataFrame({"Model": [r.name for r in items], "Why": [frame.to_sentence(r.text) for r in items]})
             wide = {"Why": st.column_config.TextColumn(width="large")}
@@ -210,4 +242,4 @@ def show_ruled_out(answer: Recommendation) -> None:
 
 
 with frame.kind_errors():
-    show(frame.open_page())
+    show(frame.open_page(has_engine=True))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from pages.ui import cached, inputs
+from pages.ui.charts import ContextPoint
 from pages.ui.measured import list_measured_here
 from pages.ui.questions import Wishes
 from sizing.candidate import MeasuredHere, Needs
@@ -135,6 +136,13 @@ def list_lengths(ask: EngineAsk) -> tuple[LengthPoint, ...]:
         fit = told.estimate.fit
         points.append(LengthPoint(tokens, requests, told.estimate.memory.total_bytes, fit.runs))
     return tuple(points)
+
+
+def list_context_points(ask: EngineAsk) -> tuple[ContextPoint, ...]:
+    """Memory parts at the lengths of `list_lengths`, for an engine that reserves what it is asked for."""
+    lengths = [p.context_tokens for p in list_lengths(ask)]
+    asked = (replace(ask, question=replace(ask.question, context_tokens=tokens)) for tokens in lengths)
+    return tuple(ContextPoint(a.question.context_tokens, size(a).estimate.memory.parts) for a in asked)
 
 
 @st.cache_resource(show_spinner="Asking every engine", max_entries=64)

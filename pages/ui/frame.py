@@ -159,9 +159,13 @@ def find_chosen(question: Question) -> ModelCard:
 
 def say_unlisted(quant: str, known: Iterable[str], instead: str) -> str:
     """That a model has no such quantization, with near names, and what is taken in its place."""
-    near = find_near_names(quant, known)
-    hint = f" Near: {', '.join(near)}." if near else ""
-    return f"{escape_markdown(quant)} is not listed for this model.{hint} {instead}"
+    return f"{escape_markdown(quant)} is not listed for this model.{say_near(quant, known)} {instead}"
+
+
+def say_near(name: str, known: Iterable[str]) -> str:
+    """' Near: Q4_K_M, Q4_K_S.', or nothing where nothing is near."""
+    near = find_near_names(name, known)
+    return f" Near: {', '.join(near)}." if near else ""
 
 
 def describe_workload(workload: Workload) -> str:

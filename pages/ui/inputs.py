@@ -523,7 +523,8 @@ def address_of(**changes: object) -> dict[str, str]:
     new = {k: str(v) for k, v in changes.items()}
     for name in _list_stale(kept, new):
         kept.pop(name, None)
-    return {k: v for k, v in {**kept, **new}.items() if v != FIELDS[k].default}
+    # a change back to a default is named too, else what this session kept would win over the link
+    return {k: v for k, v in {**kept, **new}.items() if v != FIELDS[k].default or (v and k in new)}
 
 
 # ---- widgets: each shows one field and writes it back when changed ----

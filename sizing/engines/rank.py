@@ -8,7 +8,7 @@ An engine that takes GGUF is asked about the quantizations llama.cpp's ranking p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import hypot
@@ -17,7 +17,7 @@ import numpy as np
 
 from sizing.candidate import Candidate, Limits, Needs, QuantLoss, RuledOut, pick_some_of_each, say_limit
 from sizing.engines.base import NO_OPTIONS, Engine, EngineEstimate, EngineOptions
-from sizing.engines.offers import EngineQuestion, Offer, find_format_loss, list_offers
+from sizing.engines.offers import EngineQuestion, Offer, count_offer_bytes, find_format_loss, list_offers
 from sizing.errors import BadInputError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.hardware import Machine
@@ -28,6 +28,9 @@ from sizing.units import format_figures
 
 MAX_SIZED_WITHOUT_EVIDENCE = MAX_UNRANKED
 """Models without evidence that are sized, the most downloaded: no more of them are shown anyway."""
+
+ALIKE_BYTES = 0.05
+"""Formats whose weights differ by no more than this share are of one size."""
 
 N_GGUF_TRIED = 2
 """Quantizations of each model that an engine with GGUF is asked about, those llama.cpp's ranking likes best."""
@@ -148,11 +151,24 @@ class EngineRanker:
         self, candidate: Candidate, offers: Sequence[Offer], machine: Machine, needs: Needs
     ) -> Option | RuledOut:
         """A model in its best format, or what stands in its way."""
-        asked = [self.ask(candidate, o, machine, needs) for o in offers or list_offers(self.engine, candidate.weights)]
+        known = offers or list_offers(self.engine, candidate.weights)
+        asked = [
+            a for group in group_offers(candidate, known) for a in self._ask_group(candidate, group, machine, needs)
+        ]
         best = max(asked, key=lambda a: a.utility, default=None)
         if best is None or best.utility == -np.inf:
             return explain_limit(candidate, asked, needs, self.engine.name)
         return Option(candidate, best.offer.weight_format, best.estimate, best.loss, best.utility)
+
+    def _ask_group(
+        self, candidate: Candidate, group: Sequence[Offer], machine: Machine, needs: Needs
+    ) -> Iterator[Asked]:
+        """What the engine says to formats of one loss, one by one until it answers."""
+        for offer in group:
+            found = self.ask(candidate, offer, machine, needs)
+            yield found
+            if found.answer is not None:
+                return
 
     def ask(self, candidate: Candidate, offer: Offer, machine: Machine, needs: Needs) -> Asked:
         """What the engine says to one format of a model, with its utility; -inf where it does not do."""
@@ -160,15 +176,37 @@ class EngineRanker:
         question = EngineQuestion(load.context_tokens, load.n_parallel, self.kv_type, self.options)
         loss = find_format_loss(candidate.losses, offer.weight_format)
         setup = question.build_setup(candidate.spec, offer, machine)
-        gap = self.engine.find_gap(setup)
-        if gap is not None:
-            return Asked(offer, loss, gap=gap)
-        try:
+        try:  # it says why it cannot run it, as `find_gap` would
             answer = self.engine.estimate(setup)
         except (UnsupportedError, BadInputError) as error:
             return Asked(offer, loss, gap=str(error))
         utility = count_utility(candidate, offer.weight_format, loss, answer.estimate, needs)
         return Asked(offer, loss, answer, utility)
+
+
+def group_offers(candidate: Candidate, offers: Sequence[Offer]) -> list[tuple[Offer, ...]]:
+    """Formats of one loss together, each group in the order to try them: one answer of a group speaks for it.
+
+    At the same loss fewer bytes are faster and leave more room, so the smallest goes first; of those within
+    `ALIKE_BYTES` of each other the one the engine lists first.
+    """
+    if all(o.weights is not None for o in offers):
+        return [(o,) for o in offers]
+    groups: dict[float, list[tuple[int, int, Offer]]] = {}
+    for place, offer in enumerate(offers):
+        loss = find_format_loss(candidate.losses, offer.weight_format)
+        points = find_unknown_loss(offer.weight_format) if loss is None else loss.cautious
+        try:
+            n_bytes = count_offer_bytes(candidate.spec, offer)
+        except UnsupportedError:
+            n_bytes = 0  # the engine says what is wrong
+        groups.setdefault(points, []).append((n_bytes, place, offer))
+    out = []
+    for group in groups.values():
+        band = min(n for n, _, _ in group) * (1 + ALIKE_BYTES)
+        group.sort(key=lambda entry: (0 if entry[0] <= band else entry[0], entry[1]))
+        out.append(tuple(offer for _, _, offer in group))
+    return out
 
 
 def count_utility(
