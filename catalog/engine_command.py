@@ -139,7 +139,7 @@ def run_engine_hardware(args: argparse.Namespace, catalog: Catalog, card: ModelC
     """Answer which machine runs a model in an engine other than llama.cpp."""
     check_context(card.spec, args.context)
     if args.quant is None:
-        offers = list_good_offers(engine, list_weights(catalog, card.model_id))
+        offers = list_good_offers(engine, card.spec, list_weights(catalog, card.model_id))
         if not offers:
             find_weights(catalog, card, GOOD_QUANTS[0])  # says why there are none
     else:

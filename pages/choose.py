@@ -21,6 +21,7 @@ from pages.ui import (
     inputs,
     words,
 )
+from sizing.engines import find_engine
 from sizing.launch import format_command
 from sizing.recommend import Needs, Option, Recommendation
 
@@ -56,8 +57,9 @@ def show(question: frame.Question) -> None:
     with right:
         show_runners_up(answer, question, needs)
     if answer.options:
-        show_frontier(answer, needs)
-        show_alternatives(answer, needs)
+        by_weights = find_engine(question.wishes.engine).fills_memory
+        show_frontier(answer, needs, by_weights)
+        show_alternatives(answer, needs, by_weights)
     show_ruled_out(answer, question.wishes.engine)
     if changes is not None:
         found = cached.find_changes(question.machine, needs)
@@ -160,25 +162,26 @@ def list_figures(option: Option, question: frame.Question) -> list[str]:
     return engine_choose.list_figures(option, question)
 
 
-def show_frontier(answer: Recommendation, needs: Needs) -> None:
+def show_frontier(answer: Recommendation, needs: Needs, by_weights: bool) -> None:
     """Quality against speed of everything that runs and has evidence."""
-    points = [p for o in answer.options if (p := to_point(o, o is answer.best)) is not None]
+    points = [p for o in answer.options if (p := to_point(o, o is answer.best, by_weights)) is not None]
     missing = answer.n_running - len(points)
     if len(points) < 2:
         return
     st.subheader("Quality against speed", anchor=False)
     n_front = sum(p.on_frontier for p in points)
     note = f" {missing:,} that run are not drawn: their quality or speed is unknown." if missing else ""
+    area = "the weights" if by_weights else "memory"
     st.caption(
         f"{len(points)} models, each in its best quantization here; whiskers are 80% intervals of published evidence "
-        f"for {needs.task}, less what the quantization costs; dot area is memory. {n_front} are on the frontier, drawn "
+        f"for {needs.task}, less what the quantization costs; dot area is {area}. {n_front} are on the frontier, drawn "
         f"full: no other is as good, as fast and as small at once.{note}"
     )
     alt = f"Quality against speed of {len(points)} models; the table below holds them all"
     frame.show_chart(charts.frontier_chart(points), "frontier", alt)
 
 
-def to_point(option: Option, is_best: bool) -> charts.FrontierPoint | None:
+def to_point(option: Option, is_best: bool, by_weights: bool) -> charts.FrontierPoint | None:
     """An option on the frontier chart, None where its quality or speed is unknown."""
     quality, decode = option.quality, words.decode_of(option.estimate)
     if quality is None or decode is None:
@@ -192,13 +195,13 @@ def to_point(option: Option, is_best: bool) -> charts.FrontierPoint | None:
         quality=quality.score,
         quality_low=quality.low,
         quality_high=quality.high,
-        total_bytes=option.estimate.memory.total_bytes,
+        total_bytes=words.size_of(option, by_weights=by_weights),
         is_best=is_best,
         on_frontier=option.on_frontier,
     )
 
 
-def show_alternatives(answer: Recommendation, needs: Needs) -> None:
+def show_alternatives(answer: Recommendation, needs: Needs, by_weights: bool) -> None:
     """Everything that runs, best first; models without evidence at the end."""
     st.subheader(f"Everything that runs here: {answer.n_running:,} models", anchor=False)
     picked = inputs.picked_row("alternatives")
@@ -213,7 +216,7 @@ def show_alternatives(answer: Recommendation, needs: Needs) -> None:
             "its scores."
         )
     st.dataframe(
-        words.options_table(answer.options, frame.format_verdict, needs.task),
+        words.options_table(answer.options, frame.format_verdict, needs.task, by_weights=by_weights),
         hide_index=True,
         key="alternatives",
         on_select="rerun",

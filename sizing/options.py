@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sizing.candidate import Candidate, MeasuredHere, Needs, Quality, QuantLoss, RuledOut, subtract_loss
-from sizing.estimate import Estimate
+from sizing.estimate import ENGINE, Estimate
 from sizing.fit import Verdict
 from sizing.frontier import find_frontier
 from sizing.units import format_figures, format_range
@@ -94,11 +94,15 @@ class Recommendation:
         return tuple(picked)
 
 
-def mark_frontier(options: Sequence[Option]) -> tuple[Option, ...]:
-    """The options, with those marked that no other beats in quality, speed and memory at once."""
+def mark_frontier(options: Sequence[Option], *, by_weights: bool = False) -> tuple[Option, ...]:
+    """The options, with those marked that no other beats in quality, speed and memory at once.
+
+    With `by_weights` memory is that of the weights: what an engine that fills its cards really asks for.
+    """
     speeds = [o.estimate.speed.decode_tokens_per_s.mid if o.estimate.speed else np.nan for o in options]
     scores = [o.quality.score if o.quality else np.nan for o in options]
-    sizes = [float(o.estimate.memory.total_bytes) for o in options]
+    memories = [o.estimate.memory for o in options]
+    sizes = [float(m.parts.weight_bytes if by_weights else m.total_bytes) for m in memories]
     marks = find_frontier(np.array(scores), np.array(speeds), np.array(sizes))
     return tuple(replace(o, on_frontier=bool(mark)) for o, mark in zip(options, marks, strict=True))
 
@@ -110,7 +114,8 @@ def list_reasons(option: Option, needs: Needs) -> tuple[str, ...]:
     out += [tell_measured(m) for m in option.candidate.measured[:MAX_MEASURED_TOLD]]
     out.append(_tell_loss(option))
     if speed is None:
-        out.append("speed unknown: this machine's bandwidth is not known")
+        is_llama_cpp = option.estimate.memory.engine == ENGINE
+        out.append("speed unknown" + ": this machine's bandwidth is not known" * is_llama_cpp)
     else:
         mid = format_range(speed.decode_tokens_per_s.low, speed.decode_tokens_per_s.high)
         out.append(f"{mid} tokens/s, bound by {speed.bound}")

@@ -95,7 +95,7 @@ def list_format_rows(ask: EngineAsk) -> tuple[FormatRow, ...]:
     engine, card = find_engine(ask.engine), cached.find_card(ask.model_id)
     losses = cached.list_losses(ask.model_id)
     rows = []
-    for offer in list_offers(engine, cached.list_weights(ask.model_id)):
+    for offer in list_offers(engine, card.spec, cached.list_weights(ask.model_id)):
         answer, gap = None, ""
         try:
             answer = size(replace(ask, weight_format=offer.weight_format))
@@ -190,7 +190,7 @@ def find_hardware(
     if weight_format:
         offers: tuple[Offer, ...] = (find_offer(asked, model_id, weight_format),)
     else:
-        offers = list_good_offers(asked, cached.list_weights(model_id))
+        offers = list_good_offers(asked, spec, cached.list_weights(model_id))
     needs = EngineHardwareNeeds(spec, asked, offers, question, min_tokens_per_s or None, spill)
     return find_engine_hardware(needs, cached.list_machines())
 

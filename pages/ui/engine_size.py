@@ -144,7 +144,7 @@ def show_figures(answer: EngineEstimate) -> None:
         ]
     row = st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="size_figures")
     for name, text, lines in figures:
-        with row.container(width=155, gap=None):
+        with row.container(width=138, gap=None):
             st.metric(name, charts.roomy(text))
             with st.popover("Formula", type="tertiary"):
                 st.markdown(charts.roomy("\n".join(lines)))
@@ -202,8 +202,10 @@ def show_lengths(engine: Engine, card: ModelCard, ask: EngineAsk, answer: Engine
         setup, capacity = answer.setup, answer.capacity
         asked = f"{engine_words.say_requests(capacity)} of {format_tokens(setup.context_tokens)} tokens"
         longest = capacity.largest_context_tokens
-        told = f"{asked} find room at once; the longest single one is {format_tokens(longest)} tokens."
-        told = told if longest else f"Not one request finds room: {engine.name} does not start."
+        told = f"{frame.to_title(asked)} find room at once; the longest single one is {format_tokens(longest)} tokens."
+        if capacity.n_requests < 1:
+            told = f"Not even one request of {format_tokens(setup.context_tokens)} tokens finds room"
+            told += f"; the longest that starts is {format_tokens(longest)} tokens." if longest else "."
         st.caption(told)
         figure = charts_engines.requests_chart(drawn, setup.context_tokens, setup.n_parallel, longest)
         frame.show_chart(figure, "requests", f"Requests at once against their length. {told}")

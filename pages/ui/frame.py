@@ -245,6 +245,7 @@ def right_aligned(*as_text: str) -> dict[str, Any]:
     """Column settings for the tables of estimates: figures to the right, those `as_text` too."""
     figures = (
         "Memory, GiB",
+        "Weights, GiB",
         "Speed, tokens/s",
         "Quantization loss, points",
         "Longest context, tokens",
@@ -387,6 +388,6 @@ def to_sentence(text: str) -> str:
     """Text with a capital and a full stop."""
     text = charts.roomy(text.strip())
     first = text.split(" ", 1)[0]
-    if not any(c in first for c in "._-/"):  # llama.cpp and n_ubatch keep their own spelling
+    if not any(c in "._-/" or c.isupper() for c in first[1:]):  # llama.cpp, vLLM and n_ubatch keep their own spelling
         text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -51,7 +51,7 @@ def _ask(
     bits_per_weight: float | None,
 ) -> Alike:
     try:
-        sized = [(count_bits_per_weight(spec, o), o) for o in list_offers(engine, weights)]
+        sized = [(count_bits_per_weight(spec, o), o) for o in list_offers(engine, spec, weights)]
     except UnsupportedError as error:
         return Alike(engine, gap=str(error))
     if bits_per_weight is None:

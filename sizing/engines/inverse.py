@@ -55,9 +55,9 @@ class EngineHardwareNeeds:
         return ANYHOW if self.allow_offload else WHOLE
 
 
-def list_good_offers(engine: Engine, weights: Sequence[WeightBytes]) -> tuple[Offer, ...]:
+def list_good_offers(engine: Engine, spec: ModelSpec, weights: Sequence[WeightBytes]) -> tuple[Offer, ...]:
     """The formats that will do where none is named: all of an engine's, or the good ones of a model's GGUF files."""
-    return list_offers(engine, choose_weights(weights) if engine.takes_gguf else ())
+    return list_offers(engine, spec, choose_weights(weights) if engine.takes_gguf else ())
 
 
 def ask_engine(

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from sizing.candidate import QuantLoss
 from sizing.engines.base import NO_OPTIONS, Engine, EngineOptions, EngineSetup
+from sizing.errors import UnsupportedError
 from sizing.formats import find_format
 from sizing.hardware import Machine
 from sizing.memory import WeightBytes
@@ -49,11 +50,24 @@ class EngineQuestion:
         )
 
 
-def list_offers(engine: Engine, weights: Sequence[WeightBytes]) -> tuple[Offer, ...]:
-    """Every format an engine reads, in its order; for one that takes GGUF the model's files in theirs."""
+def list_offers(engine: Engine, spec: ModelSpec, weights: Sequence[WeightBytes]) -> tuple[Offer, ...]:
+    """Every format an engine reads, in its order; for one that takes GGUF the model's files in theirs.
+
+    A format that would leave this model as it is, such as one for experts alone where there are none, is left out.
+    """
     if engine.takes_gguf:
         return tuple(Offer(w.quant, w) for w in weights)
-    return tuple(Offer(name) for name in engine.formats)
+    return tuple(Offer(name) for name in engine.formats if name in UNQUANTIZED or changes_anything(spec, name))
+
+
+@lru_cache(maxsize=8192)
+def changes_anything(spec: ModelSpec, weight_format: str) -> bool:
+    """Whether a format stores any matrix of a model otherwise than in 16 bits; taken to where nobody can tell."""
+    stored = find_format(weight_format)
+    try:
+        return any(stored.stores(m) for m in list_modules(spec))
+    except UnsupportedError:
+        return True
 
 
 @lru_cache(maxsize=8192)

@@ -128,7 +128,7 @@ class EngineRanker:
             replace(o, utility=o.utility if o.candidate.quality is not None else None, reasons=list_reasons(o, needs))
             for o in chosen
         ]
-        return mark_frontier(told)
+        return mark_frontier(told, by_weights=self.engine.fills_memory)
 
     def _list_gguf_offers(self, machine: Machine, needs: Needs) -> dict[str, tuple[Offer, ...]]:
         """Of each model the quantizations llama.cpp's ranking puts first, and the smallest where none runs."""
@@ -151,7 +151,7 @@ class EngineRanker:
         self, candidate: Candidate, offers: Sequence[Offer], machine: Machine, needs: Needs
     ) -> Option | RuledOut:
         """A model in its best format, or what stands in its way."""
-        known = offers or list_offers(self.engine, candidate.weights)
+        known = offers or list_offers(self.engine, candidate.spec, candidate.weights)
         asked = [
             a for group in group_offers(candidate, known) for a in self._ask_group(candidate, group, machine, needs)
         ]
