@@ -30,6 +30,7 @@ from catalog.queries import (
     list_weights,
 )
 from catalog.refresh_command import add_refresh_command
+from catalog.serving_command import add_serving_command
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from evals.home import find_home, find_home_if_usable
@@ -43,8 +44,8 @@ from sizing.units import THIN, format_bytes, format_figures, format_params, form
 
 PROG = "python -m catalog"
 COMMANDS = (
-    "list show sources check detect gguf search import imports forget download local refresh compare license".split()
-)
+    "list show sources check detect gguf search import imports forget download local refresh compare license serving-logs"
+).split()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
     elsewhere = (*add_hub_commands(commands, given), add_refresh_command(commands, given))
     compare = add_compare_command(commands, CompareGiven(open_here, find_asked_machine, find_imported))
     elsewhere = (*elsewhere, compare, add_license_command(commands, open_here))
-    for command in (listing, show, sources, check, detect, add_gguf_command(commands), *elsewhere):
+    "list show sources check detect gguf search import imports forget download local refresh compare license serving-logs"
+).split()
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
