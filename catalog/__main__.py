@@ -79,8 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
     elsewhere = (*add_hub_commands(commands, given), add_refresh_command(commands, given))
     compare = add_compare_command(commands, CompareGiven(open_here, find_asked_machine, find_imported))
     elsewhere = (*elsewhere, compare, add_license_command(commands, open_here))
-    "list show sources check detect gguf search import imports forget download local refresh compare license serving-logs"
-).split()
+    elsewhere = (*elsewhere, add_serving_command(commands, open_here))
+    for command in (listing, show, sources, check, detect, add_gguf_command(commands), *elsewhere):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
