@@ -44,7 +44,8 @@ from sizing.units import THIN, format_bytes, format_figures, format_params, form
 
 PROG = "python -m catalog"
 COMMANDS = (
-    "list show sources check detect gguf search import imports forget download local refresh compare license serving-logs"
+    "list show sources check detect gguf search import imports forget download local refresh compare license "
+    "serving-logs"
 ).split()
 
 

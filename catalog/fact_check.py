@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from catalog.models import ModelCard
-from catalog.queries import NOT_WEIGHED, find_weigh_gap, list_models
-from catalog.store import Catalog
+from catalog.queries import find_weigh_gap, list_models
+from catalog.store import NOT_WEIGHED, Catalog
 from sizing.errors import UnsupportedError
 from sizing.modules import list_modules
 
