@@ -21,10 +21,12 @@ from sizing.units import format_bytes, format_figures, format_tokens
 class CardRoom:
     """How a server divides one card. `budget_bytes` is what weights, activations and cache may take together.
 
+    `card_bytes` is the memory the driver tells the server of, before anybody takes any.
     `beside_bytes` are the driver's, outside that budget; `beside_compute_bytes` activations and graphs outside it.
     """
 
     device: Device
+    card_bytes: int
     budget_bytes: int
     weight_bytes: int
     activation_bytes: int
@@ -36,7 +38,7 @@ class CardRoom:
     @property
     def unshared_bytes(self) -> int:
         """What the card has left outside the budget; negative when the driver and what runs there overrun it."""
-        return self.device.usable_bytes - self.budget_bytes - self.beside_bytes - self.beside_compute_bytes
+        return self.card_bytes - self.budget_bytes - self.beside_bytes - self.beside_compute_bytes
 
     @property
     def kv_bytes(self) -> int:
@@ -129,7 +131,7 @@ def _list_devices(setup: EngineSetup, serving: Serving) -> Iterator[DeviceUse]:
             overhead_bytes=room.library_bytes + room.beside_bytes,
         )
         layers = len(stages[rank // split.tensor_parallel])
-        yield DeviceUse(device.name, device.memory_bytes, device.usable_bytes, parts, layers)
+        yield DeviceUse(device.name, device.memory_bytes, max(device.usable_bytes, room.card_bytes), parts, layers)
 
 
 def judge(setup: EngineSetup, serving: Serving, capacity: Capacity) -> Fit:

@@ -126,7 +126,7 @@ def _divide(setup: EngineSetup, split: Split, card: Device, weight_bytes: int) -
     context = ACCELERATOR_OVERHEAD_BYTES.get(card.backend, 0)
     free = card.usable_bytes - context
     budget = int(free * find_fraction(setup, split, card))
-    return CardRoom(card, budget, weight_bytes, 0, 0, 0, context, free - budget)
+    return CardRoom(card, card.usable_bytes, budget, weight_bytes, 0, 0, 0, context, free - budget)
 
 
 def estimate_sglang(setup: EngineSetup) -> EngineEstimate:
