@@ -61,7 +61,7 @@ def build_answer(
     host = setup.machine.host
     if setup.machine.accelerators and not setup.machine.is_unified:
         uses.insert(0, DeviceUse(host.name, host.memory_bytes, host.usable_bytes, Parts(overhead_bytes=host_bytes)))
-    fit = judge_devices(uses, setup.spec.n_layers + 1, 0)
+    fit = judge_devices(uses, sum(u.n_layers for u in uses) + 1, 0)
     stages = list_layer_stages(setup.spec.n_layers, cards)
     parts = [c.parts for c in cards]
     speed = estimate_engine_speed(
@@ -83,7 +83,7 @@ def build_answer(
         tuple(uses),
         (*assumptions, said, *(n for d in (host, *setup.machine.accelerators) for n in d.notes)),
     )
-    split = tuple(c.n_layers for c in cards) if len(cards) > 1 else None
+    split = tuple(c.n_layers for c in cards) if len(cards) > 1 and tensor_parallel == 1 else None
     estimate = Estimate(memory, speed, fit, setup.spec.n_layers + 1 if setup.machine.accelerators else 0, 0, (), split)
     return EngineEstimate(
         setup,
