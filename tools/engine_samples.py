@@ -22,6 +22,7 @@ from sizing.throughput import find_flops, find_speed_class
 
 ENGINES = {
     "vllm": "vLLM",
+    "vLLM": "vLLM",
     "transformers": "Transformers",
     "AutoAWQ": "AutoAWQ",
     "mlx": "MLX",

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from sizing.engines.base import EngineEstimate, EngineSetup
 from sizing.engines.model_bytes import FormatBytes
 from sizing.engines.speed import Stage, estimate_engine_speed
+from sizing.errors import BadInputError
 from sizing.estimate import Estimate
 from sizing.fit import judge_devices
 from sizing.hardware import Device
 from sizing.memory import DeviceUse, MemoryEstimate, Parts
+from sizing.units import format_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,16 @@ class CardUse:
 def list_cards(setup: EngineSetup) -> tuple[Device, ...]:
     """The devices an engine computes on: the accelerators, or the host where there are none."""
     return setup.machine.accelerators or (setup.machine.host,)
+
+
+def check_context(setup: EngineSetup) -> None:
+    """Raises BadInputError for requests longer than the model was trained for."""
+    most = setup.spec.context_tokens
+    if setup.context_tokens > most:
+        raise BadInputError(
+            f"{setup.spec.name} was trained for at most {format_tokens(most)} tokens of context, "
+            f"{format_tokens(setup.context_tokens)} were asked for; ask for less or choose another model"
+        )
 
 
 def list_layer_stages(spec_layers: int, cards: Sequence[CardUse]) -> tuple[Stage, ...]:

@@ -22,7 +22,7 @@ from sizing.engines.cache_bytes import (
     keep_all,
     list_layer_states,
 )
-from sizing.engines.card_answer import CardUse, build_answer
+from sizing.engines.card_answer import CardUse, build_answer, check_context
 from sizing.engines.model_bytes import FormatBytes, count_format_bytes, fill_devices
 from sizing.engines.prompt_bytes import count_prompt_bytes
 from sizing.engines.registry import register_engine
@@ -188,10 +188,14 @@ def count_compute_bytes(setup: EngineSetup, engine: Generation, kv_bits: tuple[i
 
 
 def estimate_exllama(setup: EngineSetup, engine: Generation) -> EngineEstimate:
-    """Memory by card, speed and fit. Raises UnsupportedError for what cannot run, UnknownNameError for a cache type."""
+    """Memory by card, speed and fit.
+
+    Raises UnsupportedError for what cannot run, BadInputError for too long a context, UnknownNameError for a cache.
+    """
     gap = find_exllama_gap(setup, engine)
     if gap is not None:
         raise UnsupportedError(gap)
+    check_context(setup)
     if setup.options.pipeline_parallel is not None:
         raise BadInputError(f"{engine.name} has no pipeline_parallel; it fills cards in turn or takes tensor_parallel")
     n_ranks, kv_bits = setup.options.tensor_parallel or 1, find_kv_bits(engine, setup.kv_type)

@@ -18,7 +18,7 @@ from sizing.engines.cache_bytes import (
     has_window,
     list_layer_states,
 )
-from sizing.engines.card_answer import CardUse, build_answer
+from sizing.engines.card_answer import CardUse, build_answer, check_context
 from sizing.engines.model_bytes import FormatBytes, count_format_bytes
 from sizing.engines.prompt_bytes import count_prompt_bytes
 from sizing.engines.registry import register_engine
@@ -104,11 +104,15 @@ def count_compute_bytes(setup: EngineSetup, states: Sequence[LayerState]) -> int
 
 
 def estimate_mlx(setup: EngineSetup) -> EngineEstimate:
-    """Memory of the pool, speed and fit. Raises UnsupportedError for what cannot run, UnknownNameError for a cache."""
+    """Memory of the pool, speed and fit.
+
+    Raises UnsupportedError for what cannot run, BadInputError for too long a context, UnknownNameError for a cache.
+    """
     kv_type = find_kv_type(setup.kv_type)
     gap = find_mlx_gap(setup)
     if gap is not None:
         raise UnsupportedError(gap)
+    check_context(setup)
     held = count_format_bytes(setup.spec, setup.weight_format)
     states = list_layer_states(setup.spec, make_cache_rule(kv_type), setup.context_tokens, setup.n_parallel)
     pool = next(d for d in setup.machine.accelerators if d.kind is DeviceKind.UNIFIED)

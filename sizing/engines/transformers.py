@@ -22,7 +22,7 @@ from sizing.engines.cache_bytes import (
     keep_window,
     list_layer_states,
 )
-from sizing.engines.card_answer import CardUse, build_answer, list_cards
+from sizing.engines.card_answer import CardUse, build_answer, check_context, list_cards
 from sizing.engines.model_bytes import FormatBytes, count_format_bytes, fill_devices, keep_experts_whole
 from sizing.engines.prompt_bytes import count_expansion_bytes, count_prompt_bytes, count_score_bytes
 from sizing.engines.registry import register_engine
@@ -179,10 +179,14 @@ def count_compute_bytes(setup: EngineSetup, caches: Sequence[LayerState]) -> int
 
 
 def estimate_transformers(setup: EngineSetup) -> EngineEstimate:
-    """Memory by card, speed and fit. Raises UnsupportedError for what cannot run, UnknownNameError for a cache type."""
+    """Memory by card, speed and fit.
+
+    Raises UnsupportedError for what cannot run, BadInputError for too long a context, UnknownNameError for a cache.
+    """
     gap = find_transformers_gap(setup)
     if gap is not None:
         raise UnsupportedError(gap)
+    check_context(setup)
     cards, held, caches = list_cards(setup), hold_weights(setup.spec, setup.weight_format), list_layer_caches(setup)
     placed = split_layers(held, cards, setup.weight_format)
     compute = count_compute_bytes(setup, caches)

@@ -9,7 +9,7 @@ import pytest
 from catalog.queries import find_machine, find_model
 from catalog.store import open_catalog
 from sizing.engines import EngineOptions, EngineSetup, find_engine, list_engines
-from sizing.errors import UnknownNameError, UnsupportedError
+from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 
 CATALOG = open_catalog()
 
@@ -93,6 +93,14 @@ def test_what_mlx_does_not_run_is_said():
             find_engine("MLX").estimate(setup)
     with pytest.raises(UnknownNameError, match="MLX cache type"):
         find_engine("MLX").estimate(replace(build(), kv_type="fp8"))
+
+
+@pytest.mark.parametrize("name", ["Transformers", "ExLlamaV3", "MLX"])
+def test_a_context_above_the_model_s_own_is_refused_with_both_numbers(name):
+    weight_format = {"Transformers": "BF16", "ExLlamaV3": "EXL3-4.0", "MLX": "MLX-4bit"}[name]
+    machine = "Apple M4 Max 128GB" if name == "MLX" else "RTX 4090"
+    with pytest.raises(BadInputError, match="8,192 tokens of context, 8,193"):
+        find_engine(name).estimate(build("gemma-2-9b-it", weight_format, 8193, machine))
 
 
 def test_speed_is_near_what_was_measured_with_it():
