@@ -169,6 +169,8 @@ class EngineReader:
             return "the bandwidth is not known"
         if m.left_out == KINDS[1] and m.metric == "prefill":
             return KINDS[1]
+        if (m.quant_text or "").endswith("GEMV") and (m.metric == "prefill" or (m.n_parallel or 1) > 1):
+            return "many tokens at once through a kernel for one"
         return self._measure(m, engine, spec, weight_format)
 
     def _measure(self, m: MeasuredSpeed, engine: str, spec: ModelSpec, weight_format: str) -> Sample | str:
