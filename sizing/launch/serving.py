@@ -16,6 +16,7 @@ from sizing.launch.client import write_openai_client
 from sizing.launch.containers import Container, list_container_launches
 from sizing.launch.images import SGLANG_IMAGE, TGI_IMAGE, VLLM_IMAGE
 from sizing.launch.source import Weights, find_weights
+from sizing.units import format_tokens
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
@@ -36,7 +37,9 @@ class Server:
     on_load: dict[str, tuple[str, ...]]
     list_words: Callable[[EngineEstimate, Weights, str, str], list[str]]
     title: str
-    cache_dir: str = "/root/.cache/huggingface"
+    cache_dir: str = "/cache"
+    cache_name: str = "HF_HOME"
+    cache_volume: str = "$HOME/.cache/huggingface"
 
 
 def list_vllm_words(answer: EngineEstimate, weights: Weights, served_name: str, host: str) -> list[str]:
@@ -139,6 +142,8 @@ SERVERS = {
         list_tgi_words,
         "text-generation-launcher",
         cache_dir="/data",
+        cache_name="HUGGINGFACE_HUB_CACHE",
+        cache_volume="$HOME/.cache/huggingface/hub",
     ),
 }
 """The serving engines by their names in the registry."""
@@ -150,7 +155,7 @@ def list_serving_launches(answer: EngineEstimate, files: ModelFiles) -> Iterator
     weights = find_weights(answer, files, server.on_load)
     words = server.list_words(answer, weights, files.model_id, LOOPBACK)
     said = (
-        f"Serves up to {answer.setup.context_tokens} tokens to {answer.setup.n_parallel} at once on "
+        f"Serves up to {format_tokens(answer.setup.context_tokens)} tokens to {answer.setup.n_parallel} at once on "
         f"{LOOPBACK}:{server.port}, an OpenAI-like API."
     )
     text = format_shell(words, weights.variables)
@@ -168,6 +173,8 @@ def list_serving_launches(answer: EngineEstimate, files: ModelFiles) -> Iterator
             n_gpus=answer.tensor_parallel * answer.pipeline_parallel,
             stored_bytes=weights.stored_bytes,
             cache_dir=server.cache_dir,
+            cache_names=(server.cache_name,),
+            cache_volume=server.cache_volume,
             variables=weights.variables,
             note=weights.note,
         )
