@@ -126,7 +126,7 @@ def _divide(setup: EngineSetup, split: Split, card: Device, weight_bytes: int) -
     context = ACCELERATOR_OVERHEAD_BYTES.get(card.backend, 0)
     free = card.usable_bytes - context
     budget = int(free * find_fraction(setup, split, card))
-    return CardRoom(card, budget, weight_bytes, 0, 0, 0, context, free - budget)
+    return CardRoom(card, card.usable_bytes, budget, weight_bytes, 0, 0, 0, context, free - budget)
 
 
 def estimate_sglang(setup: EngineSetup) -> EngineEstimate:
@@ -141,8 +141,6 @@ def _list_assumptions(serving: Serving) -> tuple[str, ...]:
         f"what {serving.share_name} leaves, {format_bytes(room.beside_compute_bytes)} a card, counts as activations "
         f"and graphs, used or not; the driver's context, {format_bytes(room.beside_bytes)}, is assumed",
         f"prefill in chunks of {format_tokens(serving.step_tokens)} tokens",
-        "speed is not estimated",
-        *dict.fromkeys(note for card in serving.rooms for note in card.device.notes),
     )
 
 

@@ -121,7 +121,7 @@ def _divide(setup: EngineSetup, split: Split, card: Device, weight_bytes: int, t
     spare = max(round((1 - WIGGLE_SHARE) * free), 0)
     budget = int(card.usable_bytes * fraction) - context - spare
     graphs = 0 if setup.options.eager else min(GRAPH_BYTES, spare + round((1 - fraction) * card.usable_bytes))
-    return CardRoom(card, budget, weight_bytes, activation, 0, 0, context, graphs)
+    return CardRoom(card, card.usable_bytes, budget, weight_bytes, activation, 0, 0, context, graphs)
 
 
 def estimate_tgi(setup: EngineSetup) -> EngineEstimate:
@@ -137,8 +137,6 @@ def _list_assumptions(serving: Serving) -> tuple[str, ...]:
         f"{format_bytes(room.activation_bytes)} of activations; the driver's context, "
         f"{format_bytes(room.beside_bytes)}, is assumed",
         "no log of its memory was at hand to check this against",
-        "speed is not estimated",
-        *dict.fromkeys(note for card in serving.rooms for note in card.device.notes),
     )
 
 

@@ -114,7 +114,8 @@ GAPS = [
     ("Qwen/Qwen3-14B", "FP8", "2x RTX 4090", {"tensor_parallel": 4}, "want 4 cards, not 2"),
     ("Qwen/Qwen3-14B", "FP8", "M2 Max", {}, "there is metal"),
     ("Qwen/Qwen3-14B", "INT8", "RTX 5090", {}, "no kernels for INT8 activations on blackwell"),
-    ("Qwen/Qwen3-14B", "MXFP4", "T4", {}, "wants compute capability 8.0"),
+    ("Qwen/Qwen3-14B", "MXFP4", "RTX 4090", {}, "stores experts only; Qwen3 14B has none"),
+    ("openai/gpt-oss-20b", "MXFP4", "T4", {}, "wants compute capability 8.0"),
     ("Qwen/Qwen3-14B", "BF16", "GTX 1080 Ti", {}, "older than compute capability 7.5"),
     ("Qwen/Qwen3-14B", "NF4", "MI300X", {}, "no kernels for NF4 on AMD"),
     ("Qwen/Qwen3-235B-A22B", "FP8-block", "8x H100", {"tensor_parallel": 8}, "not whole groups of 128"),
@@ -174,6 +175,7 @@ def test_the_cache_fills_what_the_share_leaves():
     told = VLLM.estimate(ask("Qwen/Qwen3-14B", "FP8", "2x RTX 4090"))
     cards = [d for d in told.estimate.memory.devices if d.parts.total_bytes]
     assert len(cards) == 2
+    assert [d.usable_bytes for d in cards] == [25_253_904_384] * 2
     for card in cards:
         inside = card.parts.total_bytes - 450 * MIB  # the driver's context is beside the share
         assert 0.9 * card.usable_bytes - inside == pytest.approx(0, abs=2 * MIB)
@@ -197,3 +199,22 @@ def test_graphs_are_outside_the_share_before_0_21():
     setup = ask("Qwen/Qwen3-14B", "FP8", "RTX 5090")
     eager = replace(setup, options=EngineOptions(eager=True))
     assert serve_vllm(setup).kv_bytes < serve_vllm(setup, graphs_inside=False).kv_bytes == serve_vllm(eager).kv_bytes
+
+
+def test_large_cards_are_seen_as_pytorch_sees_them():
+    # 79.11 GiB in https://github.com/vllm-project/vllm/issues/27508, 79.22 in its pull request 10511
+    (room,) = serve_vllm(ask("Qwen/Qwen3-14B", "FP8", "H100")).rooms
+    assert room.card_bytes / GIB == pytest.approx(79.17, abs=0.06)
+    (small,) = serve_vllm(ask("Qwen/Qwen3-14B", "FP8", "RTX 4090")).rooms
+    assert small.card_bytes / GIB == pytest.approx(23.55, abs=0.1)
+
+
+def test_sampling_peaks_as_on_an_h100_that_nothing_was_fitted_on():
+    """Peak activation of vLLM on an H100 at its defaults, 1,024 sequences: what sampling for them takes.
+
+    https://github.com/llm-d/llm-d-benchmark/blob/main/config_explorer/empirical-vllm-memory-results.md
+    """
+    logged = {"openai/gpt-oss-20b": 7.38, "meta-llama/Llama-3.1-8B-Instruct": 4.76, "Qwen/Qwen3-0.6B": 5.56}
+    for model, gib in logged.items():
+        (room,) = serve_vllm(ask(model, "BF16", "H100")).rooms
+        assert room.activation_bytes / GIB == pytest.approx(gib, rel=0.03)
