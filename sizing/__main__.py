@@ -1,4 +1,4 @@
-"""`python -m sizing estimate|recommend|solve|hardware-for|engines|cost`: the calculator, from a shell."""
+"""`python -m sizing estimate|recommend|solve|hardware-for|engines|cost|launch`: the calculator, from a shell."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from catalog.engine_command import (
     run_engine_list,
     run_side_by_side,
 )
+from catalog.launch_command import add_launch_arguments, run_launch
 from catalog.license_command import add_profile_options, read_profile
 from catalog.machines import list_machines, list_price_sources
 from catalog.models import ModelCard
@@ -279,6 +280,12 @@ def run_cost(args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def run_launches(args: argparse.Namespace) -> int:
+    """Answer with what starts one configuration."""
+    catalog = open_here()
+    return run_launch(args, find_engine(args.engine), catalog, find_asked_machine(catalog, args.hardware))
+
+
 def build_parser() -> OneLineParser:
     """The command line of the room."""
     parser = OneLineParser(prog="python -m sizing", description="Size a model exactly, or ask which one to run.")
@@ -330,6 +337,9 @@ def build_parser() -> OneLineParser:
     cost = commands.add_parser("cost", help="what a load of tokens costs: own hardware, rent, APIs")
     add_cost_arguments(cost)
     cost.set_defaults(run=run_cost)
+    start = commands.add_parser("launch", help="the commands and files that start a configuration in an engine")
+    add_launch_arguments(start)
+    start.set_defaults(run=run_launches)
     return parser
 
 
