@@ -22,6 +22,7 @@ from sizing.throughput import find_flops, find_speed_class
 
 ENGINES = {
     "vllm": "vLLM",
+    "vLLM": "vLLM",
     "transformers": "Transformers",
     "AutoAWQ": "AutoAWQ",
     "mlx": "MLX",
@@ -169,6 +170,8 @@ class EngineReader:
             return "the bandwidth is not known"
         if m.left_out == KINDS[1] and m.metric == "prefill":
             return KINDS[1]
+        if (m.quant_text or "").endswith("GEMV") and (m.metric == "prefill" or (m.n_parallel or 1) > 1):
+            return "many tokens at once through a kernel for one"
         return self._measure(m, engine, spec, weight_format)
 
     def _measure(self, m: MeasuredSpeed, engine: str, spec: ModelSpec, weight_format: str) -> Sample | str:

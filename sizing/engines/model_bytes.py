@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sizing.formats import find_format
@@ -64,6 +64,12 @@ def count_format_bytes(spec: ModelSpec, weight_format: str, n_ranks: int = 1) ->
             if module.role is Role.HEAD:
                 head = n_bytes
     return FormatBytes(embedding, tuple(layers), tuple(experts), end, head, largest)
+
+
+def keep_experts_whole(held: FormatBytes, whole: FormatBytes) -> FormatBytes:
+    """The model in a format whose routed experts stay as they are in `whole`."""
+    layers = tuple(a - e + w for a, e, w in zip(held.layer_bytes, held.expert_bytes, whole.expert_bytes, strict=True))
+    return replace(held, layer_bytes=layers, expert_bytes=whole.expert_bytes)
 
 
 def find_expert_share(spec: ModelSpec, n_tokens: int) -> float:

@@ -22,7 +22,7 @@ from math import exp
 from sizing import efficiencies
 from sizing.engines.base import EngineSetup
 from sizing.engines.fitted_rates import RATES
-from sizing.engines.model_bytes import count_format_bytes, find_expert_share
+from sizing.engines.model_bytes import FormatBytes, count_format_bytes, find_expert_share
 from sizing.engines.rates import EngineRates
 from sizing.hardware import Device
 from sizing.specs import ModelSpec
@@ -73,7 +73,8 @@ class SpeedWork:
     """What one step moves and computes, on one rank of each stage.
 
     `cache_bytes` is the cache that all requests fill at their full length and `state_bytes` their recurrent state, on
-    one rank of a stage that holds all layers. `n_tokens` are computed at once, one for each request.
+    one rank of a stage that holds all layers. `n_tokens` are computed at once, one for each request. `held` is what the
+    engine stores where that is not plainly the format.
     """
 
     spec: ModelSpec
@@ -81,6 +82,13 @@ class SpeedWork:
     n_tokens: int
     cache_bytes: float
     state_bytes: float = 0.0
+    held: FormatBytes | None = None
+
+    def count_read_bytes(self, n_ranks: int, expert_share: float) -> float:
+        """Bytes of weights one rank reads."""
+        if self.held is not None:
+            return self.held.count_read_bytes(expert_share) / n_ranks
+        return count_format_bytes(self.spec, self.weight_format, n_ranks).count_read_bytes(expert_share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +125,7 @@ def list_step_terms(work: SpeedWork, stages: Sequence[Stage], fill: float) -> St
         bandwidth, flops, part = stage.device.bandwidth_bytes_per_s, find_flops(stage.device), stage.layer_share
         if bandwidth is None:
             return None
-        read = count_format_bytes(spec, work.weight_format, stage.n_ranks).count_read_bytes(share)
-        weight += part * read / bandwidth
+        weight += part * work.count_read_bytes(stage.n_ranks, share) / bandwidth
         cache += part * work.cache_bytes * fill / bandwidth
         state += part * 2.0 * work.state_bytes / bandwidth
         counts_flops = counts_flops and flops is not None
@@ -174,14 +181,16 @@ def estimate_engine_speed(
     state_bytes: float = 0.0,
     *,
     runs: bool = True,
+    held: FormatBytes | None = None,
 ) -> SpeedEstimate | None:
     """Speed of each of the setup's requests on `engine`; None where it does not run or a bandwidth is unknown.
 
     `cache_bytes` and `state_bytes` are those of all requests at their full length on one rank, over all layers.
+    `held` is what the engine stores where that is not plainly the format.
     The slow end has caches full, the middle half full, the fast end empty. A device class or an engine that was not
     measured has a wider interval, and `basis` says so.
     """
-    work = SpeedWork(setup.spec, setup.weight_format, setup.n_parallel, cache_bytes, state_bytes)
+    work = SpeedWork(setup.spec, setup.weight_format, setup.n_parallel, cache_bytes, state_bytes, held)
     rate, source = find_rates(engine)
     if not runs or not stages:
         return None

@@ -94,9 +94,16 @@ def test_an_engine_without_rows_says_whose_it_takes_and_is_wider():
 
 
 def test_a_class_that_was_not_measured_is_named():
-    card = find_machine(CATALOG, "H100 SXM 80GB").accelerators[0]
-    assert "none of this class (NVIDIA card with HBM)" in describe_engine_basis("vLLM", [Stage(card)])
-    assert find_link_bytes_per_s(card) == 450e9  # NVLink 4: 900 GB/s both ways
+    card = find_machine(CATALOG, "RX 7900 XTX").accelerators[0]
+    assert "none of this class (AMD card with GDDR), so with a wider interval" in describe_engine_basis(
+        "vLLM", [Stage(card)]
+    )
+
+
+def test_boards_with_nvlink_meet_over_it_and_others_over_their_slot():
+    # https://www.nvidia.com/en-us/data-center/nvlink/: 900 GB/s both ways on Hopper; PCIe 4.0 x16 on the RTX 3090
+    assert find_link_bytes_per_s(find_machine(CATALOG, "H100 SXM 80GB").accelerators[0]) == 450e9
+    assert find_link_bytes_per_s(CARD) == 31.508e9
 
 
 def test_the_fast_end_is_within_the_bandwidth():
