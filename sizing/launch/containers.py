@@ -27,8 +27,9 @@ class Container:
 
     `command` is the whole command line, the program first; a `Variable` in it is set from `variables`. `port` is
     where it listens inside and, on loopback, outside. `n_gpus` NVIDIA cards are given to it. `cache_dir` is where it
-    keeps what it fetches, `cache_volume` that place on the host, `health_path` what answers 200 once it serves.
-    `model_dir` is a folder of the host that it sees read-only as /models. `stored_bytes` is the size of the files.
+    keeps what it fetches, which the variables `cache_names` tell it, and `cache_volume` that place on the host.
+    `health_path` is what answers 200 once it serves. `model_dir` is a folder of the host that it sees read-only as
+    /models. `stored_bytes` is the size of the files.
     """
 
     name: str
@@ -38,12 +39,18 @@ class Container:
     n_gpus: int
     stored_bytes: int
     health_path: str = "/health"
-    cache_dir: str = "/root/.cache/huggingface"
+    cache_dir: str = "/cache"
+    cache_names: tuple[str, ...] = ("HF_HOME",)
     cache_volume: str = "$HOME/.cache/huggingface"
     model_dir: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Its whole environment but for the token."""
+        return {**dict.fromkeys(self.cache_names, self.cache_dir), **self.environment}
 
 
 def list_container_launches(container: Container) -> tuple[Launch, ...]:
@@ -60,7 +67,7 @@ def write_docker(container: Container) -> Launch:
     if container.n_gpus:
         words += ["--gpus", str(container.n_gpus)]
     words += ["--ipc=host", "-p", f"127.0.0.1:{container.port}:{container.port}", "-e", "HF_TOKEN"]
-    for name, value in container.environment.items():
+    for name, value in container.settings.items():
         words += ["-e", f"{name}={value}"]
     words += ["-v", Expanded(f"{container.cache_volume}:{container.cache_dir}")]
     if container.model_dir is not None:
@@ -96,7 +103,7 @@ def write_compose(container: Container) -> Launch:
         "image": container.image,
         "entrypoint": [container.command[0]],
         "command": [_to_compose(word, container.variables) for word in container.command[1:]],
-        "environment": {"HF_TOKEN": None, **{k: _escape_dollar(v) for k, v in container.environment.items()}},
+        "environment": {"HF_TOKEN": None, **{k: _escape_dollar(v) for k, v in container.settings.items()}},
         "ports": [f"127.0.0.1:{container.port}:{container.port}"],
         "volumes": volumes,
         "ipc": "host",
@@ -233,7 +240,7 @@ def _to_kubernetes(word: str) -> str:
 
 def _list_environment(container: Container) -> Sequence[Yaml]:
     token: Yaml = {"secretKeyRef": {"name": "hf-token", "key": "token", "optional": True}}
-    given = {**container.variables, **container.environment}
+    given = {**container.variables, **container.settings}
     plain: list[Yaml] = [{"name": k, "value": _escape_dollar(v)} for k, v in given.items()]
     return [{"name": "HF_TOKEN", "valueFrom": token}, *plain]
 

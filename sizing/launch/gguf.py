@@ -138,7 +138,7 @@ def _list_containers(told: Estimate, workload: Workload, machine: Machine, files
             port=SERVER_PORT,
             n_gpus=len(machine.accelerators),
             stored_bytes=told.memory.parts.weight_bytes,
-            cache_dir="/root/.cache",
+            cache_names=("LLAMA_CACHE", "HF_HOME"),  # which of the two keeps a file has changed over time
             cache_volume="llama-cache",
             model_dir=folder,
         )

@@ -37,8 +37,9 @@ def list_ollama_launches(answer: EngineEstimate, files: ModelFiles) -> Iterator[
             n_gpus=len(cards),
             stored_bytes=answer.estimate.memory.parts.weight_bytes,
             health_path="/",
-            cache_dir="/root/.ollama",
-            cache_volume="$HOME/.ollama",
+            cache_dir="/ollama",
+            cache_names=("OLLAMA_MODELS",),
+            cache_volume="$HOME/.ollama/models",
             environment={"OLLAMA_HOST": f"0.0.0.0:{PORT}", **list_settings(answer)},
             note=note,
         )
@@ -96,10 +97,9 @@ def list_settings(answer: EngineEstimate) -> dict[str, str]:
 
 def _write_commands(answer: EngineEstimate, name: str, note: str) -> Launch:
     settings = {"OLLAMA_HOST": f"127.0.0.1:{PORT}", **list_settings(answer)}
-    export = format_shell(["export", *(f"{key}={value}" for key, value in settings.items())])
     text = "\n".join(
         (
-            export,
+            *(format_shell(["export", f"{key}={value}"]) for key, value in settings.items()),
             "ollama serve &",
             "until ollama list > /dev/null 2>&1; do sleep 1; done",
             format_shell(["ollama", "create", name, "-f", "Modelfile"]),

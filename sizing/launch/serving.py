@@ -36,7 +36,9 @@ class Server:
     on_load: dict[str, tuple[str, ...]]
     list_words: Callable[[EngineEstimate, Weights, str, str], list[str]]
     title: str
-    cache_dir: str = "/root/.cache/huggingface"
+    cache_dir: str = "/cache"
+    cache_name: str = "HF_HOME"
+    cache_volume: str = "$HOME/.cache/huggingface"
 
 
 def list_vllm_words(answer: EngineEstimate, weights: Weights, served_name: str, host: str) -> list[str]:
@@ -139,6 +141,8 @@ SERVERS = {
         list_tgi_words,
         "text-generation-launcher",
         cache_dir="/data",
+        cache_name="HUGGINGFACE_HUB_CACHE",
+        cache_volume="$HOME/.cache/huggingface/hub",
     ),
 }
 """The serving engines by their names in the registry."""
@@ -168,6 +172,8 @@ def list_serving_launches(answer: EngineEstimate, files: ModelFiles) -> Iterator
             n_gpus=answer.tensor_parallel * answer.pipeline_parallel,
             stored_bytes=weights.stored_bytes,
             cache_dir=server.cache_dir,
+            cache_names=(server.cache_name,),
+            cache_volume=server.cache_volume,
             variables=weights.variables,
             note=weights.note,
         )

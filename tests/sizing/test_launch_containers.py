@@ -98,7 +98,7 @@ def test_bash_hands_docker_what_was_meant(name: str) -> None:
         timeout=20,
     )
     words = shown.stdout.decode().split("\0")[:-1]
-    assert words[-3:] == ["serve", name, name] and "/h/.cache/huggingface:/root/.cache/huggingface" in words
+    assert words[-3:] == ["serve", name, name] and "/h/.cache/huggingface:/cache" in words and "HF_HOME=/cache" in words
 
 
 def test_a_variable_has_to_be_set_everywhere_before_anything_starts() -> None:
@@ -117,7 +117,10 @@ def test_only_this_machine_reaches_it_and_no_token_is_written() -> None:
     words = words_of(docker.text)
     assert words[words.index("-p") + 1] == "127.0.0.1:8000:8000" and words[words.index("-e") + 1] == "HF_TOKEN"
     service = check_compose(compose.text)
-    assert service["ports"] == ["127.0.0.1:8000:8000"] and service["environment"] == {"HF_TOKEN": None}
+    assert service["ports"] == ["127.0.0.1:8000:8000"] and service["environment"] == {
+        "HF_TOKEN": None,
+        "HF_HOME": "/cache",
+    }
     assert service["deploy"]["resources"]["reservations"]["devices"] == [
         {"driver": "nvidia", "count": 2, "capabilities": ["gpu"]}
     ]
@@ -126,12 +129,13 @@ def test_only_this_machine_reaches_it_and_no_token_is_written() -> None:
     pod = objects["Deployment"]["spec"]["template"]["spec"]
     server = pod["containers"][0]
     assert server["env"] == [
-        {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf-token", "key": "token", "optional": True}}}
+        {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf-token", "key": "token", "optional": True}}},
+        {"name": "HF_HOME", "value": "/cache"},
     ]
     assert server["resources"]["limits"] == {"nvidia.com/gpu": "2"} and pod["enableServiceLinks"] is False
     assert server["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert objects["PersistentVolumeClaim"]["spec"]["resources"]["requests"]["storage"] == "30Gi"
-    assert {m["mountPath"] for m in server["volumeMounts"]} == {"/root/.cache/huggingface", "/dev/shm"}
+    assert {m["mountPath"] for m in server["volumeMounts"]} == {"/cache", "/dev/shm"}
     assert objects["Deployment"]["spec"]["selector"]["matchLabels"].items() <= (
         objects["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import csv
+import json
 import re
 import subprocess
+import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,9 @@ from sizing.engines.tgi import estimate_tgi
 from sizing.engines.vllm import estimate_vllm, find_batch
 from sizing.hardware import Machine
 from sizing.launch import Launch, ModelFiles, list_launches
+from sizing.launch.gguf import GGML_TYPE_NUMBERS
 from sizing.launch.ollama import find_from, name_model
+from sizing.quants import KV_TYPES as SIZED_KV_TYPES
 from sizing.units import GIB
 from sizing.workload import Workload
 from tests.sizing.launch_cases import HOST_ALONE, NASTY, ONE_CARD, names, size, words_of
@@ -169,6 +173,48 @@ def test_vllm_pins_what_its_own_estimate_used() -> None:
     assert [w for w in inner if w != "0.0.0.0"] == [w for w in words[1:] if w != "127.0.0.1"]
 
 
+ASK_LLAMA_CPP_PYTHON = """
+import argparse, json, sys
+from llama_cpp.server.cli import add_args_from_model, parse_model_from_args
+from llama_cpp.server.settings import ModelSettings, ServerSettings, Settings
+parser = argparse.ArgumentParser()
+add_args_from_model(parser, Settings)
+args = parser.parse_args(json.loads(sys.stdin.read()))
+found = [parse_model_from_args(kind, args).model_dump() for kind in (ModelSettings, ServerSettings)]
+print(json.dumps(found[0] | found[1]))
+"""
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("name", ["/m/it's $(x) \n名.gguf", "x.gguf"])
+def test_llama_cpp_python_s_own_parser_takes_its_command(name: str) -> None:
+    pytest.importorskip("pydantic_settings")
+    two = answer("llama.cpp", "Q4_K_M", Machine("two", host(), (card(5, "a"), card(5, "b"))))
+    words = words_of(title_of(list_launches(two, ModelFiles("a/b", gguf_file=name)), "llama-cpp-python server").text)
+    assert words[:3] == ["python", "-m", "llama_cpp.server"]
+    told = subprocess.run(
+        [sys.executable, "-c", ASK_LLAMA_CPP_PYTHON],
+        input=json.dumps(words[3:]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    settings = json.loads(told.stdout.splitlines()[-1])
+    assert settings["model"] == name and settings["n_ctx"] == 8192 and settings["n_ubatch"] == 512
+    assert settings["type_k"] == settings["type_v"] == 8 and settings["flash_attn"] is True
+    assert settings["n_gpu_layers"] == two.estimate.n_gpu_layers and two.estimate.tensor_split is not None
+    assert settings["tensor_split"] == [float(n) for n in two.estimate.tensor_split]
+    assert settings["host"] == "127.0.0.1" and settings["logits_all"] is False
+
+
+def test_cache_types_go_by_llama_cpp_s_own_numbers() -> None:
+    from gguf import GGMLQuantizationType
+
+    assert set(GGML_TYPE_NUMBERS) == set(SIZED_KV_TYPES)
+    assert all(GGMLQuantizationType[name.upper()].value == n for name, n in GGML_TYPE_NUMBERS.items())
+
+
 TWO_CARDS_LARGE = Machine("two", host(), (card(24, "a"), card(24, "b")))
 
 
@@ -239,7 +285,8 @@ def test_ollama_pins_context_slots_cache_and_layers() -> None:
         "PARAMETER num_batch 512",
     ]
     lines = title_of(launches, "ollama run").text.replace(" \\\n    ", " ").splitlines()
-    assert words_of(lines[0])[1:] == [
+    exported = [words_of(line)[1] for line in lines if line.startswith("export ")]
+    assert exported == [
         "OLLAMA_HOST=127.0.0.1:11434",
         "OLLAMA_NUM_PARALLEL=4",
         "OLLAMA_CONTEXT_LENGTH=8192",
@@ -249,7 +296,7 @@ def test_ollama_pins_context_slots_cache_and_layers() -> None:
     ]
     assert lines[-2:] == ["ollama create my-model-8b:q4_k_m -f Modelfile", "ollama run my-model-8b:q4_k_m"]
     known = read_flags()
-    assert {w.split("=")[0] for w in words_of(lines[0])[1:]} <= known["ollama environment"]
+    assert {w.split("=")[0] for w in exported} <= known["ollama environment"]
     parameters = {line.split()[1] for line in title_of(launches, "Ollama Modelfile").text.splitlines()[1:]}
     assert parameters <= known["Modelfile"]
 
@@ -304,11 +351,11 @@ def test_mlx_converts_the_original_where_no_conversion_is_known() -> None:
 
 
 def test_a_file_of_the_hub_s_cache_is_mounted_with_what_it_links_to() -> None:
-    path = "/home/x/.cache/huggingface/hub/models--c--b/snapshots/abc/b.gguf"
+    path = "/x/.cache/huggingface/hub/models--c--b/snapshots/abc/b.gguf"
     docker = words_of(
         title_of(list_launches(answer("llama.cpp", "Q4_K_M"), ModelFiles("a/b", gguf_file=path)), "Docker").text
     )
-    assert "source=/home/x/.cache/huggingface/hub/models--c--b," in value_of(docker, "--mount")
+    assert "source=/x/.cache/huggingface/hub/models--c--b," in value_of(docker, "--mount")
     assert value_of(docker, "-m") == "/models/snapshots/abc/b.gguf"
 
 
