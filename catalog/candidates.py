@@ -6,10 +6,19 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from catalog.format_loss import estimate_format_loss
 from catalog.license_chain import judge_models
 from catalog.license_rules import make_profile
 from catalog.models import ModelCard
-from catalog.quant_loss import LossModel, estimate_quant_loss, fit_losses, list_measured_families, load_quant_rows
+from catalog.quant_loss import (
+    OTHER_FORMATS,
+    LossModel,
+    QuantRow,
+    estimate_quant_loss,
+    fit_losses,
+    list_measured_families,
+    load_quant_rows,
+)
 from catalog.quant_tasks import TaskFactor, fit_task_factors, scale_loss
 from catalog.queries import all_weights, find_weigh_gap, list_downloads, list_models, list_quality
 from catalog.store import Catalog
@@ -75,6 +84,12 @@ def find_loss_model(data_dir: Path) -> LossModel:
 
 
 @lru_cache(maxsize=4)
+def find_quant_rows(data_dir: Path) -> tuple[QuantRow, ...]:
+    """Every published measurement of a quantization or format, read once per data folder."""
+    return load_quant_rows(data_dir / "quant_quality.csv")
+
+
+@lru_cache(maxsize=4)
 def find_task_factors(data_dir: Path) -> dict[str, TaskFactor]:
     """How much more a quantization costs in each task than in MMLU, fitted once per data folder."""
     return fit_task_factors(load_quant_rows(data_dir / "quant_quality.csv"))
@@ -105,6 +120,7 @@ def _list_losses(
 ) -> tuple[QuantLoss, ...]:
     model = find_loss_model(data_dir)
     found = [estimate_quant_loss(model, name, model_id, family, quant_native) for name in QUANTS]
+    found += [estimate_format_loss(find_quant_rows(data_dir), name, quant_native) for name in sorted(OTHER_FORMATS)]
     known = [e for e in found if e is not None]
     if task:
         known = [scale_loss(e, find_task_factors(data_dir)[task]) for e in known]

@@ -20,6 +20,8 @@ from statistics import median
 
 from sizing.errors import DataFileError
 from sizing.evidence import Z_80
+from sizing.formats import FORMATS
+from sizing.quants import QUANTS
 
 DATA_DIR = Path(__file__).parent / "data"
 
@@ -32,6 +34,9 @@ NEAR_ZERO_POINTS = 0.02
 RELATIVES = {"Llama 3": ("Llama 3.1", "Llama 3.2", "Llama 3.3"), "Qwen3": ("Qwen3-Coder",)}
 """Families of the same architecture and training lineage as a measured one, though of another name."""
 
+
+OTHER_FORMATS = frozenset(FORMATS) - frozenset(QUANTS)
+"""Weight formats of engines that do not read GGUF."""
 
 RELATIVES_SHRINKAGE = 2
 """A family's part is taken by n / (n + 2) of its n measured models, as a model's is of its quantizations: the measured
@@ -210,10 +215,13 @@ def fit_losses(rows: Sequence[QuantRow]) -> LossModel:
 
     A model's part is shrunk by n / (n + 2) over its n quantizations, so that one odd measurement decides nothing.
     Models of `list_studied_models` are left out: their scores differ by less than their own noise at four bits, and
-    say how tasks differ (`catalog.quant_tasks`).
+    say how tasks differ (`catalog.quant_tasks`). Formats that are not GGUF share no model with these and are told
+    apart (`catalog.format_loss`).
     """
     studied = list_studied_models(rows)
-    kept = tuple(row for row in rows if _is_weights_only(row) and row.model not in studied)
+    kept = tuple(
+        row for row in rows if _is_weights_only(row) and row.model not in studied and row.quant not in OTHER_FORMATS
+    )
     rate = fit_points_per_nat(rows)
     cells: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in kept:

@@ -19,10 +19,10 @@ from pages.ui import (
     frame,
     get_file,
     inputs,
+    launches,
     words,
 )
 from sizing.engines import find_engine
-from sizing.launch import format_command
 from sizing.recommend import Needs, Option, Recommendation
 
 RULED_OUT_WORDS = {
@@ -101,9 +101,9 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     evaluate_measured.show(best.candidate.spec.model_id, best.quant)
     changes = st.empty()
     changes.html('<p class="wb-quiet">What would change this: working it out.</p>')
-    file = get_file.name_file(best.candidate.spec.model_id, best.quant)
-    command = format_command(best.name, best.quant, best.estimate, needs.workload, question.machine, gguf_file=file)
-    st.code(command, language="bash", wrap_lines=True)
+    asked = (best.quant, needs.workload, question.machine)
+    starts = engine_answers.list_llama_cpp_starts(best.candidate.spec.model_id, asked, best.estimate)
+    launches.show_chosen(launches.choose(starts, "choose"), "choose")
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
         evidence.show(best.candidate.spec.model_id, needs.task, "best")

@@ -16,11 +16,13 @@ from pages.ui import (
     cached,
     charts,
     engine_alike,
+    engine_answers,
     engine_size,
     evaluate_measured,
     frame,
     get_file,
     inputs,
+    launches,
     words,
 )
 from sizing.engines.offers import EngineQuestion
@@ -28,7 +30,6 @@ from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.explain import PartFormula
 from sizing.hardware import Machine
-from sizing.launch import format_command
 from sizing.placement import Offload
 from sizing.quants import KV_TYPES, QUANTS
 from sizing.units import GIB, format_bytes, format_range, format_tokens
@@ -88,11 +89,9 @@ def show_sized(card: ModelCard, setup: cached.Setup, sized: cached.Sized, questi
     with right:
         show_quants(card, setup, question)
     if sized.told.fit.runs:
-        st.subheader("Start it like this", anchor=False)
         beside = by_hand.name_beside(sized, setup)
-        file = get_file.name_file(card.model_id, quant)
-        command = format_command(card.spec.name, quant, sized.main, workload, machine, beside, file)
-        st.code(command, language="bash", wrap_lines=True)
+        starts = engine_answers.list_llama_cpp_starts(card.model_id, (quant, workload, machine), sized.main, beside)
+        launches.show(starts, "size")
     best_way.show(place, card.model_id, setup, question, workload.n_ubatch)
     with left:  # what takes longest to work out comes last
         show_context(card, setup)

@@ -86,7 +86,15 @@ FORMATS: dict[str, WeightFormat] = {
         WeightFormat("AWQ", "AWQ 4-bit, groups of 128", 4, "https://arxiv.org/abs/2306.00978", 128, 20),
         WeightFormat("GPTQ", "GPTQ 4-bit, groups of 128", 4, "https://arxiv.org/abs/2210.17323", 128, 20),
         WeightFormat("GPTQ-8bit", "GPTQ 8-bit, groups of 128", 8, "https://arxiv.org/abs/2210.17323", 128, 24),
-        WeightFormat("W4A16", "4-bit, groups of 128 without zero points (compressed-tensors)", 4, _VLLM, 128, 16),
+        WeightFormat(
+            "W4A16",
+            "4-bit, groups of 128 without zero points (compressed-tensors)",
+            4,
+            _VLLM,
+            128,
+            16,
+            loss_quant="GPTQ",  # what llm-compressor makes of it is GPTQ
+        ),
         WeightFormat("W4A16-g32", "4-bit, groups of 32 (compressed-tensors)", 4, _VLLM, 32, 16),
         WeightFormat(
             "MXFP4",

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts_engines, engine_answers, frame, inputs, words
+from pages.ui import cached, charts, charts_engines, engine_answers, frame, inputs, words
 from sizing.engines.alike import Alike
 from sizing.engines.offers import EngineQuestion, Offer, count_bits_per_weight
 from sizing.errors import UnsupportedError, WeighbridgeError
@@ -48,7 +48,7 @@ def show(card: ModelCard, asked: EngineQuestion, machine: Machine, quant: str) -
             placeholder=words.UNKNOWN,
             column_config=frame.right_aligned("Speed, tokens/s", "Requests at once"),
         )
-    show_gaps([r for r in rows if r.answer is None], card)
+    show_gaps(rows)
 
 
 def find_bits(card: ModelCard, quant: str) -> float | None:
@@ -108,11 +108,18 @@ def describe(rows: Sequence[Alike]) -> str:
     )
 
 
-def show_gaps(rows: Sequence[Alike], card: ModelCard) -> None:
-    """Engines that cannot run the model here, each with its reason."""
-    if not rows:
+def show_gaps(rows: Sequence[Alike]) -> None:
+    """Engines that cannot run the model here or in which it does not fit, each with its reason."""
+    told = []
+    for row in rows:
+        fit = row.answer.estimate.fit if row.answer is not None else None
+        if fit is None:
+            told.append((row.engine.name, "cannot run it", row.gap))
+        elif not fit.runs:
+            told.append((row.engine.name, "does not fit", fit.reasons[0] if fit.reasons else ""))
+    if not told:
         return
     items = "".join(
-        f"<li><b>{escape(r.engine.name)}</b> cannot run it: {escape(r.gap.rstrip('.'))}.</li>" for r in rows
+        f"<li><b>{escape(name)}</b> {what}: {escape(charts.roomy(why.rstrip('.')))}.</li>" for name, what, why in told
     )
     st.html(f'<ul class="wb-list">{items}</ul>')

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from pages.ui import cached, inputs
+from pages.ui import cached, get_file, inputs
 from pages.ui.charts import ContextPoint
 from pages.ui.measured import list_measured_here
 from pages.ui.questions import Wishes
@@ -23,11 +23,21 @@ from sizing.engines.inverse import (
 from sizing.engines.offers import EngineQuestion, Offer, count_bits_per_weight, find_format_loss, list_offers
 from sizing.engines.rank import EngineRanker
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
-from sizing.estimate import check_context
+from sizing.estimate import Estimate, check_context
+from sizing.fit import Verdict
 from sizing.hardware import Machine
 from sizing.inverse import GridRow, HardwareAnswer, list_contexts
-from sizing.launch import Launch, ModelFiles, list_launches
+from sizing.launch import (
+    NOTHING_BESIDE,
+    Beside,
+    Launch,
+    ModelFiles,
+    format_command,
+    list_launches,
+    list_llama_cpp_launches,
+)
 from sizing.options import Recommendation
+from sizing.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +124,15 @@ def list_format_rows(ask: EngineAsk) -> tuple[FormatRow, ...]:
 
 
 def choose_format(ask: EngineAsk, wanted: str) -> str:
-    """The format wanted where the engine has it, else the largest that runs here, else the smallest it can answer."""
+    """The format wanted where the engine has it, else the largest that fits, that runs, or the smallest there is."""
     rows = list_format_rows(ask)
     if wanted in {r.weight_format for r in rows}:
         return wanted
     answered = [r for r in rows if r.answer is not None]
-    running = next((r for r in answered if r.answer is not None and r.answer.estimate.fit.runs), None)
-    chosen = running or (answered[-1] if answered else next(iter(rows), None))
+    verdicts = [(r, r.answer.estimate.fit) for r in answered if r.answer is not None]
+    fitting = next((r for r, fit in verdicts if fit.verdict is Verdict.FITS), None)
+    running = next((r for r, fit in verdicts if fit.runs), None)
+    chosen = fitting or running or (answered[-1] if answered else next(iter(rows), None))
     return chosen.weight_format if chosen else ""
 
 
@@ -206,9 +218,25 @@ def list_grid(ask: EngineAsk) -> tuple[GridRow, ...]:
     return list_engine_grid(engine, ask.question, spec, offer, ask.machine, contexts=contexts)
 
 
-def list_starts(answer: EngineEstimate, gguf_file: str | None = None) -> tuple[Launch, ...]:
-    """Every way to start what was sized, empty where nobody told how."""
-    return list_launches(answer, ModelFiles(answer.setup.spec.model_id, gguf_file=gguf_file))
+def list_starts(model_id: str, answer: EngineEstimate) -> tuple[Launch, ...]:
+    """Every way to start what was sized, empty where it does not run."""
+    gguf = get_file.name_file(model_id, answer.setup.weight_format) if answer.setup.weights is not None else None
+    return list_launches(answer, ModelFiles(model_id, gguf_file=gguf))
+
+
+def list_llama_cpp_starts(
+    model_id: str, setup: tuple[str, Workload, Machine], told: Estimate, beside: Beside = NOTHING_BESIDE
+) -> tuple[Launch, ...]:
+    """Every way to start llama.cpp as it was sized on the page, `setup` being quantization, workload and machine.
+
+    The first is llama-server's command in one line.
+    """
+    quant, workload, machine = setup
+    file = get_file.name_file(model_id, quant)
+    name = cached.find_card(model_id).spec.name
+    command = format_command(name, quant, told, workload, machine, beside, file)
+    others = list_llama_cpp_launches(told, workload, machine, ModelFiles(model_id, gguf_file=file), beside)
+    return (Launch("llama-server", "bash", command, "llama-server.sh"), *others[1:])
 
 
 cached.keep_with_catalog(

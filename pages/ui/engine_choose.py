@@ -6,7 +6,7 @@ from html import escape
 
 import streamlit as st
 
-from pages.ui import charts, engine_answers, engine_size, engine_words, evidence, frame, words
+from pages.ui import charts, engine_answers, engine_words, evidence, frame, launches, words
 from pages.ui.engine_answers import EngineAsk
 from sizing.candidate import Needs
 from sizing.engines import EngineEstimate
@@ -37,7 +37,9 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> None:
         f'<p class="wb-verdict">{frame.format_verdict(best.verdict)}, {frame.describe_workload(needs.workload)}</p>'
         f'<ul class="wb-list">{items}</ul>'
     )
-    engine_size.show_starts(answer, engine_answers.list_starts(answer), "choose_starts")
+    starts = engine_answers.list_starts(best.candidate.spec.model_id, answer)
+    if starts:
+        launches.show_chosen(launches.choose(starts, "choose"), "choose")
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
         evidence.show(best.candidate.spec.model_id, needs.task, "best")

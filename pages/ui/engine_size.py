@@ -9,11 +9,21 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, charts_engines, engine_alike, engine_answers, engine_words, frame, inputs, words
+from pages.ui import (
+    cached,
+    charts,
+    charts_engines,
+    engine_alike,
+    engine_answers,
+    engine_words,
+    frame,
+    inputs,
+    launches,
+    words,
+)
 from pages.ui.engine_answers import EngineAsk, FormatRow
 from sizing.engines import Engine, EngineEstimate, EngineOptions, find_engine
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
-from sizing.launch import Launch
 from sizing.units import GIB, format_bytes, format_figures, format_range, format_tokens
 
 
@@ -32,7 +42,7 @@ def show(question: frame.Question) -> None:
         return
     else:
         show_answer(card, answer)
-        show_starts(answer, engine_answers.list_starts(answer), "size_starts")
+        launches.show(engine_answers.list_starts(card.model_id, answer), "size")
         left, right = st.columns(2, gap="large")
         with right:
             show_formats(engine, ask)
@@ -178,17 +188,6 @@ def show_differences(answer: EngineEstimate) -> None:
     st.html(
         f'<p class="wb-figures">What {escape(answer.engine)} does differently here</p><ul class="wb-list">{items}</ul>'
     )
-
-
-def show_starts(answer: EngineEstimate, launches: Sequence[Launch], key: str) -> None:
-    """How to start what was sized; nothing where it does not run or nobody told how."""
-    if not launches:
-        return
-    st.subheader("Start it like this", anchor=False)
-    for launch in launches[:1]:
-        st.code(launch.text, language=launch.language, wrap_lines=True)
-        if launch.note:
-            st.caption(launch.note)
 
 
 def show_lengths(engine: Engine, card: ModelCard, ask: EngineAsk, answer: EngineEstimate) -> None:

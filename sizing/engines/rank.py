@@ -2,7 +2,7 @@
 
 llama.cpp's own ranking sizes the whole catalog in one pass of columns (`sizing.recommend`). Other engines are asked
 model by model and format by format; each running format gets the same utility, and the best one stands for its model.
-An engine that takes GGUF is asked about the quantizations llama.cpp's ranking puts first.
+An engine that takes GGUF shares llama.cpp's formulas and its ranking; the first options are then asked of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sizing.errors import BadInputError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.hardware import Machine
 from sizing.options import Option, Recommendation, list_reasons, mark_frontier
-from sizing.recommend import Ranker
+from sizing.recommend import N_EXACT, Ranker
 from sizing.scoring import MAX_UNRANKED, count_estimate_points, find_comfort, find_unknown_loss, order_models
 from sizing.units import format_figures
 
@@ -31,9 +31,6 @@ MAX_SIZED_WITHOUT_EVIDENCE = MAX_UNRANKED
 
 ALIKE_BYTES = 0.05
 """Formats whose weights differ by no more than this share are of one size."""
-
-N_GGUF_TRIED = 2
-"""Quantizations of each model that an engine with GGUF is asked about, those llama.cpp's ranking likes best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +80,23 @@ class EngineRanker:
 
     @cached_property
     def limits(self) -> Limits:
-        """What the hard limits look at; that llama.cpp could not weigh a model stops only engines with GGUF."""
+        """What the hard limits look at; that llama.cpp could not weigh a model stops only itself."""
         limits = Limits.build(self.candidates)
-        if self.engine.takes_gguf:
-            return limits
         return replace(limits, has_weights=np.ones_like(limits.has_weights))
 
     def recommend(self, machine: Machine, needs: Needs) -> Recommendation:
         """The recommendation for `needs` on `machine` with this engine, with what was ruled out and why."""
+        if self.engine.takes_gguf:
+            return self._recommend_gguf(machine, needs)
         kinds = self.limits.find_kinds(needs)
         ruled = [say_limit(self.candidates[i], kinds[i], needs) for i in pick_some_of_each(kinds)]
         counts = Counter(kind for kind in kinds.tolist() if kind)
         allowed = [self.candidates[i] for i in np.flatnonzero(kinds == "")]
         sized, n_left = pick_sized(allowed)
-        offers = self._list_gguf_offers(machine, needs) if self.engine.takes_gguf else {}
         options: list[Option] = []
         late: list[RuledOut] = []
         for candidate in sized:
-            found = self._weigh(candidate, offers.get(candidate.spec.model_id, ()), machine, needs)
+            found = self._weigh(candidate, machine, needs)
             if isinstance(found, Option):
                 options.append(found)
             else:
@@ -130,31 +126,52 @@ class EngineRanker:
         ]
         return mark_frontier(told, by_weights=self.engine.fills_memory)
 
-    def _list_gguf_offers(self, machine: Machine, needs: Needs) -> dict[str, tuple[Offer, ...]]:
-        """Of each model the quantizations llama.cpp's ranking puts first, and the smallest where none runs."""
-        ranker = self.gguf
-        if not ranker.weighed:
-            return {}
-        result = ranker.size(needs.workload, machine, with_projector=needs.task == "vision")
-        utility, _, _ = ranker.score(result, needs)
-        first, out = ranker.columns.first, {}
-        for m, candidate in enumerate(ranker.weighed):
-            values = utility[first[m] : first[m + 1]]
-            order = [int(i) for i in np.argsort(-values, kind="stable")[:N_GGUF_TRIED] if values[i] > -np.inf]
-            if not order:
-                order = [min(range(len(candidate.weights)), key=lambda i: candidate.weights[i].tensor_bytes)]
-            chosen = [candidate.weights[i] for i in order]
-            out[candidate.spec.model_id] = tuple(Offer(w.quant, w) for w in chosen)
-        return out
+    def _recommend_gguf(self, machine: Machine, needs: Needs) -> Recommendation:
+        """llama.cpp's ranking, whose formulas engines with GGUF share; the first options as the engine places them."""
+        load = needs.workload
+        if self.kv_type != "auto":
+            load = replace(load, kv_type_k=self.kv_type, kv_type_v=self.kv_type)
+        asked = replace(needs, workload=load)
+        found = self.gguf.recommend(machine, asked, sensitivity=False)
+        options: list[Option] = []
+        late: list[RuledOut] = []
+        for option in found.options:
+            told = self._tell_gguf(option, machine, needs, is_exact=len(options) < N_EXACT)
+            if isinstance(told, Option):
+                options.append(told)
+            else:
+                late.append(told)
+        first = self._arrange(options[:N_EXACT], needs)
+        rest = tuple(replace(o, on_frontier=False) for o in options[N_EXACT:])
+        ordered = mark_frontier((*first, *rest))
+        counts = Counter(dict(found.ruled_out_counts))
+        counts.update(r.kind for r in late)
+        notes = ordered[0].estimate.memory.assumptions if ordered else ()
+        if rest:
+            notes = (*notes, f"from place {N_EXACT + 1} on, layers are placed as llama.cpp's own server does")
+        return Recommendation(
+            ordered, (*found.ruled_out, *late), notes, (), tuple(counts.most_common()), 0 if late else found.n_more
+        )
 
-    def _weigh(
-        self, candidate: Candidate, offers: Sequence[Offer], machine: Machine, needs: Needs
-    ) -> Option | RuledOut:
+    def _tell_gguf(self, option: Option, machine: Machine, needs: Needs, *, is_exact: bool) -> Option | RuledOut:
+        """An option of llama.cpp's ranking as this engine runs it, or why it does not."""
+        candidate = option.candidate
+        offer = Offer(option.quant, next(w for w in candidate.weights if w.quant == option.quant))
+        if is_exact:
+            asked = self.ask(candidate, offer, machine, needs)
+            if asked.utility == -np.inf:
+                return explain_limit(candidate, [asked], needs, self.engine.name)
+            return replace(option, estimate=asked.estimate, utility=asked.utility)
+        gap = self.engine.find_gap(self._question(needs).build_setup(candidate.spec, offer, machine))
+        return option if gap is None else RuledOut(candidate.spec.model_id, option.name, "engine", gap)
+
+    def _question(self, needs: Needs) -> EngineQuestion:
+        return EngineQuestion(needs.workload.context_tokens, needs.workload.n_parallel, self.kv_type, self.options)
+
+    def _weigh(self, candidate: Candidate, machine: Machine, needs: Needs) -> Option | RuledOut:
         """A model in its best format, or what stands in its way."""
-        known = offers or list_offers(self.engine, candidate.spec, candidate.weights)
-        asked = [
-            a for group in group_offers(candidate, known) for a in self._ask_group(candidate, group, machine, needs)
-        ]
+        groups = group_offers(candidate, list_offers(self.engine, candidate.spec, candidate.weights))
+        asked = [a for group in groups for a in self._ask_group(candidate, group, machine, needs)]
         best = max(asked, key=lambda a: a.utility, default=None)
         if best is None or best.utility == -np.inf:
             return explain_limit(candidate, asked, needs, self.engine.name)
@@ -172,10 +189,8 @@ class EngineRanker:
 
     def ask(self, candidate: Candidate, offer: Offer, machine: Machine, needs: Needs) -> Asked:
         """What the engine says to one format of a model, with its utility; -inf where it does not do."""
-        load = needs.workload
-        question = EngineQuestion(load.context_tokens, load.n_parallel, self.kv_type, self.options)
         loss = find_format_loss(candidate.losses, offer.weight_format)
-        setup = question.build_setup(candidate.spec, offer, machine)
+        setup = self._question(needs).build_setup(candidate.spec, offer, machine)
         try:  # it says why it cannot run it, as `find_gap` would
             answer = self.engine.estimate(setup)
         except (UnsupportedError, BadInputError) as error:
@@ -190,8 +205,6 @@ def group_offers(candidate: Candidate, offers: Sequence[Offer]) -> list[tuple[Of
     At the same loss fewer bytes are faster and leave more room, so the smallest goes first; of those within
     `ALIKE_BYTES` of each other the one the engine lists first.
     """
-    if all(o.weights is not None for o in offers):
-        return [(o,) for o in offers]
     groups: dict[float, list[tuple[int, int, Offer]]] = {}
     for place, offer in enumerate(offers):
         loss = find_format_loss(candidate.losses, offer.weight_format)

@@ -132,7 +132,8 @@ def test_every_card_has_the_losses_of_its_own_id_and_family(catalog: Catalog) ->
     for card in catalog.cards:
         own = [estimate_quant_loss(losses, q, card.model_id, card.family, card.quant_native) for q in QUANTS]
         wanted = [(e.quant, e.points, e.label, e.high) for e in own if e is not None]
-        assert [(x.quant, x.points, x.label, x.high) for x in list_quant_losses(catalog, card)] == wanted
+        told = [(x.quant, x.points, x.label, x.high) for x in list_quant_losses(catalog, card) if x.quant in QUANTS]
+        assert told == wanted
 
 
 def test_written_answers_lose_more_than_one_letter(losses: LossModel) -> None:

@@ -28,7 +28,7 @@ def test_picking_a_model_shows_its_memory_against_context(page: Page, running_ap
     page.get_by_role("option", name=re.compile(r"Llama 3\.1 8B")).first.click()
     headline = page.locator(".wb-answer").first
     expect(headline).to_contain_text("Llama 3.1 8B")
-    expect(page.locator(".js-plotly-plot")).to_have_count(2)
+    expect(page.locator(".js-plotly-plot")).to_have_count(3)
     assert "model=" in page.url
     assert running_app.read_tracebacks() == ""
 
