@@ -37,18 +37,30 @@ class WeightFormat:
         """Whether this module is kept in the format, rather than in 16 bits."""
         return module.role in self.quantizes
 
+    @property
+    def whole_groups(self) -> bool:
+        """Whether kernels refuse a rank whose inputs are not whole groups, as with AWQ, GPTQ and block FP8."""
+        return self.group_size >= 32 and Role.LINEAR in self.quantizes and self.bits in (4, 8) and not self.is_online
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the engine quantizes a 16-bit checkpoint while it loads, so that any split is whole."""
+        return self.name in ("NF4", "NF4-single", "LLM.int8")
+
     def count_bytes(self, module: Module, n_ranks: int = 1) -> int:
         """Bytes of one layer's worth of a module on one of `n_ranks` tensor-parallel ranks.
 
         A row-sharded matrix whose rank's inputs do not fill whole groups still stores whole groups.
         """
-        n_in, n_out = module.rank_shape(n_ranks)
-        n_values = n_in * n_out * module.n_stacked
-        if not self.stores(module):
-            return n_values * FULL_BITS // 8
+        return sum(self.count_parts(module, *module.rank_shape(n_ranks)))
+
+    def count_parts(self, module: Module, n_in: int, n_out: int) -> tuple[int, int]:
+        """Bytes of a module's values and of its scales, were each of its stacked matrices `n_in` x `n_out`."""
         n_rows = n_out * module.n_stacked
+        if not self.stores(module):
+            return n_in * n_rows * FULL_BITS // 8, 0
         groups = -(-n_in // self.group_size) * n_rows if self.group_size else 0
-        return round((n_values * self.bits + groups * self.group_bits + n_rows * self.row_bits) / 8)
+        return round(n_in * n_rows * self.bits / 8), round((groups * self.group_bits + n_rows * self.row_bits) / 8)
 
 
 _VLLM = "https://docs.vllm.ai/en/latest/features/quantization/"
@@ -58,10 +70,19 @@ FORMATS: dict[str, WeightFormat] = {
     for f in (
         WeightFormat("BF16", "BF16, not quantized", 16, "https://arxiv.org/abs/1905.12322", quantizes=frozenset()),
         WeightFormat("FP8", "FP8 E4M3, a scale per output", 8, _VLLM, row_bits=32),
+        WeightFormat(
+            "FP8-block",
+            "FP8 E4M3, a scale per block of 128 x 128",
+            8,
+            "https://arxiv.org/abs/2412.19437",
+            128,
+            32 / 128,
+        ),
         WeightFormat("INT8", "INT8 W8A8, a scale per output", 8, _VLLM, row_bits=32),
         WeightFormat("AWQ", "AWQ 4-bit, groups of 128", 4, "https://arxiv.org/abs/2306.00978", 128, 20),
         WeightFormat("GPTQ", "GPTQ 4-bit, groups of 128", 4, "https://arxiv.org/abs/2210.17323", 128, 20),
         WeightFormat("GPTQ-8bit", "GPTQ 8-bit, groups of 128", 8, "https://arxiv.org/abs/2210.17323", 128, 24),
+        WeightFormat("W4A16", "4-bit, groups of 128 without zero points (compressed-tensors)", 4, _VLLM, 128, 16),
         WeightFormat("W4A16-g32", "4-bit, groups of 32 (compressed-tensors)", 4, _VLLM, 32, 16),
         WeightFormat(
             "MXFP4",

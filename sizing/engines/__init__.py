@@ -3,11 +3,14 @@
 Importing this package registers them all; `find_engine` finds one by name.
 """
 
+from sizing.engines import llama_cpp as llama_cpp
 from sizing.engines.base import Capacity, Engine, EngineEstimate, EngineOptions, EngineSetup
 from sizing.engines.registry import ENGINES, find_engine, list_engines, register_engine
+from sizing.engines.vllm import VLLM
 
 __all__ = [
     "ENGINES",
+    "VLLM",
     "Capacity",
     "Engine",
     "EngineEstimate",
