@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 import sys
 import tempfile
 from collections import deque
@@ -37,6 +38,8 @@ ENABLE_RAY_CLUSTER, and services.py, get_node_ip_address); read when Ray is firs
 
 OBJECT_STORE_BYTES = 128 * 1024**2
 """Run files and their lines are all that passes through a local Ray; Ray itself wants at least 75 MiB."""
+
+CONNECT_S = 5.0
 
 ROOT = Path(__file__).resolve().parent.parent
 UNNEEDED = (".git", ".venv", ".wheels", ".setup", "benchmarks", "docs", "pages", "tests", "tools")
@@ -95,6 +98,7 @@ def open_ray(place: RayPlace) -> Iterator[Any]:
     Raises UnsupportedError where Ray is not installed, does not start or does not answer.
     """
     ray = load_ray(place)
+    check_address(place.address)
     silent: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     # Ray tells of deaths on standard output, which is for results alone
     to_errors = contextlib.redirect_stdout(sys.stderr)
@@ -116,11 +120,27 @@ def open_ray(place: RayPlace) -> Iterator[Any]:
                 ray.init(address=place.address, runtime_env=sent, **silent)
         except (OSError, RuntimeError, ValueError) as error:
             said = " ".join(str(error).split())[:300]
-            raise UnsupportedError(f"Ray at {place.address!r} cannot be used ({said})") from error
+            raise UnsupportedError(
+                f"Ray at {place.address!r} cannot be used ({said}); a cluster that wants a token is joined with "
+                "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN set as there"
+            ) from error
         try:
             yield ray
         finally:
             ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """Raises UnsupportedError where nobody listens at HOST:PORT: Ray itself would try for more than a minute."""
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UnsupportedError(
+            f"nobody answers at {address!r} ({error}); --ray wants the HOST:PORT that `ray start --head` prints"
+        ) from error
 
 
 def run_on_ray(

@@ -21,14 +21,14 @@ from evals.__main__ import main
 from evals.intervals import wilson_interval
 from evals.jobs import MAX_ATTEMPTS
 from evals.plans import EvalPlan, EvalSettings, ModelKind, TestedModel, find_now
-from evals.ray_sweep import Driver, RayPlace
+from evals.ray_sweep import Driver, RayPlace, check_address
 from evals.run_files import EvalRun, ItemResult, RunState, SuiteChosen, find_run_path, is_held, load_run, open_run_file
 from evals.sweep import Sweep, average_seeds, load_cells, load_sweep, plan_sweep, save_sweep, score_sweep
 from evals.sweep_command import describe_sweep, format_sweep, keep_results
 from evals.sweep_node import CellTask, iterate_cell
 from evals.sweep_run import prepare_cell, run_here
 from evals.user_store import UserStore
-from sizing.errors import BadInputError, UnknownNameError
+from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.hardware import Device, DeviceKind, Machine
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
@@ -429,6 +429,12 @@ def test_a_cell_takes_its_threads_or_a_whole_node(
     sweep = plan_sweep((A,), ("x",), (1,), settings=EvalSettings(n_threads=threads))
     driver = Driver(tmp_path, sweep, place, detect, print, lambda p, n: lambda: None, (), FakeRay([]))
     assert (driver.count_slots(sweep.cells[0]), driver.count_cpus(sweep.cells[0])) == (slots, cpus)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:nonsense", "127.0.0.1:99999"])
+def test_an_address_where_nobody_listens_is_told_at_once(address: str) -> None:
+    with pytest.raises(UnsupportedError, match="ray start --head"):
+        check_address(address)
 
 
 # ---------------------------------------------------------------- the command's complaints
