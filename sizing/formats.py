@@ -20,7 +20,8 @@ class WeightFormat:
 
     `bits` per value; `group_size` values along the input share `group_bits` of scale (and zero point), 0 for none;
     `row_bits` more for each output. `quantizes` names the roles; all else stays in 16 bits. `loss_quant` is the name
-    under which the catalog holds published losses of it, None where nobody published any.
+    under which the catalog holds published losses of it, None where nobody published any. `head_bits` are those of the
+    output head where it is stored in others than the layers, 0 where it is not.
     """
 
     name: str
@@ -32,10 +33,11 @@ class WeightFormat:
     row_bits: int = 0
     quantizes: frozenset[Role] = LAYERS_ONLY
     loss_quant: str | None = None
+    head_bits: float = 0.0
 
     def stores(self, module: Module) -> bool:
         """Whether this module is kept in the format, rather than in 16 bits."""
-        return module.role in self.quantizes
+        return module.role in self.quantizes or (module.role is Role.HEAD and self.head_bits > 0)
 
     @property
     def whole_groups(self) -> bool:
@@ -59,6 +61,8 @@ class WeightFormat:
         n_rows = n_out * module.n_stacked
         if not self.stores(module):
             return n_in * n_rows * FULL_BITS // 8, 0
+        if module.role is Role.HEAD and self.head_bits:
+            return round(n_in * n_rows * self.head_bits / 8), 0
         groups = -(-n_in // self.group_size) * n_rows if self.group_size else 0
         return round(n_in * n_rows * self.bits / 8), round((groups * self.group_bits + n_rows * self.row_bits) / 8)
 
@@ -104,6 +108,55 @@ FORMATS: dict[str, WeightFormat] = {
     )
 }
 """Formats by name. Scales and zero points are those of the recipes' usual checkpoints."""
+
+EXL2_BITS = (2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 8.0)
+EXL3_BITS = (2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 8.0)
+"""Averages over the layers' matrices, scales included, that published conversions have; any in between can be made."""
+
+EXL_HEAD_BITS = 6.0
+"""Both converters' default for the output head (exllamav2 doc/convert.md and exllamav3 doc/convert.md, `head_bits`)."""
+
+MLX_ROLES = LAYERS_ONLY | {Role.EMBEDDING, Role.HEAD}
+"""mlx.nn.quantize takes every Linear and every Embedding (https://ml-explore.github.io/mlx/build/html/python/nn.html)."""
+
+FORMATS |= {
+    f.name: f
+    for f in (
+        *(
+            WeightFormat(
+                f"EXL2-{bits}",
+                f"EXL2, {bits} bits per weight, head {EXL_HEAD_BITS:.0f}",
+                bits,
+                "https://github.com/turboderp-org/exllamav2/blob/master/doc/convert.md",
+                head_bits=EXL_HEAD_BITS,
+            )
+            for bits in EXL2_BITS
+        ),
+        *(
+            WeightFormat(
+                f"EXL3-{bits}",
+                f"EXL3, {bits} bits per weight, head {EXL_HEAD_BITS:.0f}",
+                bits,
+                "https://github.com/turboderp-org/exllamav3/blob/master/doc/convert.md",
+                row_bits=16,
+                head_bits=EXL_HEAD_BITS,
+            )
+            for bits in EXL3_BITS
+        ),
+        *(
+            WeightFormat(
+                f"MLX-{bits}bit",
+                f"MLX {bits}-bit, groups of 64",
+                bits,
+                "https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/convert.py",
+                64,
+                32,
+                quantizes=MLX_ROLES,
+            )
+            for bits in (3, 4, 5, 6, 8)
+        ),
+    )
+}
 
 
 def find_format(name: str) -> WeightFormat:

@@ -21,10 +21,14 @@ VOCAB_PAD = 64
 """Rows of embedding and head are rounded up to this (vllm/model_executor/layers/vocab_parallel_embedding.py,
 `DEFAULT_VOCAB_PADDING_SIZE`), and the ranks divide what comes out."""
 
-MXFP4_PADS = {"rocm": (256, 256), "sycl": (128, 128)}
+UNPADDED = "as published"
+"""Stands for a backend whose kernels pad nothing, to tell what padding costs."""
+
+MXFP4_PADS = {"rocm": (256, 256), "sycl": (128, 128), UNPADDED: (1, 1)}
 MXFP4_PAD_MARLIN = (128, 256)
 """What MXFP4 experts' intermediate and hidden width are rounded up to: Marlin on NVIDIA cards, Triton on AMD's
-(vllm/model_executor/layers/quantization/mxfp4.py, `Mxfp4MoEMethod.create_weights`)."""
+(vllm/model_executor/layers/quantization/mxfp4.py, `Mxfp4MoEMethod.create_weights`; for AMD, 3,072 is the width that
+published logs show, though the module asks for 128 on most of its cards)."""
 
 
 @dataclass(frozen=True, slots=True)

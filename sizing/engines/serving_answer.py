@@ -19,7 +19,7 @@ from sizing.units import format_bytes, format_figures, format_tokens
 class CardRoom:
     """How a server divides one card. `budget_bytes` is what weights, activations and cache may take together.
 
-    `beside_bytes` are in use outside that budget: the driver's context, and graphs where they are captured later.
+    `beside_bytes` are the driver's, outside that budget; `beside_compute_bytes` activations and graphs outside it.
     """
 
     device: Device
@@ -29,6 +29,12 @@ class CardRoom:
     graph_bytes: int
     library_bytes: int
     beside_bytes: int
+    beside_compute_bytes: int = 0
+
+    @property
+    def unshared_bytes(self) -> int:
+        """What the card has left outside the budget; negative when the driver and what runs there overrun it."""
+        return self.device.usable_bytes - self.budget_bytes - self.beside_bytes - self.beside_compute_bytes
 
     @property
     def kv_bytes(self) -> int:
@@ -98,7 +104,7 @@ def _list_devices(setup: EngineSetup, serving: Serving) -> Iterator[DeviceUse]:
         parts = Parts(
             weight_bytes=room.weight_bytes,
             kv_cache_bytes=blocks,
-            compute_bytes=room.activation_bytes + room.graph_bytes,
+            compute_bytes=room.activation_bytes + room.graph_bytes + room.beside_compute_bytes,
             overhead_bytes=room.library_bytes + room.beside_bytes,
         )
         layers = len(stages[rank // split.tensor_parallel])
@@ -113,7 +119,7 @@ def judge(setup: EngineSetup, serving: Serving, capacity: Capacity) -> Fit:
     room = min(serving.rooms, key=lambda r: r.kv_bytes)
     plan, kv_bytes = serving.plan, serving.kv_bytes
     blocks = plan.count_request_blocks(setup.context_tokens, serving.step_tokens)
-    beside = min(r.device.usable_bytes - r.budget_bytes - r.beside_bytes for r in serving.rooms)
+    beside = min(r.unshared_bytes for r in serving.rooms)
     headroom = kv_bytes - blocks * plan.block_bytes * setup.n_parallel
     if kv_bytes <= 0 or capacity.n_requests < 1:
         missing = kv_bytes - blocks * plan.block_bytes

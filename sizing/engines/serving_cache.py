@@ -126,6 +126,11 @@ def plan_cache(spec: ModelSpec, split: Split, kv_type: str, architecture: str = 
     return _group(caches, max(len(s) for s in stages) / spec.n_layers)
 
 
+def list_layer_caches(spec: ModelSpec, split: Split, kv_type: str) -> tuple[LayerCache, ...]:
+    """What each cached layer of a model keeps on one rank, before any grouping."""
+    return tuple(c for _, c in _list_caches(spec, split, KV_BITS[kv_type], 16, BLOCK_TOKENS))
+
+
 def _list_caches(
     spec: ModelSpec, split: Split, kv_bits: int, state_bits: int, block: int
 ) -> Iterator[tuple[int, LayerCache]]:

@@ -92,3 +92,18 @@ def _find_card_gap(name: str, card: Device) -> str | None:
     if capability < least:
         return f"{name} wants compute capability {least / 10}; {card.name} ({kind}) has {capability / 10}"
     return None
+
+
+UNPACKED_BELOW = {"FP8": 89, "FP8-block": 89, "NVFP4": 100}
+"""Formats whose own arithmetic wants this capability; cards below it unpack the weights to 16 bits as they go."""
+
+
+def find_fallback(fmt: WeightFormat, card: Device) -> str | None:
+    """What a card does with a format it can hold but not calculate in, in words; None where it can."""
+    wanted, capability = UNPACKED_BELOW.get(fmt.name), CAPABILITY.get(card.architecture)
+    if card.backend != "cuda" or wanted is None or capability is None or capability >= wanted:
+        return None
+    return (
+        f"{card.name} ({card.architecture}) does not calculate in {fmt.name}: weights are unpacked to 16 bits as they "
+        "are used, which saves memory and no arithmetic"
+    )

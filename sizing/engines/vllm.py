@@ -6,6 +6,8 @@ Rules of vLLM 0.12 to 0.2x (https://github.com/vllm-project/vllm): vllm/v1/worke
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sizing.engines.base import Engine, EngineEstimate, EngineSetup
 from sizing.engines.registry import register_engine
 from sizing.engines.serving import (
@@ -15,8 +17,9 @@ from sizing.engines.serving import (
     list_cards,
     list_stage_weight_bytes,
 )
-from sizing.engines.serving_answer import CardRoom, Serving, answer
+from sizing.engines.serving_answer import CardRoom, Serving, answer, measure_capacity
 from sizing.engines.serving_cache import KV_BITS, find_cache_gap, plan_cache
+from sizing.engines.serving_differences import list_common_differences
 from sizing.engines.serving_formats import find_format_gap
 from sizing.engines.serving_memory import GRAPH_BYTES, LIBRARY_BYTES, estimate_activation_bytes
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
@@ -24,7 +27,7 @@ from sizing.formats import find_format
 from sizing.hardware import Device
 from sizing.modules import list_modules
 from sizing.placement import ACCELERATOR_OVERHEAD_BYTES
-from sizing.units import GIB, format_tokens
+from sizing.units import GIB, format_bytes, format_tokens
 
 ENGINE = "vLLM"
 BACKENDS = frozenset({"cuda", "rocm", "sycl"})
@@ -127,7 +130,8 @@ def divide_cards(setup: EngineSetup, split: Split, *, graphs_inside: bool = True
             activation_bytes=activation,
             graph_bytes=graphs if graphs_inside else 0,
             library_bytes=LIBRARY_BYTES,
-            beside_bytes=ACCELERATOR_OVERHEAD_BYTES.get(card.backend, 0) + (0 if graphs_inside else graphs),
+            beside_bytes=ACCELERATOR_OVERHEAD_BYTES.get(card.backend, 0),
+            beside_compute_bytes=0 if graphs_inside else graphs,
         )
         for rank, card in enumerate(cards)
     )
@@ -152,7 +156,35 @@ def estimate_vllm(setup: EngineSetup) -> EngineEstimate:
     above the model's maximum.
     """
     serving = serve_vllm(setup)
-    return answer(setup, serving, (), ())
+    return answer(setup, serving, tuple(_list_differences(setup, serving)), list_assumptions(setup, serving))
+
+
+def list_assumptions(setup: EngineSetup, serving: Serving) -> tuple[str, ...]:
+    """What the answer takes for granted, in words."""
+    tokens, sequences = find_batch(setup, serving.rooms[0].device)
+    room = serving.rooms[0]
+    return (
+        f"one step works on up to {format_tokens(tokens)} tokens and samples for up to {format_tokens(sequences)} "
+        f"requests: {format_bytes(room.activation_bytes)} of activations",
+        f"graphs {format_bytes(room.graph_bytes)} and libraries {format_bytes(room.library_bytes)} on each card are "
+        f"medians of published logs; the driver's context, {format_bytes(room.beside_bytes)}, is assumed",
+        "speed is not estimated",
+        *dict.fromkeys(note for card in serving.rooms for note in card.device.notes),
+    )
+
+
+def _list_differences(setup: EngineSetup, serving: Serving) -> Iterator[str]:
+    yield from list_common_differences(setup, serving)
+    capacity = measure_capacity(setup, serving)
+    if len(serving.plan.groups) > 1 and capacity.n_requests >= 1:
+        printed = format_tokens(int(capacity.n_requests * setup.context_tokens))
+        yield (
+            f"vLLM prints {format_tokens(capacity.kv_tokens)} tokens of cache up to 0.19, as if all layers held every "
+            f"token; later {printed}, requests times their length"
+        )
+    graphs = serving.rooms[0].graph_bytes
+    if graphs:
+        yield f"{format_bytes(graphs)} for captured graphs are inside the share since 0.21; --enforce-eager frees them"
 
 
 VLLM = register_engine(
