@@ -61,6 +61,12 @@ class Variable(str):
     __slots__ = ()
 
 
+class Expanded(str):
+    """A word of our own making that the shell expands, such as "$HOME/models": written in double quotes as it is."""
+
+    __slots__ = ()
+
+
 def format_shell(words: Sequence[str], variables: Mapping[str, str] | None = None) -> str:
     """A command for a POSIX shell, each word quoted, `variables` set in lines above it; options start new lines.
 
@@ -78,8 +84,14 @@ def _group(words: Sequence[str]) -> Iterator[str]:
         if word.startswith("-") and piece:
             yield " ".join(piece)
             piece = []
-        piece.append(f'"${word}"' if isinstance(word, Variable) else shlex.quote(word))
+        piece.append(_quote(word))
     yield " ".join(piece)
+
+
+def _quote(word: str) -> str:
+    if isinstance(word, Variable):
+        return f'"${word}"'
+    return f'"{word}"' if isinstance(word, Expanded) else shlex.quote(word)
 
 
 def _fill(pieces: Sequence[str]) -> list[str]:

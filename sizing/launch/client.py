@@ -8,12 +8,14 @@ from sizing.launch.base import Launch
 def write_openai_client(model_id: str, port: int) -> Launch:
     """A streaming chat through the `openai` package against a server on this machine.
 
-    Source: https://github.com/openai/openai-python
+    A key is read from the environment, where the server wants one. Source: https://github.com/openai/openai-python
     """
     text = f"""\
+import os
+
 from openai import OpenAI
 
-client = OpenAI(base_url="http://127.0.0.1:{port}/v1", api_key="none")
+client = OpenAI(base_url="http://127.0.0.1:{port}/v1", api_key=os.environ.get("OPENAI_API_KEY", "none"))
 stream = client.chat.completions.create(
     model={model_id!r},
     messages=[{{"role": "user", "content": "Why is the sky blue?"}}],
