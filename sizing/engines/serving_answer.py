@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sizing.engines.base import Capacity, EngineEstimate, EngineSetup
 from sizing.engines.serving import Split, list_stages
-from sizing.engines.serving_cache import CachePlan
+from sizing.engines.serving_cache import CachePlan, count_request_bytes
+from sizing.engines.speed import Stage, estimate_engine_speed
 from sizing.estimate import Estimate
 from sizing.fit import TIGHT_SHARE, Fit, Verdict
 from sizing.hardware import Device
 from sizing.memory import DeviceUse, MemoryEstimate, Parts
+from sizing.throughput import SpeedEstimate
 from sizing.units import format_bytes, format_figures, format_tokens
 
 
@@ -63,17 +65,36 @@ class Serving:
 def answer(
     setup: EngineSetup, serving: Serving, differences: tuple[str, ...], assumptions: tuple[str, ...]
 ) -> EngineEstimate:
-    """The engine's answer in the form of all engines. Speed is left to the caller."""
+    """The engine's answer in the form of all engines, what its speed rests on added to the assumptions."""
     capacity = measure_capacity(setup, serving)
-    memory = MemoryEstimate(
-        setup.spec.model_id, setup.weight_format, serving.engine, tuple(_list_devices(setup, serving)), assumptions
-    )
     fit = judge(setup, serving, capacity)
-    estimate = Estimate(memory, None, fit, setup.spec.n_layers + 1, 0)
+    speed = _estimate_speed(setup, serving, capacity) if fit.runs else None
+    notes = dict.fromkeys(note for room in serving.rooms for note in room.device.notes)
+    memory = MemoryEstimate(
+        setup.spec.model_id,
+        setup.weight_format,
+        serving.engine,
+        tuple(_list_devices(setup, serving)),
+        (*assumptions, f"speed: {speed.basis if speed else 'not estimated'}", *notes),
+    )
+    estimate = Estimate(memory, speed, fit, setup.spec.n_layers + 1, 0)
     split = serving.split
     return EngineEstimate(
         setup, serving.engine, estimate, capacity, split.tensor_parallel, split.pipeline_parallel, differences
     )
+
+
+def _estimate_speed(setup: EngineSetup, serving: Serving, capacity: Capacity) -> SpeedEstimate | None:
+    """What each of the requests that run at once sees: those asked for, or as many as the cache holds."""
+    at_once = max(min(setup.n_parallel, int(capacity.n_requests)), 1)
+    cache, state = count_request_bytes(setup.spec, serving.split, setup.kv_type, setup.context_tokens)
+    layers = list_stages(setup.spec.n_layers, serving.split.pipeline_parallel)
+    ranks = serving.split.tensor_parallel
+    stages = tuple(
+        Stage(serving.rooms[i * ranks].device, len(held) / setup.spec.n_layers, ranks) for i, held in enumerate(layers)
+    )
+    running = replace(setup, n_parallel=at_once)
+    return estimate_engine_speed(running, serving.engine, stages, at_once * cache, at_once * state)
 
 
 def measure_capacity(setup: EngineSetup, serving: Serving) -> Capacity:

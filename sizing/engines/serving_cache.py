@@ -131,6 +131,21 @@ def list_layer_caches(spec: ModelSpec, split: Split, kv_type: str) -> tuple[Laye
     return tuple(c for _, c in _list_caches(spec, split, KV_BITS[kv_type], 16, BLOCK_TOKENS))
 
 
+def count_request_bytes(spec: ModelSpec, split: Split, kv_type: str, context_tokens: int) -> tuple[int, int]:
+    """Bytes a step reads for one request of this length on one rank that holds all layers: cached tokens, and states.
+
+    A windowed layer reads its window, whatever its pages hold beside it.
+    """
+    cache = state = 0
+    for c in list_layer_caches(spec, split, kv_type):
+        if c.kind is CacheKind.STATE:
+            state += c.page_bytes
+        else:
+            tokens = min(c.limit_tokens, context_tokens) if c.kind is not CacheKind.FULL else context_tokens
+            cache += tokens * c.page_bytes // c.block_tokens
+    return cache, state
+
+
 def _list_caches(
     spec: ModelSpec, split: Split, kv_bits: int, state_bits: int, block: int
 ) -> Iterator[tuple[int, LayerCache]]:

@@ -141,8 +141,6 @@ def _list_assumptions(serving: Serving) -> tuple[str, ...]:
         f"what {serving.share_name} leaves, {format_bytes(room.beside_compute_bytes)} a card, counts as activations "
         f"and graphs, used or not; the driver's context, {format_bytes(room.beside_bytes)}, is assumed",
         f"prefill in chunks of {format_tokens(serving.step_tokens)} tokens",
-        "speed is not estimated",
-        *dict.fromkeys(note for card in serving.rooms for note in card.device.notes),
     )
 
 

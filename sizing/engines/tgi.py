@@ -137,8 +137,6 @@ def _list_assumptions(serving: Serving) -> tuple[str, ...]:
         f"{format_bytes(room.activation_bytes)} of activations; the driver's context, "
         f"{format_bytes(room.beside_bytes)}, is assumed",
         "no log of its memory was at hand to check this against",
-        "speed is not estimated",
-        *dict.fromkeys(note for card in serving.rooms for note in card.device.notes),
     )
 
 

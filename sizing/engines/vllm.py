@@ -168,8 +168,6 @@ def list_assumptions(setup: EngineSetup, serving: Serving) -> tuple[str, ...]:
         f"requests: {format_bytes(room.activation_bytes)} of activations",
         f"graphs {format_bytes(room.graph_bytes)} and libraries {format_bytes(room.library_bytes)} on each card are "
         f"medians of published logs; the driver's context, {format_bytes(room.beside_bytes)}, is assumed",
-        "speed is not estimated",
-        *dict.fromkeys(note for card in serving.rooms for note in card.device.notes),
     )
 
 

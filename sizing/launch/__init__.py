@@ -18,17 +18,20 @@ from sizing.launch.llama_cpp import (
 from sizing.launch.local import list_exllama_launches, list_mlx_launches, list_transformers_launches
 from sizing.launch.ollama import list_ollama_launches
 from sizing.launch.serving import SERVERS, list_serving_launches
+from sizing.launch.training import TrainingPlan, list_training_launches
 
 __all__ = [
     "NOTHING_BESIDE",
     "Beside",
     "Launch",
     "ModelFiles",
+    "TrainingPlan",
     "format_command",
     "format_llama_server_command",
     "format_solution_command",
     "list_launches",
     "list_llama_cpp_launches",
+    "list_training_launches",
 ]
 
 

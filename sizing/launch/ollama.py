@@ -6,15 +6,13 @@ import re
 from collections.abc import Iterator
 
 from sizing.engines.base import EngineEstimate
+from sizing.engines.ollama import KEEP_ALIVE_MINUTES, build_ollama_workload
 from sizing.launch.base import Launch, ModelFiles, format_shell
 from sizing.launch.client import write_openai_client
 from sizing.launch.containers import Container, list_container_launches
 from sizing.launch.images import OLLAMA_IMAGE
 
 PORT = 11434
-KEEP_ALIVE = "5m"
-"""Ollama's own default: https://docs.ollama.com/faq"""
-
 PLAIN_PATH = re.compile(r"[^\s\"'~][^\s\"']*(?: [^\s\"']+)*")
 LOCAL_NAME = "model.gguf"
 
@@ -81,20 +79,18 @@ def write_modelfile(answer: EngineEstimate, source: str) -> str:
     lines = [f"FROM {source}", f"PARAMETER num_ctx {answer.setup.context_tokens}"]
     if answer.setup.machine.accelerators:
         lines.append(f"PARAMETER num_gpu {answer.estimate.n_gpu_layers}")
-    if answer.setup.options.max_batched_tokens is not None:
-        lines.append(f"PARAMETER num_batch {answer.setup.options.max_batched_tokens}")
+    lines.append(f"PARAMETER num_batch {build_ollama_workload(answer.setup).n_ubatch}")
     return "\n".join(lines) + "\n"
 
 
 def list_settings(answer: EngineEstimate) -> dict[str, str]:
     """The server's environment. Source: https://docs.ollama.com/faq"""
-    kv_type = "f16" if answer.setup.kv_type == "auto" else answer.setup.kv_type
     return {
         "OLLAMA_NUM_PARALLEL": str(answer.setup.n_parallel),
         "OLLAMA_CONTEXT_LENGTH": str(answer.setup.context_tokens),
-        "OLLAMA_KV_CACHE_TYPE": kv_type,
+        "OLLAMA_KV_CACHE_TYPE": build_ollama_workload(answer.setup).kv_type_k,
         "OLLAMA_FLASH_ATTENTION": "1",
-        "OLLAMA_KEEP_ALIVE": KEEP_ALIVE,
+        "OLLAMA_KEEP_ALIVE": f"{KEEP_ALIVE_MINUTES}m",
     }
 
 

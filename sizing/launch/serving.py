@@ -6,7 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sizing.engines.base import EngineEstimate
+from sizing.engines.serving import Split
+from sizing.engines.sglang import find_chunk, find_fraction
+from sizing.engines.tgi import FRACTION, PREFILL_TOKENS
 from sizing.engines.vllm import UTILIZATION, find_batch
+from sizing.hardware import Device
 from sizing.launch.base import Launch, ModelFiles, format_shell
 from sizing.launch.client import write_openai_client
 from sizing.launch.containers import Container, list_container_launches
@@ -41,7 +45,7 @@ def list_vllm_words(answer: EngineEstimate, weights: Weights, served_name: str, 
     Arguments: https://docs.vllm.ai/en/latest/configuration/engine_args.html
     """
     setup, options = answer.setup, answer.setup.options
-    tokens, sequences = find_batch(setup, setup.machine.accelerators[0])
+    tokens, sequences = find_batch(setup, _find_card(answer))
     words = ["vllm", "serve", weights.name, "--served-model-name", served_name, "--host", host, "--port", "8000"]
     words += ["--max-model-len", str(setup.context_tokens)]
     words += ["--max-num-seqs", str(sequences), "--max-num-batched-tokens", str(tokens)]
@@ -57,16 +61,15 @@ def list_sglang_words(answer: EngineEstimate, weights: Weights, served_name: str
 
     Arguments: https://docs.sglang.ai/advanced_features/server_arguments.html
     """
-    setup, options = answer.setup, answer.setup.options
+    setup, options, card = answer.setup, answer.setup.options, _find_card(answer)
+    split = Split(answer.tensor_parallel, answer.pipeline_parallel)
     words = ["python3", "-m", "sglang.launch_server", "--model-path", weights.name]
     words += ["--served-model-name", served_name, "--host", host, "--port", "30000"]
     words += ["--context-length", str(setup.context_tokens)]
     words += ["--max-running-requests", str(options.max_sequences or setup.n_parallel)]
     words += ["--tp-size", str(answer.tensor_parallel), "--pp-size", str(answer.pipeline_parallel)]
-    if options.gpu_memory_utilization is not None:
-        words += ["--mem-fraction-static", f"{options.gpu_memory_utilization:g}"]
-    if options.max_batched_tokens is not None:
-        words += ["--chunked-prefill-size", str(options.max_batched_tokens)]
+    words += ["--mem-fraction-static", f"{find_fraction(setup, split, card):.3g}"]
+    words += ["--chunked-prefill-size", str(find_chunk(setup, card, split.tensor_parallel)[0])]
     words += ["--kv-cache-dtype", setup.kv_type, *weights.flags]
     return [*words, "--disable-cuda-graph"] if options.eager else words
 
@@ -79,17 +82,23 @@ def list_tgi_words(answer: EngineEstimate, weights: Weights, served_name: str, h
     setup, options = answer.setup, answer.setup.options
     words = ["text-generation-launcher", "--model-id", weights.name, "--hostname", host, "--port", "8080"]
     words += ["--num-shard", str(answer.tensor_parallel)]
+    tokens = options.max_batched_tokens or max(PREFILL_TOKENS, setup.context_tokens)
     words += ["--max-total-tokens", str(setup.context_tokens)]
-    words += ["--max-input-tokens", str(max(setup.context_tokens - 1, 1))]
+    words += ["--max-input-tokens", str(max(min(setup.context_tokens - 1, tokens), 1))]  # a prompt is one prefill
+    words += ["--max-batch-prefill-tokens", str(tokens)]
     words += ["--max-concurrent-requests", str(options.max_sequences or setup.n_parallel)]
-    if options.gpu_memory_utilization is not None:
-        words += ["--cuda-memory-fraction", f"{options.gpu_memory_utilization:g}"]
-    if options.max_batched_tokens is not None:
-        words += ["--max-batch-prefill-tokens", str(options.max_batched_tokens)]
+    words += ["--cuda-memory-fraction", f"{options.gpu_memory_utilization or FRACTION:g}"]
     if setup.kv_type != "auto":
         words += ["--kv-cache-dtype", setup.kv_type]
     words += weights.flags
     return [*words, "--cuda-graphs", "0"] if options.eager else words
+
+
+def _find_card(answer: EngineEstimate) -> Device:
+    """The first of the cards that hold the model, by which the engines choose their defaults."""
+    used = {d.name for d in answer.estimate.memory.devices[1:] if d.parts.total_bytes}
+    cards = answer.setup.machine.accelerators
+    return next((card for card in cards if card.name in used), cards[0])
 
 
 SERVERS = {

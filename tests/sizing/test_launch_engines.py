@@ -15,6 +15,8 @@ import yaml
 from hypothesis import given, settings
 
 from sizing.engines.base import EngineEstimate, EngineOptions, EngineSetup
+from sizing.engines.sglang import estimate_sglang
+from sizing.engines.tgi import estimate_tgi
 from sizing.engines.vllm import estimate_vllm, find_batch
 from sizing.hardware import Machine
 from sizing.launch import Launch, ModelFiles, list_launches
@@ -170,6 +172,25 @@ def test_vllm_pins_what_its_own_estimate_used() -> None:
 TWO_CARDS_LARGE = Machine("two", host(), (card(24, "a"), card(24, "b")))
 
 
+def test_sglang_and_tgi_pin_what_their_own_estimates_used() -> None:
+    setup = EngineSetup(model(), "BF16", 8192, 4, TWO_CARDS_LARGE, options=EngineOptions(tensor_parallel=2))
+    told = estimate_sglang(setup)
+    words = words_of(title_of(list_launches(told, ModelFiles("a/b")), "sglang.launch_server").text)
+    fraction = value_of(words, "--mem-fraction-static")
+    assert any(
+        f"--mem-fraction-static {fraction}" in line for line in (*told.differences, *told.estimate.memory.assumptions)
+    )
+    assert value_of(words, "--tp-size") == "2" and value_of(words, "--chunked-prefill-size") == "2048"
+    told = estimate_tgi(setup)
+    words = words_of(title_of(list_launches(told, ModelFiles("a/b")), "text-generation-launcher").text)
+    assert value_of(words, "--max-total-tokens") == "8192" and value_of(words, "--max-input-tokens") == "8191"
+    assert value_of(words, "--max-batch-prefill-tokens") == "8192" and value_of(words, "--num-shard") == "2"
+    assert value_of(words, "--cuda-memory-fraction") == "1" and value_of(words, "--max-concurrent-requests") == "4"
+    short = estimate_tgi(replace(setup, options=EngineOptions(tensor_parallel=2, max_batched_tokens=4096)))
+    words = words_of(title_of(list_launches(short, ModelFiles("a/b")), "text-generation-launcher").text)
+    assert value_of(words, "--max-input-tokens") == value_of(words, "--max-batch-prefill-tokens") == "4096"
+
+
 @pytest.mark.parametrize(
     ("engine", "weight_format", "expected"),
     [
@@ -215,6 +236,7 @@ def test_ollama_pins_context_slots_cache_and_layers() -> None:
         "FROM hf.co/c/My-Model-GGUF:Q4_K_M",
         "PARAMETER num_ctx 8192",
         f"PARAMETER num_gpu {one.estimate.n_gpu_layers}",
+        "PARAMETER num_batch 512",
     ]
     lines = title_of(launches, "ollama run").text.replace(" \\\n    ", " ").splitlines()
     assert words_of(lines[0])[1:] == [

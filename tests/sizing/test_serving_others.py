@@ -128,3 +128,15 @@ def test_differences_name_what_explains_a_figure():
     assert "544 tokens" in text("Qwen/Qwen3-Next-80B-A3B-Instruct", "AWQ", "2x RTX 5090")
     assert "vision or audio tower" in text("google/gemma-3-27b-it", "BF16", "4x RTX 3090")
     assert "3 stages of layers" in text("openai/gpt-oss-20b", "MXFP4", "3x RTX 3090")
+
+
+@pytest.mark.parametrize("engine", SERVERS)
+def test_speed_is_of_the_requests_that_run_at_once(engine):
+    few = run(engine, "meta-llama/Llama-3.1-8B-Instruct", "BF16", "RTX 4090", 8192, 2)
+    many = run(engine, "meta-llama/Llama-3.1-8B-Instruct", "BF16", "RTX 4090", 8192, 64)
+    assert few.estimate.speed is not None and many.estimate.speed is not None
+    assert few.estimate.speed.n_parallel == 2
+    assert many.capacity is not None and many.estimate.speed.n_parallel == int(many.capacity.n_requests) < 64
+    assert many.estimate.speed.decode_tokens_per_s.mid < few.estimate.speed.decode_tokens_per_s.mid
+    assert any(a.startswith("speed: ") for a in many.estimate.memory.assumptions)
+    assert run(engine, "meta-llama/Llama-3.1-70B-Instruct", "BF16", "RTX 4090").estimate.speed is None
