@@ -16,7 +16,6 @@ from sizing.cluster_network import NetworkCost, Traffic, add_network, count_pipe
 from sizing.engines import EngineEstimate, EngineOptions, EngineSetup, find_engine
 from sizing.engines.llama_cpp import build_workload, find_gguf_weights
 from sizing.engines.serving import list_cards
-from sizing.engines.speed import Stage, estimate_engine_speed
 from sizing.engines.vllm import BACKENDS as VLLM_BACKENDS
 from sizing.errors import BadInputError, UnsupportedError
 from sizing.estimate import (
@@ -43,6 +42,9 @@ MAX_NODES = 16
 VLLM, LLAMA_CPP = "vLLM", "llama.cpp"
 ENGINES = (VLLM, LLAMA_CPP)
 """Engines that can share one model over machines."""
+
+MACHINE_MARK = ", machine "
+"""Between a card's name and its machine's number."""
 
 NODE_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
 """Numbers of machines a table shows."""
@@ -73,7 +75,7 @@ class Cluster:
         if self.n_nodes == 1:
             return self.node
         cards = tuple(
-            replace(card, name=f"{card.name}, machine {i + 1}")
+            replace(card, name=f"{card.name}{MACHINE_MARK}{i + 1}")
             for i in range(self.n_nodes)
             for card in self.node.accelerators
         )
@@ -162,7 +164,7 @@ def plan_vllm(setup: EngineSetup, cluster: Cluster, across: Across = Across.LAYE
     options = choose_options(setup, cluster, across)
     asked = replace(setup, machine=cluster.machine, options=options)
     answer = find_engine(VLLM).estimate(asked)
-    local = find_speed(answer)
+    local = answer.estimate.speed
     count = count_pipeline if across is Across.LAYERS else count_tensor
     n_nodes = count_used_nodes(answer, cluster)
     step = count(setup.spec, n_nodes, setup.n_parallel)
@@ -223,19 +225,6 @@ def count_used_nodes(answer: EngineEstimate, cluster: Cluster) -> int:
     return min(-(-answer.tensor_parallel * answer.pipeline_parallel // per_node), cluster.n_nodes)
 
 
-def find_speed(answer: EngineEstimate) -> SpeedEstimate | None:
-    """A serving engine's speed, worked out from its division of the cards where the engine leaves it to its caller."""
-    capacity, setup = answer.capacity, answer.setup
-    if answer.estimate.speed is not None or not answer.estimate.fit.runs or capacity is None or not capacity.kv_tokens:
-        return answer.estimate.speed
-    cards = list_cards(setup.machine.accelerators, find_engine(answer.engine).backends)
-    n_stages = answer.pipeline_parallel
-    stages = [Stage(cards[0], 1 / n_stages, answer.tensor_parallel)] * n_stages
-    n_tokens = setup.context_tokens * setup.n_parallel
-    cache_bytes = capacity.kv_bytes / capacity.kv_tokens * n_tokens / answer.tensor_parallel
-    return estimate_engine_speed(setup, answer.engine, stages, cache_bytes)
-
-
 # ---------------------------------------------------------------- llama.cpp over RPC
 
 
@@ -245,15 +234,16 @@ def plan_llama_cpp(setup: EngineSetup, cluster: Cluster, *, with_context: bool =
     told = estimate_over_rpc(setup.spec, weights, workload, cluster)
     nodes = group_by_node(told.memory.devices, cluster)
     used = sum(bool(n.total_bytes) for n in nodes[1:]) + 1
-    step = count_rpc(setup.spec, used, setup.n_parallel, setup.n_parallel)
-    prompt = count_rpc(setup.spec, used, setup.context_tokens, 1)
+    is_head_remote = not cluster.node.accelerators
+    step = count_rpc(setup.spec, used, setup.n_parallel, setup.n_parallel * is_head_remote)
+    prompt = count_rpc(setup.spec, used, setup.context_tokens, int(is_head_remote))
     batches = -(-setup.context_tokens // workload.n_ubatch)
     prompt = replace(prompt, n_messages=prompt.n_messages * batches)
     sent = sum(d.parts.weight_bytes for node in nodes[1:] for d in node.devices)
     cost = _price(cluster.interconnect, step, prompt, sent / cluster.interconnect.bytes_per_s)
     slowed = None if told.speed is None else add_network(told.speed, cost, setup.context_tokens)
     return ClusterPlan(
-        replace(setup, machine=cluster.machine),
+        replace(setup, machine=list_rpc_machine(cluster, 0) if cluster.n_nodes > 1 else cluster.node),
         cluster,
         LLAMA_CPP,
         Across.LAYERS,
@@ -266,20 +256,21 @@ def plan_llama_cpp(setup: EngineSetup, cluster: Cluster, *, with_context: bool =
 
 
 def list_rpc_machine(cluster: Cluster, host_bytes: int) -> Machine:
-    """The machine llama.cpp places on: the first machine's host, and every machine's cards.
+    """The machine llama.cpp places on: the first machine's host, the others' cards, and then its own.
 
-    A machine without cards lends its processor. Where memory is shared, what the host takes (`host_bytes` on the first,
-    the idle rpc-server on the others) is gone from the pool.
+    Devices behind a server come first (https://github.com/ggml-org/llama.cpp/pull/9296). A machine without cards lends
+    its processor. Where memory is shared, what the host takes (`host_bytes` on the first, the idle rpc-server on the
+    others) is gone from the pool.
     """
     node = cluster.node
     lent = node.accelerators or (node.host,)
     devices: list[Device] = []
-    for i in range(cluster.n_nodes):
+    for i in (*range(1, cluster.n_nodes), 0):
         for device in node.accelerators if i == 0 else lent:
             taken = 0 if device.kind is DeviceKind.GPU else host_bytes if i == 0 else HOST_OVERHEAD_BYTES
             usable = max(device.usable_bytes - taken, 0)
             kind = DeviceKind.GPU if device.kind is DeviceKind.UNIFIED else device.kind
-            devices.append(replace(device, name=f"{device.name}, machine {i + 1}", kind=kind, usable_bytes=usable))
+            devices.append(replace(device, name=f"{device.name}{MACHINE_MARK}{i + 1}", kind=kind, usable_bytes=usable))
     return Machine(f"{cluster.n_nodes} x {node.name}", node.host, tuple(devices))
 
 
@@ -329,16 +320,16 @@ def _price(link: Interconnect, step: Traffic, prompt: Traffic, load_s: float) ->
 
 
 def group_by_node(devices: Sequence[DeviceUse], cluster: Cluster) -> tuple[NodeUse, ...]:
-    """Devices as an estimate lists them (the first machine's host, if it is one of its own, then cards) by machine."""
-    n_lent = max(len(cluster.node.accelerators), 1)
-    if cluster.n_nodes == 1:
-        return (NodeUse(1, tuple(devices)),)
-    n_cards = len(cluster.node.accelerators)
-    n_hosts = len(devices) - (n_cards * cluster.n_nodes if n_cards else cluster.n_nodes - 1)
-    rest = list(devices[n_hosts:])
-    first = NodeUse(1, (*devices[:n_hosts], *rest[:n_cards]))
-    others = rest[n_cards:]
-    return (first, *(NodeUse(i + 2, tuple(others[i * n_lent : (i + 1) * n_lent])) for i in range(cluster.n_nodes - 1)))
+    """An estimate's devices by machine: cards carry their machine's number, a host is the first machine's."""
+
+    def number_of(device: DeviceUse) -> int:
+        tail = device.name.rpartition(MACHINE_MARK)[2]
+        return int(tail) if MACHINE_MARK in device.name and tail.isdigit() else 1
+
+    return tuple(
+        NodeUse(i, tuple(d for d in devices if cluster.n_nodes == 1 or number_of(d) == i))
+        for i in range(1, cluster.n_nodes + 1)
+    )
 
 
 def list_rows(

@@ -77,19 +77,21 @@ def count_tensor(spec: ModelSpec, n_nodes: int, n_tokens: int) -> Traffic:
     return Traffic(n_reduces * n_bytes, n_reduces * 2 * (n_nodes - 1), n_reduces * NCCL_START_S)
 
 
-def count_rpc(spec: ModelSpec, n_nodes: int, n_tokens: int, n_outputs: int) -> Traffic:
-    """llama.cpp's layers over `n_nodes` of which the first is the main host.
+def count_rpc(spec: ModelSpec, n_nodes: int, n_tokens: int, n_remote_outputs: int = 0) -> Traffic:
+    """llama.cpp's layers over `n_nodes`: those of the servers first, the main host's own cards last.
 
-    A state is sent to the second node; between two servers it goes through the main host, which asks for it, gets it
-    and sends it on (ggml/src/ggml-rpc/ggml-rpc.cpp, `cpy_tensor` refuses another server's buffer); in the end the main
-    host asks for the logits of `n_outputs` tokens. Builds before the end of 2025 also send the graph with each token.
+    So it orders them (https://github.com/ggml-org/llama.cpp/pull/9296), that the head stays with the main host and no
+    logits cross the network. A state is sent to the first server; between two servers it goes through the main host,
+    which asks for it, gets it and sends it on (ggml/src/ggml-rpc/ggml-rpc.cpp, `cpy_tensor` refuses the buffer of
+    another server); from the last the main host asks for it. A main host without cards asks for the logits of
+    `n_remote_outputs` tokens instead. Builds before the end of 2025 also send the graph with each token.
     """
     if n_nodes == 1:
         return Traffic()
-    through_host = n_nodes - 2
+    between = n_nodes - 2
     state_bytes = spec.hidden_dim * LLAMA_CPP_BYTES * n_tokens
-    logit_bytes = spec.vocab_size * LLAMA_CPP_BYTES * n_outputs
-    return Traffic((1 + 2 * through_host) * state_bytes + logit_bytes, 1 + 3 * through_host + 2)
+    back_bytes = spec.vocab_size * LLAMA_CPP_BYTES * n_remote_outputs if n_remote_outputs else state_bytes
+    return Traffic((1 + 2 * between) * state_bytes + back_bytes, 1 + 3 * between + 2)
 
 
 def add_network(speed: SpeedEstimate, cost: NetworkCost, prompt_tokens: int) -> SpeedEstimate:
