@@ -9,7 +9,18 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, charts_engines, engine_alike, engine_answers, engine_words, frame, inputs, words
+from pages.ui import (
+    cached,
+    charts,
+    charts_engines,
+    engine_alike,
+    engine_answers,
+    engine_words,
+    frame,
+    inputs,
+    many_machines,
+    words,
+)
 from pages.ui.engine_answers import EngineAsk, FormatRow
 from sizing.engines import Engine, EngineEstimate, EngineOptions, find_engine
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
@@ -39,6 +50,7 @@ def show(question: frame.Question) -> None:
         with left:
             show_lengths(engine, card, ask, answer)
     engine_alike.show(card, ask.question, question.machine, ask.weight_format)
+    many_machines.show(card, ask.weight_format, question)
 
 
 def find_chosen(question: frame.Question) -> ModelCard:
