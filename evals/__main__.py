@@ -1,6 +1,6 @@
 """What llama.cpp itself says without any weights, and how well, how fast and in how much memory a model answers here.
 
-`python -m evals weigh|dry-run|check|ledger|bench|accelerator|run|compare|divergence|list|runs|resume`
+`python -m evals weigh|dry-run|check|ledger|bench|accelerator|run|sweep|compare|divergence|list|runs|resume`
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from evals.ledger import (
     write_ledger,
 )
 from evals.measure import ROUNDED_BYTES, find_llama_cpp_version, measure_memory
+from evals.sweep_command import add_sweep_command, run_sweep
 from evals.weigh import Weighing, weigh_models, write_weights
 from sizing.arguments import add_estimate_arguments, offload_from, workload_from
 from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, run_command
@@ -85,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_bench_command(commands)
     add_accelerator_command(commands)
     add_eval_commands(commands)
+    add_sweep_command(commands)
     ledger = commands.add_parser("ledger", help="how exact the formulas are, per architecture and part, as a table")
     ledger.add_argument("--model", action="append", default=[], help="only this model; may be repeated")
     ledger.add_argument("--sample", type=int, help="at most this many models of each architecture")
@@ -297,8 +299,8 @@ def run_accelerator_here(arguments: argparse.Namespace) -> int:
     return run_accelerator(arguments, world)
 
 
-def run_eval_here(arguments: argparse.Namespace) -> int:
-    """`run` and its kin: on this machine, with models, headers and published losses as the catalog knows them."""
+def find_eval_world() -> EvalWorld:
+    """What evaluations ask of the catalog: this machine, models, headers and published losses."""
     catalog = open_catalog(imports=find_home_if_usable())
 
     def recognise_file(path: Path) -> tuple[str, str]:
@@ -310,13 +312,22 @@ def run_eval_here(arguments: argparse.Namespace) -> int:
         family = find_model(catalog, model_id).family if model_id else ""
         return list_published_losses(find_loss_model(catalog.data_dir).rows, quant, model_id, family)
 
-    world = EvalWorld(
+    return EvalWorld(
         detect=detect_machine,
         find_model_id=lambda name: find_model(catalog, name).spec.model_id,
         recognise_file=recognise_file,
         list_published=list_published,
     )
-    return run_eval_command(arguments, world)
+
+
+def run_eval_here(arguments: argparse.Namespace) -> int:
+    """`run` and its kin, on this machine."""
+    return run_eval_command(arguments, find_eval_world())
+
+
+def run_sweep_here(arguments: argparse.Namespace) -> int:
+    """`sweep`: from this machine."""
+    return run_sweep(arguments, find_eval_world())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -329,6 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "ledger": run_ledger,
         "bench": run_bench_here,
         "accelerator": run_accelerator_here,
+        "sweep": run_sweep_here,
         **dict.fromkeys(EVAL_COMMANDS, run_eval_here),
     }
     return run_command(f"evals {parsed.command}", lambda: commands[parsed.command](parsed))

@@ -101,21 +101,22 @@ def add_eval_commands(commands: argparse._SubParsersAction[Any]) -> None:
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
-def add_setting_options(parser: argparse.ArgumentParser) -> None:
-    """Options of EvalSettings."""
+def add_setting_options(parser: argparse.ArgumentParser, has_seed: bool = True) -> None:
+    """Options of EvalSettings, without the seed where a command has its own option for it."""
     parser.add_argument("--context", type=int, help="tokens of one sequence; default: what the suites want")
     parser.add_argument("--parallel", type=int, default=8, help="sequences, or requests to a server, side by side")
     parser.add_argument("--threads", type=int, help="default: all physical cores")
     parser.add_argument("--gpu-layers", type=int, help="layers on the GPU; default: all, for a divergence none")
     parser.add_argument("--kv-type", default="f16", help="type of the KV cache; default f16")
-    parser.add_argument("--seed", type=int, default=1234)
+    if has_seed:
+        parser.add_argument("--seed", type=int, default=1234)
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy, the default")
     parser.add_argument("--max-output", type=int, help="tokens of an answer at most; default: what each item says")
     parser.add_argument("--no-template", action="store_true", help="give plain text instead of the chat template")
 
 
-def read_settings(arguments: argparse.Namespace) -> EvalSettings:
-    """The settings that the options name. Raises BadInputError for one out of range."""
+def read_settings(arguments: argparse.Namespace, seed: int | None = None) -> EvalSettings:
+    """The settings that the options name, `seed` before theirs. Raises BadInputError for one out of range."""
     return EvalSettings(
         context_tokens=arguments.context,
         n_parallel=arguments.parallel,
@@ -123,7 +124,7 @@ def read_settings(arguments: argparse.Namespace) -> EvalSettings:
         kv_type_v=arguments.kv_type,
         n_threads=arguments.threads,
         n_gpu_layers=arguments.gpu_layers,
-        seed=arguments.seed,
+        seed=arguments.seed if seed is None else seed,
         temperature=arguments.temperature,
         template="none" if arguments.no_template else "auto",
         max_output_tokens=arguments.max_output,
@@ -262,10 +263,11 @@ def watch_run(path: Path, detect: Detect) -> EvalRun:
 
 
 class Watcher:
-    """Says on stderr what a run says, each thing once, and the count every few seconds."""
+    """Says on stderr what a run says, each thing once, and the count every few seconds; `label` before each line."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, label: str = "") -> None:
         self.path = path
+        self._label = label
         self._size = -1
         self._said = ""
         self._next_s = 0.0
@@ -285,7 +287,7 @@ class Watcher:
             told = f"{summary.n_done} of {summary.n_planned}: {running}" if running else f"{summary.n_done} windows"
         if told and told != self._said:
             self._said = told
-            print(told, file=sys.stderr, flush=True)
+            print(f"{self._label}{told}", file=sys.stderr, flush=True)
 
 
 def format_score(score: SuiteScore) -> str:

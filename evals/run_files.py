@@ -226,9 +226,12 @@ class RunFile:
 
     def append(self, kind: str, record: Mapping[str, Any]) -> None:
         """Add one line; it is on disk when this returns."""
-        line = format_line(kind, record)
-        while line:
-            line = line[os.write(self._handle, line) :]
+        self.append_lines(format_line(kind, record))
+
+    def append_lines(self, lines: bytes) -> None:
+        """Add whole lines as another process wrote them to its copy of the run; on disk when this returns."""
+        while lines:
+            lines = lines[os.write(self._handle, lines) :]
         os.fsync(self._handle)
 
     def say(self, what: str) -> None:

@@ -23,6 +23,7 @@ from pages.ui import (
     get_file,
     inputs,
     launches,
+    many_machines,
     words,
 )
 from sizing.engines.offers import EngineQuestion
@@ -74,6 +75,7 @@ def show(question: frame.Question) -> None:
         return
     show_sized(card, setup, sized, question)
     engine_alike.show(card, asked, machine, quant)
+    many_machines.show(card, quant, question)
 
 
 def show_sized(card: ModelCard, setup: cached.Setup, sized: cached.Sized, question: frame.Question) -> None:

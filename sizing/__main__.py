@@ -1,4 +1,4 @@
-"""`python -m sizing estimate|recommend|solve|hardware-for|engines|cost|launch`: the calculator, from a shell."""
+"""`python -m sizing estimate|recommend|solve|hardware-for|engines|cluster|cost|launch`: the calculator, from a shell."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
+from catalog.cluster_command import add_cluster_arguments, run_cluster
 from catalog.cost_question import CostQuestion, plan_cost
 from catalog.engine_command import (
     add_engines_arguments,
@@ -107,6 +108,12 @@ def run_engines(args: argparse.Namespace) -> int:
         return run_engine_list(args)
     catalog = open_here()
     return run_side_by_side(args, catalog, find_asked_machine(catalog, args.hardware))
+
+
+def run_many_machines(args: argparse.Namespace) -> int:
+    """Answer how one model runs over several machines."""
+    catalog = open_here()
+    return run_cluster(args, catalog, find_asked_machine(catalog, args.hardware))
 
 
 def find_projector_bytes(card: ModelCard) -> int:
@@ -334,6 +341,9 @@ def build_parser() -> OneLineParser:
     engines = commands.add_parser("engines", help="the engines there are, or one model side by side in all of them")
     add_engines_arguments(engines)
     engines.set_defaults(run=run_engines)
+    many = commands.add_parser("cluster", help="one model over several machines: vLLM on Ray, llama.cpp over RPC")
+    add_cluster_arguments(many)
+    many.set_defaults(run=run_many_machines)
     cost = commands.add_parser("cost", help="what a load of tokens costs: own hardware, rent, APIs")
     add_cost_arguments(cost)
     cost.set_defaults(run=run_cost)

@@ -53,6 +53,8 @@ EVALS = Rules(
 # classes that lm-eval calls derive from its own, so these modules hold it; only a worker process imports them
 LM_MODULES = ("evals/lm.py", "evals/endpoint_lm.py")
 LM = Rules(EVALS.rooms, EVALS.packages | {"lm_eval"}, EVALS.lazy_packages - {"lm_eval"})
+# Ray is an optional extra: one module holds it, and loads it when a sweep is asked for a cluster
+RAY = Rules(EVALS.rooms, EVALS.packages, EVALS.lazy_packages | {"ray"})
 TRAINING = Rules(rooms=EVALS.rooms, packages=EVALS.packages, lazy_packages=frozenset({"torch"}))
 PAGES = Rules(rooms=frozenset(ROOMS), packages=frozenset({"streamlit", "pandas"}))
 CHARTS = Rules(rooms=frozenset(ROOMS), packages=frozenset({"plotly"}))
@@ -72,6 +74,8 @@ def find_rules(path: str) -> Rules | None:
         return ROUTING_FILE
     if path == "evals/demo/train.py":
         return TRAINING
+    if path == "evals/ray_sweep.py":
+        return RAY
     if path in LM_MODULES:
         return LM
     if path.startswith("pages/ui/charts"):
@@ -214,6 +218,8 @@ def test_all_four_rooms_are_looked_at() -> None:
         ("evals/dry_run.py", "if True:\n    import lm_eval"),
         ("evals/dry_run.py", "class A:\n    import llama_cpp"),
         ("evals/lm.py", "import llama_cpp"),
+        ("evals/ray_sweep.py", "import ray"),
+        ("evals/sweep_node.py", "def f():\n    import ray"),
         ("evals/dry_run.py", "from catalog.models import load_families"),
         ("evals/dry_run.py", "import streamlit"),
         ("evals/demo/train.py", "import torch"),
@@ -251,6 +257,7 @@ def test_a_violation_is_caught(path: str, source: str) -> None:
         ("catalog/routing_file.py", "def f():\n    import yaml"),
         ("evals/engine_child.py", "def f():\n    import llama_cpp\n    import lm_eval"),
         ("evals/lm.py", "from lm_eval.api.model import TemplateLM"),
+        ("evals/ray_sweep.py", "def f():\n    import ray"),
         ("evals/demo/train.py", "def f():\n    import torch"),
         ("evals/__main__.py", "from catalog.store import open_catalog"),
         (

@@ -19,6 +19,7 @@ from pages.ui import (
     frame,
     inputs,
     launches,
+    many_machines,
     words,
 )
 from pages.ui.engine_answers import EngineAsk, FormatRow
@@ -49,6 +50,7 @@ def show(question: frame.Question) -> None:
         with left:
             show_lengths(engine, card, ask, answer)
     engine_alike.show(card, ask.question, question.machine, ask.weight_format)
+    many_machines.show(card, ask.weight_format, question)
 
 
 def find_chosen(question: frame.Question) -> ModelCard:

@@ -51,12 +51,14 @@ from pages.ui.questions import (
     read_split,
     text_of_hand_machine,
 )
+from sizing.cluster import MAX_NODES, Across
 from sizing.compare import check_count
 from sizing.engines import find_engine
 from sizing.engines.base import EngineOptions
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.estimate import ENGINE
 from sizing.hardware import Device, DeviceKind
+from sizing.interconnect import find_interconnect
 from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS, LicenseProfile, read_region
 from sizing.quants import find_kv_type, read_label
 from sizing.recommend import LICENSE_USES, TASKS
@@ -286,6 +288,10 @@ _FIELDS = (
     Field("sequences", AUTO, auto_or_count("sequences (at once)", 65_536)),
     Field("eager", "off", choice_parser("eager", ("on", "off"))),
     Field("alike", "bits", choice_parser("alike", tuple(ALIKE_WORDS))),
+    Field("many", "off", choice_parser("many", ("on", "off"))),
+    Field("nodes", "2", whole_parser("nodes (machines)", 1, MAX_NODES)),
+    Field("link", "10 GbE", lambda text: find_interconnect(text).name),
+    Field("share", "layers", choice_parser("share", tuple(a.value for a in Across))),
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
