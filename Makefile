@@ -2,13 +2,14 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run test check style weigh ledger engine screenshots clean set-up-app set-up-dev
+.PHONY: help run test check audit style weigh ledger engine screenshots clean set-up-app set-up-dev
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14 | sed 's/^/  make /'
 
+# a HOST of the shell's own does not open the app to others: only one on make's command line counts
 run: set-up-app ## set everything up and open the app on 127.0.0.1 (PORT=8501)
-	@$(PY) tools/run_app.py
+	@WEIGHBRIDGE_HOST=$(if $(filter command%,$(origin HOST)),$(HOST)) $(PY) tools/run_app.py
 
 # the engine spins on every core and a browser is slow beside others: those tests run alone, the rest side by side
 test: set-up-dev ## set everything up and run every check and every test
@@ -23,6 +24,11 @@ check: set-up-dev ## the fast part: ruff, mypy, tests without engine and browser
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest -q -n auto --dist loadfile -m "not engine and not browser"
+
+audit: ## look the pinned packages up among the known vulnerabilities; needs a network
+	@$(PYTHON) -m venv .audit && .audit/bin/pip install --quiet pip-audit
+	@grep -v '^llama-cpp-python' requirements.txt > .audit/requirements.txt
+	@.audit/bin/pip-audit -r .audit/requirements.txt
 
 style: set-up-dev ## format the code and mend what ruff can mend
 	@$(PY) -m ruff check --fix-only --quiet .
@@ -41,7 +47,7 @@ screenshots: set-up-dev ## photograph each page into docs/screenshots
 	@$(PY) -m tools.screenshots
 
 clean: ## remove what was set up and cached; the compiled engine in .wheels stays
-	@rm -rf .venv .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .audit .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 set-up-app:

@@ -21,8 +21,6 @@ def find_home() -> Path:
     named = os.environ.get(HOME_VARIABLE)
     try:
         home = Path(named).expanduser() if named else platformdirs.user_data_path("weighbridge")
-        if home.parts[:1] == ("~",):  # what a system without a home for this user leaves as it is
-            raise RuntimeError("this user has no home")
         home = home.absolute()
         home.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError, ValueError) as error:

@@ -32,7 +32,7 @@ from evals.results import RunSummary, SuiteScore
 from evals.run_files import MAX_LINE_BYTES, RunState, is_held, is_unfinished, list_run_paths, load_run
 from evals.stats import Comparison, plan_interval
 from evals.suites import Suite, list_suites
-from pages.ui import cached
+from pages.ui import cached, reach
 from pages.ui.inputs import THIS
 from sizing.errors import BadInputError, GgufError, UnknownNameError, WeighbridgeError
 
@@ -271,6 +271,8 @@ def read_file_facts(text: str) -> FileFacts:
     try:
         if not path.is_absolute():
             return FileFacts(text, name, problem=f"the whole path is wanted, beginning with /, got {text!r}")
+        if refusal := reach.find_file_refusal(path):
+            return FileFacts(text, name, problem=f"{name} cannot be used: {refusal}")
         told = path.stat()
     except (OSError, ValueError):
         return FileFacts(text, name, problem=f"there is no file at {text}; check the path")
