@@ -2,13 +2,14 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run test check facts style weigh ledger engine screenshots clean set-up-app set-up-dev
+.PHONY: help run test check facts audit style weigh ledger engine screenshots clean set-up-app set-up-dev
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14 | sed 's/^/  make /'
 
+# a HOST of the shell's own does not open the app to others: only one on make's command line counts
 run: set-up-app ## set everything up and open the app on 127.0.0.1 (PORT=8501)
-	@$(PY) tools/run_app.py
+	@WEIGHBRIDGE_HOST=$(if $(filter command%,$(origin HOST)),$(HOST)) $(PY) tools/run_app.py
 
 # the engine spins on every core and a browser is slow beside others: those tests run alone, the rest side by side
 test: set-up-dev ## set everything up and run every check and every test
@@ -28,6 +29,11 @@ facts: set-up-app ## whether the fact files and the suites agree with themselves
 	@$(PY) -m catalog check
 	@$(PY) -m evals.suites.generate --check
 
+audit: ## look the pinned packages up among the known vulnerabilities; needs a network
+	@$(PYTHON) -m venv .audit && .audit/bin/pip install --quiet pip-audit
+	@grep -v '^llama-cpp-python' requirements.txt > .audit/requirements.txt
+	@.audit/bin/pip-audit -r .audit/requirements.txt
+
 style: set-up-dev ## format the code and mend what ruff can mend
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
@@ -45,7 +51,7 @@ screenshots: set-up-dev ## photograph each page into docs/screenshots
 	@$(PY) -m tools.screenshots
 
 clean: ## remove what was set up and cached; the compiled engine in .wheels stays
-	@rm -rf .venv .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .audit .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 set-up-app:

@@ -26,6 +26,9 @@ from sizing.quants import GGML_TYPES, GgmlType
 from sizing.units import KIB, MIB, TIB
 
 MAGIC = b"GGUF"
+OLDER_MAGICS = frozenset({b"GGML", b"lmgg", b"fmgg", b"tjgg", b"algg"})
+"""What files began with before GGUF: ggml, ggmf, ggjt, ggla, each as its number was written (llama.cpp, llama.h)."""
+
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
 """Bytes every tensor starts on unless `general.alignment` says otherwise (GGUF_DEFAULT_ALIGNMENT, gguf.h)."""
@@ -371,7 +374,8 @@ def _read(reader: _Reader) -> GgufHeader:
     limits = reader.limits
     magic = reader.raw(4, "the magic number")
     if magic != MAGIC:
-        raise GgufError(f"no GGUF file: it starts with {magic!r}, not {MAGIC!r}")
+        older = f"it starts with {magic!r}, an older format, not" if magic in OLDER_MAGICS else "it does not start with"
+        raise GgufError(f"no GGUF file: {older} {MAGIC!r}")  # of other files not even four bytes are shown
     version = reader.u32("the version")
     if version not in VERSIONS:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big")

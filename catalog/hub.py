@@ -38,6 +38,7 @@ from catalog.hub_http import (
     check_span,
     explain_status,
     find_next_query,
+    find_peer_failure,
     find_redirect,
     find_span,
     parse_etag,
@@ -377,6 +378,9 @@ class Hub:
                 failure = explain_error(error, what)
             if failure is not None or response is None:
                 return failure or Failure("lost", f"no answer about {what}")
+            if (led_astray := find_peer_failure(response)) is not None:
+                stack.close()
+                return led_astray
             headers = {name.lower(): value for name, value in response.headers.items()}
             if find_origin(url) == find_origin(self.endpoint):
                 linked = {**linked, **headers}

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from catalog.hub_secret import find_origin, is_local_host
+from catalog.hub_secret import find_addresses, find_origin, is_local_host
 from sizing.errors import HubError
+from sizing.forbidden_addresses import find_refusal, is_forbidden, read_address
 from sizing.units import MIB
 
 MAX_PAUSE_S = 60.0
@@ -68,8 +69,8 @@ def show_url(url: str) -> str:
 def find_redirect(url: str, location: str | None, endpoint: str) -> str | Failure:
     """Where a redirect leads, or a Failure for one that must not be followed.
 
-    Refused are other schemes than http and https, https that falls to http, passwords, and a Hub elsewhere that points
-    to this machine or its neighbours.
+    Refused are other schemes than http and https, https that falls to http, passwords, a cloud's metadata service, and
+    a Hub elsewhere that points to this machine or its neighbours.
     """
     try:
         target = urljoin(url, location or "")
@@ -85,11 +86,28 @@ def find_redirect(url: str, location: str | None, endpoint: str) -> str | Failur
         problem = "it leads from https to http"
     elif "@" in urlsplit(target).netloc:
         problem = "it holds a user name"
+    elif "%" in urlsplit(target).netloc:
+        problem = "its host is written with %"
+    elif refusal := find_refusal(host, find_addresses(host)):
+        problem = f"{host[:60]!a} {refusal}"
     elif host != find_origin(url)[1] and is_local_host(host) and not is_local_host(find_origin(endpoint)[1]):
         problem = f"it leads to {host[:60]!a}, an address inside this network"
     if problem:
         return Failure("rejected", f"a redirect from {show_url(url)} is not followed: {problem}")
     return target
+
+
+def find_peer_failure(response: Any) -> Failure | None:
+    """A Failure where the connection ended at a forbidden address after all: a name may resolve anew each time."""
+    stream = response.extensions.get("network_stream")
+    try:
+        peer = stream.get_extra_info("server_addr") if stream is not None else None
+    except OSError:  # cut already, so that the system no longer says with whom it was
+        return Failure("lost", "the connection broke before the answer was whole; try again")
+    address = read_address(str(peer[0])) if peer else None
+    if address is not None and is_forbidden(address):
+        return Failure("rejected", f"the name of the Hub or its store led to {address}; nothing was read")
+    return None
 
 
 def find_next_query(link: str | None) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import os
 import socket
@@ -13,6 +12,7 @@ from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 from sizing.errors import HubError
+from sizing.forbidden_addresses import IpAddress, find_refusal, list_forms, read_address
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 HIDDEN = "***"
@@ -67,7 +67,10 @@ class Secret:
 
 
 def check_endpoint(url: str) -> str:
-    """A Hub's address without a closing slash. Raises HubError ("name") for what is no plain http or https address."""
+    """A Hub's address without a closing slash.
+
+    Raises HubError ("name") for what is no plain http or https address, or is one of a cloud's metadata service.
+    """
     text = url.strip().rstrip("/")
     if "@" in text:  # before any other message, for those show what was written
         raise HubError("name", "the Hub's address holds a user name or password; a token belongs in HF_TOKEN")
@@ -79,6 +82,8 @@ def check_endpoint(url: str) -> str:
     is_sound = text.isprintable() and not any(c.isspace() for c in text) and len(text) <= 500
     if not is_sound or parts.scheme not in _PORTS or not parts.hostname or parts.query or parts.fragment or port == 0:
         raise HubError("name", f"a Hub's address looks like {DEFAULT_ENDPOINT}, got {url[:100]!a}; see HF_ENDPOINT")
+    if refusal := find_refusal(parts.hostname):
+        raise HubError("name", f"{parts.hostname!a} {refusal}; no Hub can be there, see HF_ENDPOINT")
     return text
 
 
@@ -101,10 +106,8 @@ def is_this_machine(host: str) -> bool:
     """Whether a host, as it is written, is the machine itself, so that no proxy may stand between."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    try:
-        return ipaddress.ip_address(host.split("%", 1)[0]).is_loopback
-    except ValueError:
-        return False
+    address = read_address(host)
+    return address is not None and any(form.is_loopback for form in list_forms(address))
 
 
 def is_local_host(host: str) -> bool:
@@ -112,12 +115,20 @@ def is_local_host(host: str) -> bool:
 
     A name that does not resolve here (a proxy may know it) counts as being elsewhere.
     """
+    return is_this_machine(host) or any(
+        not form.is_global or form.is_multicast for address in find_addresses(host) for form in list_forms(address)
+    )
+
+
+def find_addresses(host: str) -> tuple[IpAddress, ...]:
+    """Every IP address that a host is, as it is written, or leads to here; none where its name is not known here."""
+    written = read_address(host)
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
         found = set()
-    addresses = [ipaddress.ip_address(text.split("%", 1)[0]) for text in found]
-    return is_this_machine(host) or any(not address.is_global or address.is_multicast for address in addresses)
+    led_to = (read_address(text) for text in sorted(found))
+    return tuple(address for address in (written, *led_to) if address is not None)
 
 
 def is_offline(environment: Mapping[str, str] | None = None) -> bool:

@@ -19,7 +19,7 @@ from catalog.licenses import License, list_license_names, make_unknown_license, 
 from catalog.models import ModelCard
 from catalog.spec_json import Shape, read_shape
 from catalog.tables import Tables, insert_rows, to_rows
-from sizing.errors import BadInputError, DataFileError, UserStoreError
+from sizing.errors import BadInputError, DataFileError, StoreRebuiltError, UserStoreError
 from sizing.quants import QUANTS
 
 ATTACHED = "kept"
@@ -52,6 +52,10 @@ class Placing:
     license_id: str
 
 
+LEFT_OUT = "the imported models are left out"
+"""How the note begins where they cannot be read."""
+
+
 def merge_imports(
     connection: duckdb.DuckDBPyConnection,
     tables: Tables,
@@ -59,18 +63,36 @@ def merge_imports(
     licenses: Sequence[License],
     home: Path,
 ) -> Merged:
-    """Take the imports of the folder `home` into the catalog's database, before it is locked."""
+    """Take the imports of the folder `home` into the catalog's database, before it is locked.
+
+    Where they cannot be read the notes say why; a damaged file has been made anew and is asked again.
+    """
     store = ImportStore(home)
     try:
-        with store.attach(connection, ATTACHED) as is_there, connection.cursor() as cursor:
-            if not is_there:
-                return Merged()
-            cursor.execute("BEGIN")
-            merged = _merge(cursor, tables, cards, licenses, str(store.path))
-            cursor.execute("COMMIT")
-            return merged
+        try:
+            merged = _attach_and_merge(connection, tables, cards, licenses, store)
+        except StoreRebuiltError:
+            merged = _attach_and_merge(connection, tables, cards, licenses, store)
+        note = store.find_note()
+        return replace(merged, notes=(*merged.notes, note)) if note else merged
     except (UserStoreError, DataFileError, BadInputError) as error:
-        return Merged(notes=(f"the imported models are left out: {error}",))
+        return Merged(notes=(f"{LEFT_OUT}: {error}",))
+
+
+def _attach_and_merge(
+    connection: duckdb.DuckDBPyConnection,
+    tables: Tables,
+    cards: Sequence[ModelCard],
+    licenses: Sequence[License],
+    store: ImportStore,
+) -> Merged:
+    with store.attach(connection, ATTACHED) as is_there, connection.cursor() as cursor:
+        if not is_there:
+            return Merged()
+        cursor.execute("BEGIN")
+        merged = _merge(cursor, tables, cards, licenses, str(store.path))
+        cursor.execute("COMMIT")
+        return merged
 
 
 def _merge(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -23,10 +24,12 @@ from catalog.import_rows import (
     read_types,
 )
 from catalog.imported import FileWeights, ImportedModel
+from catalog.rescue import find_inode, list_aside, move_aside
 from catalog.spec_json import Shape, read_shape
-from sizing.errors import BadInputError, UserStoreError
+from sizing.errors import BadInputError, StoreRebuiltError, UserStoreError
 from sizing.memory import WeightBytes
 from sizing.specs import ModelSpec
+from sizing.store_problems import StoreProblem, explain_store_problem, find_store_problem
 
 FILE_NAME = "imports.duckdb"
 SCHEMA_FILE = Path(__file__).with_name("import_schema.sql")
@@ -36,6 +39,11 @@ TABLES = ("shapes", "weight_sets", "type_sets", "weighings", "models", "model_fi
 
 OF_A_MODEL = ("models", "model_files", "file_parts")
 """Tables whose rows are one model's; the others hold what models share."""
+
+LOCK_WAIT_S = 0.5
+"""How long another process may hold the file before it is said: an operation takes a tenth of that."""
+
+LOOK_EVERY_S = 0.02
 
 _one_at_a_time = threading.RLock()
 
@@ -151,30 +159,110 @@ class ImportStore:
 
     @contextlib.contextmanager
     def open(self, *, writing: bool) -> Iterator[Any]:
-        """A connection for one operation. To read where there is no file yet gives None."""
-        with _one_at_a_time, _explained(self.path):
+        """A connection for one operation. To read where there is no file yet gives None.
+
+        Raises UserStoreError; StoreRebuiltError where the file was damaged and has been made anew.
+        """
+        with _one_at_a_time, self._explained():
             if not writing and not self.path.exists():
                 yield None
                 return
             self.home.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(duckdb.connect(str(self.path), read_only=not writing)) as connection:
+            with contextlib.closing(self._connect(writing)) as connection:
                 _check_version(connection, "", self.path, writing=writing)
                 yield connection
 
     @contextlib.contextmanager
     def attach(self, connection: duckdb.DuckDBPyConnection, name: str) -> Iterator[bool]:
-        """Attach the file to another database under `name`, to read; whether there is a file."""
-        with _one_at_a_time, _explained(self.path):
+        """Attach the file to another database under `name`, to read; whether there is a file. Raises as `open` does."""
+        with _one_at_a_time, self._explained():
             if not self.path.exists():
                 yield False
                 return
             quoted = str(self.path).replace("'", "''")
-            connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)")
+            _wait_for_lock(lambda: connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)"))
             try:
                 _check_version(connection, f"{name}.", self.path, writing=False)
                 yield True
             finally:
                 connection.execute(f"DETACH {name}")
+
+    def find_note(self) -> str:
+        """What to say of damaged files that were moved aside and are still there; empty where there are none."""
+        names = ", ".join(path.name for path in list_aside(self.path))
+        if not names:
+            return ""
+        return (
+            f"{self.path.name} was damaged and made anew with what could be read of it; the old one is {names} in "
+            f"{self.home}: import what is missing again, then delete it to end this note"
+        )
+
+    def _connect(self, writing: bool) -> duckdb.DuckDBPyConnection:
+        return _wait_for_lock(lambda: duckdb.connect(str(self.path), read_only=not writing))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of the database and the disk, with what to do; a damaged file is moved aside and made anew."""
+        inode = find_inode(self.path)
+        try:
+            yield
+        except UserStoreError:
+            raise
+        except (duckdb.Error, OSError) as error:
+            raise self._explain(error, inode) from error
+
+    def _explain(self, error: Exception, inode: int | None) -> UserStoreError:
+        told = explain_store_problem(str(self.path), str(error) or type(error).__name__, "import anew")
+        if find_store_problem(str(error)) is not StoreProblem.DAMAGED:
+            return UserStoreError(told)
+        try:
+            aside = move_aside(self.path, inode)
+            if aside is None:
+                return StoreRebuiltError(f"{self.path.name} was damaged and another process made it anew; ask again")
+            n_kept = self._rescue(aside)
+        except (duckdb.Error, OSError) as problem:
+            return UserStoreError(f"{told}; the app could not do it itself ({str(problem).splitlines()[0]})")
+        return StoreRebuiltError(
+            f"{self.path.name} was damaged and made anew with {n_kept:,} models that could be read of the old one, "
+            f"which is {aside.name}"
+        )
+
+    def _rescue(self, aside: Path) -> int:
+        """Keep every model that can still be read of a damaged file; how many those were."""
+        old = _Damaged(self.home, aside)
+        found: list[ImportedModel] = []
+        with contextlib.suppress(UserStoreError, BadInputError):
+            for model_id in old.list_ids():
+                with contextlib.suppress(UserStoreError, BadInputError, KeyError):
+                    found += old.load([model_id])
+        return self.keep_many(found)
+
+
+class _Damaged(ImportStore):
+    """A damaged file that was moved aside: read as far as it goes, and never moved again."""
+
+    def __init__(self, home: Path, path: Path) -> None:
+        super().__init__(home)
+        self.path = path
+
+    def _explain(self, error: Exception, inode: int | None) -> UserStoreError:
+        return UserStoreError(str(error))
+
+
+T = TypeVar("T")
+
+
+def _wait_for_lock(act: Callable[[], T]) -> T:
+    """What `act` gives, waiting a moment for another process that holds the file."""
+    ends_s = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return act()
+        except duckdb.Error as error:
+            is_held = find_store_problem(str(error)) is StoreProblem.IN_USE
+            if not is_held or time.monotonic() > ends_s:
+                raise
+        time.sleep(LOOK_EVERY_S)
 
 
 _BYTES = "weights_id, input_bytes, output_bytes, token_embedding_bytes, layer_bytes, layer_expert_bytes"
@@ -183,17 +271,6 @@ _FILES = (
     f"SELECT model_id, label, size_bytes, gap, types, {_BYTES} FROM model_files "
     "LEFT JOIN weight_sets USING (weights_id) LEFT JOIN type_sets USING (types_id)"
 )
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Errors of the database and the disk, with what to do."""
-    try:
-        yield
-    except UserStoreError:
-        raise
-    except (duckdb.Error, OSError) as error:
-        raise UserStoreError(explain_problem(path, error)) from error
 
 
 def _check_version(connection: duckdb.DuckDBPyConnection, prefix: str, path: Path, *, writing: bool) -> None:
@@ -211,17 +288,6 @@ def _check_version(connection: duckdb.DuckDBPyConnection, prefix: str, path: Pat
             f"{path} was written by another version of this app (its form is {version}, this one reads "
             f"{SCHEMA_VERSION}); update the app, or move the file away and import anew"
         )
-
-
-def explain_problem(path: Path, error: Exception) -> str:
-    """What is wrong with the imports file and what to do, in one line."""
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    text = str(error).lower()
-    if "lock" in text and ("conflicting" in text or "could not set" in text):
-        return f"{path.name} is in use by another process; close the other app and try again"
-    if any(sign in text for sign in ("permission denied", "read-only", "no space left", "not a directory")):
-        return f"{path} cannot be used ({said}); free it or name another folder in WEIGHBRIDGE_HOME"
-    return f"{path} is damaged or no file of this app ({said}); move it away and import anew"
 
 
 def _forget(db: duckdb.DuckDBPyConnection, model_ids: list[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from evals.home import find_home
+from evals.lines import append_line
 from sizing.errors import BadInputError
 from sizing.hardware import Calibration, Device, Machine
 from sizing.quants import QUANTS, find_quant_class
@@ -231,21 +231,14 @@ def calibrate_machine(machine: Machine, home: Path | None = None) -> Machine:
 def append_result(home: Path, result: BenchResult) -> Path:
     """Keep a result in the person's folder, flushed to disk; where."""
     path = home / RESULTS_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"version": RECORD_VERSION, **dataclasses.asdict(result)}, ensure_ascii=False, allow_nan=False)
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(handle, line.encode() + b"\n")  # one write: a reader or a second writer never sees half a line
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    append_line(path, {"version": RECORD_VERSION, **dataclasses.asdict(result)})
     return path
 
 
 def load_results(home: Path) -> tuple[BenchResult, ...]:
     """All results kept, oldest first. A line that is torn or of another version is left out."""
     try:
-        lines = (home / RESULTS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (home / RESULTS_FILE).read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return ()
     return tuple(result for line in lines if (result := parse_result(line)) is not None)

@@ -12,6 +12,7 @@ from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 from sizing.errors import BadInputError
+from sizing.forbidden_addresses import IpAddress, find_refusal
 
 KEY_VARIABLE = "WEIGHBRIDGE_API_KEY"
 """The environment variable that may hold the key; no other is read, so no server is sent a key meant for another."""
@@ -21,24 +22,8 @@ HIDDEN = "***"
 SHORTEST_KEY = 8
 """Keys below this many characters are placeholders ("ollama", "EMPTY"); in answers they stand for themselves."""
 
-METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "metadata", "instance-data"})
-
-FORBIDDEN_NETWORKS = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "169.254.0.0/16",  # link-local, where the clouds answer for a machine's own credentials
-        "fe80::/10",
-        "fd00:ec2::254/128",  # the same service of Amazon over IPv6
-        "100.100.100.200/32",  # of Alibaba
-        "224.0.0.0/4",  # many machines at once
-        "ff00::/8",
-    )
-)
-
 _VERSION = re.compile(r"v\d+\w*")
 _API_PATHS = ("/chat/completions", "/completions", "/models")
-
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Secret:
@@ -114,13 +99,8 @@ def check_endpoint_url(url: str) -> str:
         raise BadInputError(f"the server's host is written with %; write its plain name or number, got {text!r}")
     if parts.scheme not in ("http", "https") or not host:
         raise BadInputError(f"a server's address starts with http:// or https:// and names a host, got {text!r}")
-    for address in find_addresses(host):
-        if is_forbidden(address):
-            raise BadInputError(
-                f"{host!r} is {address}, a link-local, metadata or multicast address; none serves a model"
-            )
-    if host.casefold() in METADATA_NAMES:
-        raise BadInputError(f"{host!r} is the metadata service of a cloud, not a model server")
+    if refusal := find_refusal(host, find_addresses(host)):
+        raise BadInputError(f"{host!r} {refusal}; no model server can be there")
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{_find_api_path(parts.path)}"
 
@@ -142,16 +122,6 @@ def find_addresses(host: str) -> tuple[IpAddress, ...]:
         return ()
     texts = {str(entry[4][0]).split("%", 1)[0] for entry in found}
     return tuple(ipaddress.ip_address(text) for text in sorted(texts))
-
-
-def is_forbidden(address: IpAddress) -> bool:
-    """Whether no model server can be there. An IPv4 address inside an IPv6 one is looked at too."""
-    forms: list[IpAddress] = [address]
-    if isinstance(address, ipaddress.IPv6Address):
-        nat64 = address in ipaddress.ip_network("64:ff9b::/96")
-        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if nat64 else address.ipv4_mapped or address.sixtofour
-        forms += [inner] if inner is not None else []
-    return any(form in network for form in forms for network in FORBIDDEN_NETWORKS if form.version == network.version)
 
 
 def is_loopback(url: str) -> bool:

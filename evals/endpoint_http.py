@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import Any
 
-from evals.endpoint_address import Secret, check_endpoint_url, is_forbidden, is_loopback
+from evals.endpoint_address import Secret, check_endpoint_url, is_loopback
 from sizing.errors import EndpointError
+from sizing.forbidden_addresses import is_forbidden, read_address
 
 MAX_BODY_BYTES = 32 * 1024**2
 """The largest answer that is read: log-likelihoods of a long prompt take a few MiB."""
@@ -208,11 +208,12 @@ class HttpDoor:
 def find_peer_failure(response: Any) -> Failure | None:
     """A Failure where the connection ended at a forbidden address after all: a name may resolve anew each time."""
     stream = response.extensions.get("network_stream")
-    peer = stream.get_extra_info("server_addr") if stream is not None else None
-    if not peer or not re.search(r"[.:]", str(peer[0])):
-        return None
-    address = ip_address(str(peer[0]).split("%", 1)[0])
-    if is_forbidden(address):
+    try:
+        peer = stream.get_extra_info("server_addr") if stream is not None else None
+    except OSError:  # cut already, so that the system no longer says with whom it was
+        return Failure("lost", "the connection broke before the answer was whole", None, True)
+    address = read_address(str(peer[0])) if peer else None  # None: a socket of the system's own, with a path
+    if address is not None and is_forbidden(address):
         return Failure(
             "rejected", f"the server's name led to {address}, where no model server can be; nothing was read"
         )

@@ -8,6 +8,7 @@ was killed is started again and goes on; a run whose app is gone goes on when th
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -52,7 +53,14 @@ RELEASE_S = 10.0
 
 LOOK_EVERY_S = 0.2
 IDLE_S = 1.0
+
+DISK_PAUSE_S = 10.0
+"""How long the queue waits before it tries again where a run's file could not be written, as on a full disk."""
+
 STDERR_BYTES = 8192
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+"""Refusals of a disk that a person can mend: the run waits for that instead of failing."""
 
 EXIT_HELD = 75
 """The exit code of a worker whose run another process holds (sysexits.h, EX_TEMPFAIL)."""
@@ -142,6 +150,7 @@ def work_off(
             watch()
             time.sleep(LOOK_EVERY_S)
             continue
+        note_turn(path)
         n_bytes_before = path.stat().st_size
         worker = Worker(command, path, usable_bytes(run.plan), key)
         try:
@@ -152,6 +161,17 @@ def work_off(
             raise
         code = worker.wait()
         close_run(path, code, worker.tell_last(), n_bytes_before)
+
+
+def note_turn(path: Path) -> None:
+    """Say in a run's file that its turn has come: on a full disk that fails, before a worker loads a model in vain.
+
+    Raises OSError.
+    """
+    file = open_run_file(path)
+    if file is not None:
+        with file:
+            file.say("starting")
 
 
 def wait_for(worker: Worker, path: Path, watch: Callable[[], None]) -> None:
@@ -209,6 +229,8 @@ class EvalQueue:
         self.command = tuple(command)
         self.usable_bytes = usable_bytes
         self.running: str | None = None
+        self.problem = ""
+        """Why it does not go on, empty where it does."""
         self._keys: dict[str, str] = {}
         self._wake = threading.Event()
         self._turn = threading.Lock()
@@ -275,14 +297,20 @@ class EvalQueue:
             self._wake.clear()
             path = self._find_next()
             if path is None:
+                self.problem = ""
                 self._wake.wait(IDLE_S)
                 continue
             self.running = path.stem
             try:
                 work_off(path, self.command, self.usable_bytes, self._keys.get(path.stem), self._check)
+                self.problem = ""
             except Closing:
                 return
             except Exception as error:  # a thread's last word: without one the run would wait for ever
+                if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                    self.problem = f"evaluations wait: {path.name} cannot be written ({error.strerror}); free some room"
+                    self._wake.wait(DISK_PAUSE_S)
+                    continue
                 fail_run(path, f"the run could not be worked on ({type(error).__name__}: {error})")
                 time.sleep(IDLE_S)
             finally:

@@ -19,6 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from evals.lines import write_or_undo
 from evals.plans import EvalPlan, find_now, read_plan, write_plan
 from sizing.errors import BadInputError, UnknownNameError
 
@@ -187,8 +188,7 @@ def create_run(home: Path, plan: EvalPlan) -> Path:
     draft = path.with_suffix(f".{os.getpid()}.new")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(handle, format_line("plan", write_plan(plan)))
-        os.fsync(handle)
+        write_or_undo(handle, format_line("plan", write_plan(plan)))
         draft.rename(path)
     finally:
         os.close(handle)
@@ -225,14 +225,15 @@ class RunFile:
         os.close(self._handle)
 
     def append(self, kind: str, record: Mapping[str, Any]) -> None:
-        """Add one line; it is on disk when this returns."""
+        """Add one line; it is on disk when this returns. Raises OSError; nothing is then added."""
         self.append_lines(format_line(kind, record))
 
     def append_lines(self, lines: bytes) -> None:
-        """Add whole lines as another process wrote them to its copy of the run; on disk when this returns."""
-        while lines:
-            lines = lines[os.write(self._handle, lines) :]
-        os.fsync(self._handle)
+        """Add whole lines as another process wrote them to its copy of the run; on disk when this returns.
+
+        Raises OSError; nothing is then added.
+        """
+        write_or_undo(self._handle, lines)
 
     def say(self, what: str) -> None:
         """What is being done now, for whoever watches."""

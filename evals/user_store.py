@@ -1,16 +1,16 @@
-"""The person's own database, `user.duckdb`: what was verified, and the records of runs.
+"""The person's own database, `user.duckdb`: results of evaluations, and what was verified before it had a file.
 
-The app's process is the only writer. Every operation opens the file, does one thing and closes it again, one at a
-time; runs write JSON lines of their own (`runs/*.jsonl`), which are taken in here as often as one likes.
+Every operation opens the file, does one thing and closes it again, one at a time, and waits a moment for another
+process that does the same. Nothing is only here: runs write JSON lines (`runs/evals/*.jsonl`), comparisons do
+(`verifies.jsonl`), so a damaged file is moved aside, made anew and filled again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,21 @@ from typing import Any
 import duckdb
 
 from evals.home import find_home
+from evals.rescue import find_inode, list_aside, move_aside, rescue_rows
 from evals.verify import Difference, VerifyResult
-from sizing.errors import UserStoreError
+from evals.verify_file import KeptVerify, append_verify, load_verifies
+from sizing.errors import StoreRebuiltError, UserStoreError
+from sizing.store_problems import StoreProblem, explain_store_problem, find_store_problem
 from sizing.workload import Workload
 
 FILE_NAME = "user.duckdb"
-RUNS_FOLDER = "runs"
+
+LOCK_WAIT_S = 0.5
+"""How long another process may hold the file before it is said: an operation takes a tenth of that."""
+
+LOOK_EVERY_S = 0.02
 
 _SCHEMA = """
-CREATE SEQUENCE IF NOT EXISTS verify_numbers;
 CREATE TABLE IF NOT EXISTS verifies (
     verify_id BIGINT PRIMARY KEY,
     checked_at VARCHAR NOT NULL,
@@ -58,12 +64,6 @@ CREATE TABLE IF NOT EXISTS verify_differences (
     is_rounded BOOLEAN NOT NULL,
     PRIMARY KEY (verify_id, position)
 );
-CREATE TABLE IF NOT EXISTS run_records (
-    kind VARCHAR NOT NULL,
-    run_id VARCHAR NOT NULL,
-    record VARCHAR NOT NULL,
-    PRIMARY KEY (kind, run_id)
-);
 """
 
 _WORKLOAD_FIELDS = (
@@ -78,24 +78,10 @@ _WORKLOAD_FIELDS = (
     "swa_full",
 )
 
+_RESCUED = (("verifies", "verify_differences"),)
+"""Tables whose rows are in no other file; those of evaluations are taken in again from the files of the runs."""
+
 _one_at_a_time = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class KeptVerify:
-    """A comparison kept earlier; `checked_at` is UTC, ISO 8601."""
-
-    checked_at: str
-    result: VerifyResult
-
-
-@dataclass(frozen=True, slots=True)
-class Ingested:
-    """What taking in run files did: new records, records known before, and lines that are no records."""
-
-    n_new: int
-    n_known: int
-    n_broken: int
 
 
 class UserStore:
@@ -103,32 +89,24 @@ class UserStore:
 
     def __init__(self, home: Path | None = None) -> None:
         """`home` None means the person's folder (`evals.home.find_home`)."""
-        try:
-            self.home = find_home() if home is None else home
-        except OSError as error:
-            raise UserStoreError(f"your folder cannot be made ({error}); name another in WEIGHBRIDGE_HOME") from error
+        self.home = find_home() if home is None else home
         self.path = self.home / FILE_NAME
 
     def keep_verify(self, result: VerifyResult, checked_at: str | None = None) -> None:
         """Keep one comparison, now unless told otherwise."""
-        when = checked_at or datetime.now(UTC).isoformat(timespec="seconds")
-        with self.open(writing=True) as db:
-            number = db.execute("SELECT nextval('verify_numbers')").fetchall()[0][0]
-            settings = [getattr(result.workload, name) for name in _WORKLOAD_FIELDS]
-            head = [number, when, result.model_id, result.quant, result.machine, result.engine, result.engine_s]
-            values = [*head, result.n_gpu_layers, result.n_cpu_moe, *settings]
-            db.execute("BEGIN")
-            db.execute(f"INSERT INTO verifies VALUES ({', '.join('?' * len(values))})", values)
-            rows = [
-                [number, i, d.device, d.device_index, d.part, d.estimate_bytes, d.engine_bytes, d.is_rounded]
-                for i, d in enumerate(result.differences)
-            ]
-            if rows:
-                db.executemany("INSERT INTO verify_differences VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            db.execute("COMMIT")
+        append_verify(self.home, result, checked_at or datetime.now(UTC).isoformat(timespec="seconds"))
 
     def list_verifies(self, limit: int = 200) -> tuple[KeptVerify, ...]:
         """The comparisons kept, newest first."""
+        newest = tuple(reversed(load_verifies(self.home)))
+        try:
+            older = self._list_older(limit)
+        except StoreRebuiltError:
+            older = self._list_older(limit)
+        return (*newest, *older)[:limit]
+
+    def _list_older(self, limit: int) -> tuple[KeptVerify, ...]:
+        """Comparisons kept in the database, newest first."""
         with self.open(writing=False) as db:
             if db is None:
                 return ()
@@ -154,74 +132,66 @@ class UserStore:
             kept.append(KeptVerify(when, result))
         return tuple(kept)
 
-    def ingest_runs(self) -> Ingested:
-        """Take in every line of `runs/*.jsonl`. A run known already is left alone, a broken line is counted.
-
-        The kind of a record is its file's name; a record is told from others by its `run_id`.
-        """
-        found: list[tuple[str, str, str]] = []
-        n_broken = 0
-        for path in sorted((self.home / RUNS_FOLDER).glob("*.jsonl")):
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                run_id = find_run_id(line)
-                if run_id is not None:
-                    found.append((path.stem, run_id, line))
-                elif line.strip():
-                    n_broken += 1
-        if not found:
-            return Ingested(0, 0, n_broken)
-        with self.open(writing=True) as db:
-            before = db.execute("SELECT count(*) FROM run_records").fetchall()[0][0]
-            db.executemany("INSERT OR IGNORE INTO run_records VALUES (?, ?, ?)", found)
-            after = db.execute("SELECT count(*) FROM run_records").fetchall()[0][0]
-        return Ingested(after - before, len(found) - (after - before), n_broken)
-
-    def list_runs(self, kind: str) -> tuple[str, ...]:
-        """The records of one kind as they were written, one JSON object each, in the order of their ids."""
-        with self.open(writing=False) as db:
-            if db is None:
-                return ()
-            rows = db.execute("SELECT record FROM run_records WHERE kind = ? ORDER BY run_id", [kind]).fetchall()
-        return tuple(row[0] for row in rows)
-
     @contextlib.contextmanager
     def open(self, *, writing: bool) -> Iterator[Any]:
-        """A connection for one operation. To read where there is no file yet gives None."""
+        """A connection for one operation. To read where there is no file yet gives None.
+
+        Raises UserStoreError; StoreRebuiltError where the file was damaged and has been made anew.
+        """
         if not writing and not self.path.exists():
             yield None
             return
         with _one_at_a_time:
             connection: duckdb.DuckDBPyConnection | None = None
+            inode = find_inode(self.path)
             try:
-                connection = duckdb.connect(str(self.path), read_only=not writing)
+                connection = self._connect(writing)
                 if writing:
                     connection.execute(_SCHEMA)
                 yield connection
             except (duckdb.Error, OSError) as error:
-                raise UserStoreError(explain_problem(self.path, error)) from error
+                if connection is not None:
+                    connection.close()
+                raise self._explain(error, inode) from error
             finally:
                 if connection is not None:
                     connection.close()
 
+    def find_note(self) -> str:
+        """What to say of damaged files that were moved aside and are still there; empty where there are none."""
+        names = ", ".join(path.name for path in list_aside(self.path))
+        if not names:
+            return ""
+        return (
+            f"{self.path.name} was damaged and made anew, with the results of every run whose file is there; what is "
+            f"left of the old one is {names} in {self.home}, delete it to end this note"
+        )
 
-def find_run_id(line: str) -> str | None:
-    """The `run_id` of a line that is a JSON object with one, else None."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    run_id = record.get("run_id") if isinstance(record, dict) else None
-    return run_id if isinstance(run_id, str) and run_id else None
+    def _connect(self, writing: bool) -> duckdb.DuckDBPyConnection:
+        """A connection, waiting a moment for another process that holds the file."""
+        ends_s = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                return duckdb.connect(str(self.path), read_only=not writing)
+            except duckdb.Error as error:
+                is_held = find_store_problem(str(error)) is StoreProblem.IN_USE
+                if not is_held or time.monotonic() > ends_s:
+                    raise
+            time.sleep(LOOK_EVERY_S)
 
-
-def explain_problem(path: Path, error: Exception) -> str:
-    """What is wrong with the database and what to do, in one line."""
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    text = str(error).lower()
-    if ("lock" in text and "conflicting" in text) or "could not set lock" in text:
-        return f"{path.name} is in use by another process; close the other app and try again"
-    if "permission denied" in text or "read-only" in text or "no space left" in text:
-        return f"{path} cannot be written ({said}); free it or name another folder in WEIGHBRIDGE_HOME"
-    if "does not exist" in text and "table" in text:
-        return f"{path} is not a database of this app ({said}); move it away and it is made anew"
-    return f"{path} is damaged or of another version ({said}); move it away and it is made anew"
+    def _explain(self, error: Exception, inode: int | None) -> UserStoreError:
+        """The error to raise, after the damaged file with this inode has been moved aside and made anew."""
+        if isinstance(error, UserStoreError):
+            return error
+        told = explain_store_problem(str(self.path), str(error) or type(error).__name__, "it is made anew")
+        if find_store_problem(str(error)) is not StoreProblem.DAMAGED:
+            return UserStoreError(told)
+        try:
+            aside = move_aside(self.path, inode)
+            if aside is None:
+                return StoreRebuiltError(f"{self.path.name} was damaged and another process made it anew; ask again")
+            rescue_rows(aside, self.path, _SCHEMA, _RESCUED)
+        except (duckdb.Error, OSError) as problem:
+            said = str(problem).splitlines()[0]
+            return UserStoreError(f"{told}; the app could not do it itself ({said})")
+        return StoreRebuiltError(f"{self.path.name} was damaged and made anew; the old one is {aside.name}")

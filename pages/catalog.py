@@ -23,8 +23,6 @@ MAX_ROWS = 500
 def show() -> None:
     """Filters in one row, the list on the left, the chosen model's card on the right."""
     show_filters()
-    for note in cached.catalog().notes:
-        st.warning(frame.to_sentence(frame.escape_markdown(note)), icon=":material/database:")
     ids, n_found = search_models(cached.catalog(), inputs.read_catalog_search(), MAX_ROWS)
     found = cached.find_cards(ids)
     chosen = find_chosen()

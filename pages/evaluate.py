@@ -24,7 +24,6 @@ from pages.ui.charts import roomy
 from pages.ui.evaluate_words import (
     STYLE,
     describe_verdict,
-    escape_markdown,
     format_with_interval,
     lower_first,
     name_run,
@@ -42,9 +41,6 @@ def show() -> None:
     show_headline(summaries)
     evaluate_setup.show(summaries, own)
     evaluate_live.show(titles)
-    problem = evaluation.keep_results()
-    if problem:
-        st.warning(escape_markdown(frame.to_sentence(problem)), icon=":material/database:")
     results, damage, data = st.tabs((RESULTS, DAMAGE, OWN))
     with results:
         evaluate_results.show(summaries, titles)

@@ -9,6 +9,7 @@ WeighbridgeError
 ├── EndpointError (RuntimeError)         a model server refused, failed or answered what is no answer; carries kind
 ├── HubError (RuntimeError)              the Hugging Face Hub refused, failed, is not reachable, or sent nonsense
 ├── UserStoreError (OSError)             the person's own database is in use, damaged or cannot be written
+│   └── StoreRebuiltError                it was damaged, was moved aside and made anew: ask again
 └── UnsupportedError (ValueError)       known, but this engine or formula cannot do it; names the reason
 
 "It does not fit" is not here: it is a value (`Fit.verdict`), never an exception.
@@ -98,6 +99,10 @@ class HubError(WeighbridgeError, RuntimeError):
 
 class UserStoreError(WeighbridgeError, OSError):
     """The person's own database is in use by another process, damaged, or cannot be written."""
+
+
+class StoreRebuiltError(UserStoreError):
+    """A damaged database was moved aside and made anew; whoever asked may ask again."""
 
 
 class UnsupportedError(WeighbridgeError, ValueError):

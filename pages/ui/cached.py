@@ -13,6 +13,7 @@ import streamlit as st
 from catalog import license_rules, licenses, machines, queries
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, find_loss_model, list_candidates, list_quant_losses
 from catalog.compare import Compared, CompareQuestion, compare_models
+from catalog.import_merge import LEFT_OUT
 from catalog.import_store import ImportStore
 from catalog.imported import ImportedModel
 from catalog.license_chain import judge_model, judge_models
@@ -77,9 +78,24 @@ def renew_if_changed() -> None:
     except OSError:
         now = (0, 0)
     before = _seen_imports().setdefault(str(path), now)
-    if before != now:
+    if before != now or (lacks_imports() and are_imports_readable()):
         _seen_imports()[str(path)] = now
         renew_catalog()
+
+
+def lacks_imports() -> bool:
+    """Whether the catalog had to be opened without the person's imports."""
+    return any(note.startswith(LEFT_OUT) for note in catalog().notes)
+
+
+@st.cache_data(show_spinner=False, ttl=3)
+def are_imports_readable() -> bool:
+    """Whether the imports can be read now: whoever held them may have let go."""
+    try:
+        open_imports().list_ids()
+    except UserStoreError:
+        return False
+    return True
 
 
 def renew_catalog() -> None:

@@ -24,7 +24,6 @@ from catalog.recognise import recognise
 from evals import divergence_result, results
 from evals.damage import DamageRow, line_up_damage, list_measured
 from evals.divergence_result import DivergenceResult
-from evals.eval_store import ingest_evals
 from evals.home import find_home
 from evals.jobs import EvalQueue, count_usable_bytes
 from evals.own_data import list_own_suites, load_own_suite
@@ -33,10 +32,9 @@ from evals.results import RunSummary, SuiteScore
 from evals.run_files import MAX_LINE_BYTES, RunState, is_held, is_unfinished, list_run_paths, load_run
 from evals.stats import Comparison, plan_interval
 from evals.suites import Suite, list_suites
-from evals.user_store import UserStore
-from pages.ui import cached
+from pages.ui import cached, reach
 from pages.ui.inputs import THIS
-from sizing.errors import BadInputError, GgufError, UnknownNameError, UserStoreError, WeighbridgeError
+from sizing.errors import BadInputError, GgufError, UnknownNameError, WeighbridgeError
 
 DEMO_QUANTS = ("F16", "Q8_0", "Q4_K_M", "Q2_K")
 MODELS_FOLDER = "models"
@@ -54,12 +52,24 @@ def _queue(home: str) -> EvalQueue:
 
     queue = EvalQueue(Path(home), usable_bytes=count_usable)
     queue.start()
+    _queues()[home] = queue
     return queue
+
+
+@st.cache_resource(show_spinner=False)
+def _queues() -> dict[str, EvalQueue]:
+    """The queues made so far, by their folder."""
+    return {}
 
 
 def find_queue() -> EvalQueue:
     """The queue of this process, at work."""
     return _queue(str(find_home()))
+
+
+def find_queue_problem() -> str:
+    """Why the queue cannot go on, empty where it can."""
+    return next((queue.problem for queue in _queues().values() if queue.problem), "")
 
 
 def wake_queue() -> None:
@@ -132,20 +142,6 @@ def _shelf(home: str) -> RunShelf:
 def list_summaries() -> tuple[RunSummary, ...]:
     """Every run on this machine, newest first."""
     return _shelf(str(find_home())).list_runs()
-
-
-def keep_results() -> str:
-    """Take ended runs into the person's database, once for each state of the folder; why that failed, if it did."""
-    return _take_in(str(find_home()), tuple(pair for pair in find_signature() if RunState(pair[1]).is_over))
-
-
-@st.cache_resource(show_spinner=False, max_entries=8)
-def _take_in(home: str, ended: tuple[tuple[str, str], ...]) -> str:
-    try:
-        ingest_evals(UserStore(Path(home)))
-    except UserStoreError as error:
-        return str(error)
-    return ""
 
 
 def is_active(summary: RunSummary) -> bool:
@@ -275,6 +271,8 @@ def read_file_facts(text: str) -> FileFacts:
     try:
         if not path.is_absolute():
             return FileFacts(text, name, problem=f"the whole path is wanted, beginning with /, got {text!r}")
+        if refusal := reach.find_file_refusal(path):
+            return FileFacts(text, name, problem=f"{name} cannot be used: {refusal}")
         told = path.stat()
     except (OSError, ValueError):
         return FileFacts(text, name, problem=f"there is no file at {text}; check the path")

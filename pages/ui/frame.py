@@ -15,7 +15,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from catalog.license_rules import NOT_LEGAL_ADVICE
 from catalog.models import ModelCard
 from catalog.queries import ASSUMED_HOST
-from pages.ui import cached, charts, evaluation, import_jobs, inputs, license_words
+from pages.ui import cached, charts, evaluation, faults, import_jobs, inputs, license_words
 from pages.ui.questions import Wishes
 from sizing.compare import MAX_MODELS
 from sizing.engines import find_engine, list_engines
@@ -101,6 +101,8 @@ def open_page(*, has_engine: bool = False) -> Question:
     _draw_context_bar(wishes, machine, has_engine)
     for problem in problems:
         st.warning(to_sentence(problem), icon=":material/edit_location_alt:")
+    for problem in faults.list_problems():
+        st.warning(to_sentence(escape_markdown(problem)), icon=":material/database:")
     return Question(wishes, machine)
 
 

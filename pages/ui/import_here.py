@@ -106,6 +106,9 @@ def show_add_folder(folders: tuple[str, ...]) -> None:
     if problem:
         st.warning(escape_markdown(frame.to_sentence(problem)), icon=":material/folder_off:")
     for folder in folders:
+        refusal = local_files.find_refusal(folder)
+        if refusal:
+            st.warning(escape_markdown(frame.to_sentence(refusal)), icon=":material/folder_off:")
         st.button(
             f"Leave out {escape_markdown(folder)}",
             key=f"leave_{folder}",

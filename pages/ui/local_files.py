@@ -14,10 +14,9 @@ from catalog.local_models import LocalFindings, LocalModel, find_local_models
 from catalog.model_stores import list_stores
 from evals.home import find_home
 from evals.running import RunningServer, find_running
-from pages.ui import cached, import_jobs, inputs
+from pages.ui import cached, import_jobs, inputs, reach
 from sizing.errors import WeighbridgeError
 
-MODELS_FOLDER = "models"
 KEPT_S = 300
 
 
@@ -33,13 +32,14 @@ class Told:
 
 @st.cache_resource(show_spinner="Looking for model files", max_entries=8, ttl=KEPT_S)
 def _find_models(folders: tuple[str, ...], home: str, n_fetched: int) -> LocalFindings:
-    stores = list_stores(os.environ, Path.home())
-    own = Path(home) / MODELS_FOLDER
+    stores = list_stores(os.environ, reach.find_user_home())
+    own = Path(home) / reach.MODELS_FOLDER
     return find_local_models(stores, (*([own] if own.is_dir() else []), *(Path(f).expanduser() for f in folders)))
 
 
 def find_models(folders: tuple[str, ...]) -> LocalFindings:
     """Model files other programs keep, those in the person's folder, and those in `folders`."""
+    folders = tuple(f for f in folders if not reach.find_refusal(Path(f).expanduser()))  # an address may name any
     n_fetched = sum(state.status == "done" for _, state in import_jobs.downloads().list_all())
     return _find_models(folders, str(find_home()), n_fetched)
 
@@ -51,8 +51,14 @@ def look_again() -> None:
 
 def list_places(folders: tuple[str, ...]) -> tuple[str, ...]:
     """Where is looked, one line each."""
-    stores = [f"{store.program}: {store.folder}" for store in list_stores(os.environ, Path.home())]
-    return (*stores, f"your folder: {find_home() / MODELS_FOLDER}", *(f"folder: {folder}" for folder in folders))
+    stores = [f"{store.program}: {store.folder}" for store in list_stores(os.environ, reach.find_user_home())]
+    return (*stores, f"your folder: {find_home() / reach.MODELS_FOLDER}", *(f"folder: {folder}" for folder in folders))
+
+
+def find_refusal(text: str) -> str:
+    """Why a folder is left out though it may be there; empty where it is looked through."""
+    refusal = reach.find_refusal(Path(text).expanduser())
+    return f"{text} is not looked through: {refusal}" if refusal else ""
 
 
 def check_folder(text: str) -> str:
@@ -63,6 +69,8 @@ def check_folder(text: str) -> str:
     try:
         if not path.is_absolute():
             return f"the whole path is wanted, beginning with /, got {text!r}"
+        if refusal := find_refusal(text):
+            return refusal
         if not path.is_dir():
             return f"there is no folder at {text}; check the path"
         next(path.iterdir(), None)

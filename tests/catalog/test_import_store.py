@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 import threading
 from dataclasses import replace
@@ -153,42 +150,6 @@ def test_a_newer_file_is_refused_and_the_catalog_opens_without_it(catalog: Catal
     opened = open_catalog(imports=store.home)
     assert len(opened.cards) == len(catalog.cards)
     assert any("left out" in note and "another version" in note for note in opened.notes)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a database at all" * 400, b"\x00" * 20000])
-def test_a_damaged_file_is_said_and_the_catalog_opens_without_it(store: ImportStore, content: bytes) -> None:
-    store.home.mkdir()
-    store.path.write_bytes(content)
-    opened = open_catalog(imports=store.home)
-    assert len(opened.cards) == opened.n_curated
-    if content:
-        with pytest.raises(UserStoreError, match="move it away"):
-            store.load()
-        assert any("imported models are left out" in note for note in opened.notes)
-
-
-def test_a_file_in_use_by_another_process_is_said(catalog: Catalog, store: ImportStore) -> None:
-    store.keep(make_import(catalog, "a/one"))
-    code = "import duckdb, sys; db = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(store.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        assert holder.stdout is not None and holder.stdout.readline().strip() == b"held"
-        with pytest.raises(UserStoreError, match="in use by another process"):
-            store.load()
-        opened = open_catalog(imports=store.home)
-        assert any("in use by another process" in note for note in opened.notes)
-    finally:
-        holder.communicate(b"")
-    assert store.list_ids() == ("a/one",)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_said(catalog: Catalog, store: ImportStore) -> None:
-    store.home.mkdir(mode=0o500)
-    with pytest.raises(UserStoreError, match="WEIGHBRIDGE_HOME"):
-        store.keep(make_import(catalog, "a/one"))
 
 
 def test_a_folder_that_is_a_file_is_said(catalog: Catalog, tmp_path: Path) -> None:
