@@ -1,4 +1,4 @@
-"""`python -m sizing estimate|recommend|solve|hardware-for|engines|cluster|cost|launch`: the calculator, from a shell."""
+"""`python -m sizing estimate|recommend|solve|hardware-for|engines|cluster|cost|launch`: the calculator in a shell."""
 
 from __future__ import annotations
 
