@@ -58,8 +58,8 @@ def test_trainable_parameters_are_what_peft_counts(row):
 def test_peft_was_asked_about_the_families_people_tune():
     asked = {read_spec(r["config_of"], r["model_type"]).architecture for r in COUNTS}
     families = (
-        "llama qwen2 qwen3 qwen3moe gemma2 gemma3 phi3 mistral3 deepseek2 deepseek32 gpt-oss falcon olmo2 olmoe glm4moe "
-        "command-r cohere2 qwen3next qwen35 qwen35moe granite granitehybrid lfm2 minimax-m2 seed_oss gptneox"
+        "llama qwen2 qwen3 qwen3moe gemma2 gemma3 phi3 mistral3 deepseek2 deepseek32 gpt-oss falcon olmo2 olmoe "
+        "glm4moe command-r cohere2 qwen3next qwen35 qwen35moe granite granitehybrid lfm2 minimax-m2 gptneox"
     )
     assert asked >= set(families.split())
 
