@@ -1,8 +1,4 @@
 """`python -m sizing estimate|recommend|solve|hardware-for|engines|cluster|cost|finetune|launch` in a shell."""
-"""`python -m sizing estimate|recommend|solve|hardware-for|engines|cluster|cost|launch`: the calculator in a shell."""
-=======
-"""`python -m sizing estimate|recommend|solve|hardware-for|cost|finetune`: the calculator, from a shell."""
->>>>>>> w-finetune
 
 from __future__ import annotations
 
@@ -50,16 +46,12 @@ from sizing.cost_record import answer_cost, cost_record, format_cost
 from sizing.engines import find_engine
 from sizing.engines.rank import EngineRanker
 from sizing.errors import BadInputError, UserStoreError
-<<<<<<< HEAD
 from sizing.estimate import ENGINE, check_workload, estimate
-=======
-from sizing.estimate import check_workload, estimate
 from sizing.finetune import estimate_finetune
 from sizing.finetune_arguments import add_finetune_arguments, setup_from
 from sizing.finetune_record import TrainingCost, finetune_record, format_finetune, price_run
 from sizing.finetune_search import compare_methods, find_largest
 from sizing.finetune_speed import TrainingSpeed
->>>>>>> w-finetune
 from sizing.hardware import Machine
 from sizing.inverse import GOOD_QUANTS, HardwareNeeds, choose_weights, find_hardware
 from sizing.inverse_record import format_hardware, hardware_record
@@ -300,12 +292,12 @@ def run_cost(args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-<<<<<<< HEAD
 def run_launches(args: argparse.Namespace) -> int:
     """Answer with what starts one configuration."""
     catalog = open_here()
     return run_launch(args, find_engine(args.engine), catalog, find_asked_machine(catalog, args.hardware))
-=======
+
+
 def run_finetune(args: argparse.Namespace) -> int:
     """Answer what fine-tuning a model on a machine takes."""
     if not 0 < args.tokens < 1e16:
@@ -338,7 +330,6 @@ def find_training_cost(
     if rent is None or rent.usd_per_gpu_hour is None:
         return None
     return price_run(speed, n_tokens, rent.usd_per_gpu_hour * len(machine.accelerators), rent.name, rent.source_url)
->>>>>>> w-finetune
 
 
 def build_parser() -> OneLineParser:
@@ -395,15 +386,12 @@ def build_parser() -> OneLineParser:
     cost = commands.add_parser("cost", help="what a load of tokens costs: own hardware, rent, APIs")
     add_cost_arguments(cost)
     cost.set_defaults(run=run_cost)
-<<<<<<< HEAD
     start = commands.add_parser("launch", help="the commands and files that start a configuration in an engine")
     add_launch_arguments(start)
     start.set_defaults(run=run_launches)
-=======
     tune = commands.add_parser("finetune", help="what fine-tuning a model takes: memory, time, what is the largest")
     add_finetune_arguments(tune)
     tune.set_defaults(run=run_finetune)
->>>>>>> w-finetune
     return parser
 
 
