@@ -121,8 +121,9 @@ EXL2_BITS = (2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 8.0)
 EXL3_BITS = (2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 8.0)
 """Averages over the layers' matrices, scales included, that published conversions have; any in between can be made."""
 
-EXL_HEAD_BITS = 6.0
-"""Both converters' default for the output head (exllamav2 doc/convert.md and exllamav3 doc/convert.md, `head_bits`)."""
+EXL2_HEAD_BITS, EXL3_HEAD_BITS = 6.3, 6.0
+"""The converters' default for the output head, 6, which EXL2 makes of mixed widths, "about 6.3 bits" (exllamav2 and
+exllamav3 doc/convert.md, `head_bits`)."""
 
 MLX_ROLES = LAYERS_ONLY | {Role.EMBEDDING, Role.HEAD}
 """mlx.nn.quantize takes every Linear and every Embedding (https://ml-explore.github.io/mlx/build/html/python/nn.html)."""
@@ -133,21 +134,21 @@ FORMATS |= {
         *(
             WeightFormat(
                 f"EXL2-{bits}",
-                f"EXL2, {bits} bits per weight, head {EXL_HEAD_BITS:.0f}",
+                f"EXL2, {bits} bits per weight, head {EXL2_HEAD_BITS}",
                 bits,
                 "https://github.com/turboderp-org/exllamav2/blob/master/doc/convert.md",
-                head_bits=EXL_HEAD_BITS,
+                head_bits=EXL2_HEAD_BITS,
             )
             for bits in EXL2_BITS
         ),
         *(
             WeightFormat(
                 f"EXL3-{bits}",
-                f"EXL3, {bits} bits per weight, head {EXL_HEAD_BITS:.0f}",
+                f"EXL3, {bits} bits per weight, head {EXL3_HEAD_BITS:.0f}",
                 bits,
                 "https://github.com/turboderp-org/exllamav3/blob/master/doc/convert.md",
                 row_bits=16,
-                head_bits=EXL_HEAD_BITS,
+                head_bits=EXL3_HEAD_BITS,
             )
             for bits in EXL3_BITS
         ),

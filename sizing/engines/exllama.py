@@ -1,9 +1,10 @@
 """ExLlamaV2 and ExLlamaV3: quantized weights of any average width on NVIDIA cards, with a quantized cache.
 
-Read from https://github.com/turboderp-org/exllamav2 (exllamav2/cache.py, architecture.py, linear.py) and
-https://github.com/turboderp-org/exllamav3 (README.md, doc/convert.md, exllamav3/cache/quant.py, cache/mla.py,
-architecture/architectures.py) as of November 2026. Both reserve the cache when they load, keep every token whatever a
-layer's window, leave the token embedding in the host's memory and fill one card after another.
+Read from https://github.com/turboderp-org/exllamav2 (doc/convert.md, exllamav2/cache.py, architecture.py and
+`temp_dq_size` of its linear layers) and https://github.com/turboderp-org/exllamav3 (README.md, doc/convert.md,
+exllamav3/cache/quant.py, cache/mla.py, architecture/architectures.py) as of November 2026. Both reserve the cache when
+they load, keep every token whatever a layer's window, leave the token embedding in the host's memory and fill one card
+after another.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from sizing.engines.model_bytes import FormatBytes, count_format_bytes, fill_dev
 from sizing.engines.prompt_bytes import count_prompt_bytes
 from sizing.engines.registry import register_engine
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
-from sizing.formats import EXL2_BITS, EXL3_BITS, EXL_HEAD_BITS
+from sizing.formats import EXL2_BITS, EXL3_BITS, find_format
 from sizing.hardware import Device
 from sizing.memory import Parts
 from sizing.placement import ACCELERATOR_OVERHEAD_BYTES
@@ -93,7 +94,9 @@ V3 = Generation(
     "https://github.com/turboderp-org/exllamav3",
     "EXL3 files on NVIDIA cards: the smallest weights for their quality, tensor parallel on any cards",
 )
-"""GGUF names of the architectures each README and architecture table lists; Q6 of V2 keeps keys in 8 bits and values
+"""GGUF names of the architectures that V3's README and architecture table and V2's architecture.py list; V2's Gemma 3,
+Mistral 3 and Qwen 3 came after the version that was read (releases 0.2.9 and 0.3.0, recalled; Qwen 3 in
+https://github.com/turboderp-org/exllamav2/issues/781). Q6 of V2 keeps keys in 8 bits and values
 in 4 (cache.py, `ExLlamaV2Cache_Q6`). V3 takes any pair from 2 to 8 bits."""
 
 
@@ -167,14 +170,14 @@ def hold_weights(spec: ModelSpec, weight_format: str, n_ranks: int = 1) -> Forma
     held = count_format_bytes(spec, weight_format, n_ranks)
     if not spec.tied_embeddings or not weight_format.startswith("EXL"):
         return held
-    head = round(-(-spec.vocab_size // n_ranks) * spec.hidden_dim * EXL_HEAD_BITS / 8)
+    head = round(-(-spec.vocab_size // n_ranks) * spec.hidden_dim * find_format(weight_format).head_bits / 8)
     return replace(held, end_bytes=held.end_bytes + head, head_bytes=head)
 
 
 def count_compute_bytes(setup: EngineSetup, engine: Generation, kv_bits: tuple[int, int]) -> int:
     """What lives beside weights and cache on each card: a chunk of a prompt, a matrix unpacked, a layer unpacked.
 
-    Products of many tokens run in 16 bits: the largest matrix is unpacked first (V2 linear.py `temp_dq`, V3 likewise).
+    Products of many tokens run in 16 bits: the largest matrix is unpacked first (V2 `temp_dq_size`; assumed of V3).
     V2 keeps one layer's cache in 16 bits on each card where the cache is quantized (cache.py, `temp_tensors`).
     """
     spec = setup.spec
@@ -298,7 +301,7 @@ def list_differences(
     if has_window(setup.spec):
         yield f"layers with a window cache every token too, where llama.cpp keeps windows: {format_bytes(cache)} in all"
     if setup.weight_format.startswith("EXL"):
-        head = f"{format_bytes(held.head_bytes)} of output head in {EXL_HEAD_BITS:.0f} bits"
+        head = f"{format_bytes(held.head_bytes)} of output head in {find_format(setup.weight_format).head_bits:g} bits"
         yield (
             f"the average of {setup.weight_format.partition('-')[2]} bits is over the layers' matrices; beside them "
             f"{head}, and {format_bytes(held.embedding_bytes)} of embedding in 16 bits in the host's memory"

@@ -78,7 +78,7 @@ def test_bits_are_of_the_layers_the_head_has_its_own_and_the_embedding_is_on_the
     found = find_engine("ExLlamaV2").estimate(build(weight_format="EXL2-4.0")).estimate.memory
     linear = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
     norms = (2 * 32 + 1) * 4096 * 2
-    assert found.devices[1].parts.weight_bytes == linear * 4 // 8 + 128256 * 4096 * 6 // 8 + norms
+    assert found.devices[1].parts.weight_bytes == linear * 4 // 8 + round(128256 * 4096 * 6.3 / 8) + norms
     assert found.devices[0].parts.total_bytes > 128256 * 4096 * 2
 
 
