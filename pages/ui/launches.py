@@ -11,6 +11,9 @@ from pages.ui.evaluate_words import escape_markdown
 from sizing.launch import Launch
 
 HEADING = "Start it like this"
+MANY_LINES = 24
+SCROLLED_PIXELS = 440
+"""A text of more lines scrolls in a box so high, so that what stands below it stays in sight."""
 
 
 def show(launches: Sequence[Launch], key: str) -> None:
@@ -43,7 +46,8 @@ def choose(launches: Sequence[Launch], key: str) -> Launch:
 
 def show_chosen(launch: Launch, key: str) -> None:
     """The text with a copy button, what to do with it, and the file to save."""
-    st.code(launch.text, language=launch.language, wrap_lines=True)
+    is_long = launch.text.count("\n") > MANY_LINES
+    st.code(launch.text, language=launch.language, wrap_lines=True, height=SCROLLED_PIXELS if is_long else "content")
     if launch.note:
         st.caption(roomy(escape_markdown(launch.note)))
     st.download_button(

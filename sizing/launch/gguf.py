@@ -21,6 +21,7 @@ from sizing.launch.llama_cpp import (
     list_placement_words,
     name_file,
 )
+from sizing.units import format_tokens
 from sizing.workload import Workload
 
 GGML_TYPE_NUMBERS = {
@@ -84,12 +85,13 @@ def _list_launches(
     words += ["--host", "127.0.0.1", "--port", str(SERVER_PORT)]
     unset = {} if source.words[0] == "-hf" or source.path else source.variables
     slots = f"{workload.n_parallel} slots" if workload.n_parallel > 1 else "one slot"
-    said = f"Serves {slots} of {workload.context_tokens} tokens on 127.0.0.1:{SERVER_PORT}, an OpenAI-like API."
+    tokens = format_tokens(workload.context_tokens)
+    said = f"Serves {slots} of {tokens} tokens on 127.0.0.1:{SERVER_PORT}, an OpenAI-like API."
     yield Launch("llama-server", "bash", format_shell(words, unset), "llama-server.sh", f"{said} {source.note}".strip())
     yield write_openai_client(files.model_id, SERVER_PORT)
     cli = ["llama-cli", *source.words, "-c", str(workload.context_tokens), *list_batch_words(workload)]
     cli += _words_of_placement(told, machine)
-    said = f"A chat in the terminal, one conversation of {workload.context_tokens} tokens."
+    said = f"A chat in the terminal, one conversation of {tokens} tokens."
     yield Launch("llama-cli", "bash", format_shell(cli, unset), "llama-cli.sh", f"{said} {source.note}".strip())
     if beside == NOTHING_BESIDE:
         yield from _list_containers(told, workload, machine, files)
@@ -174,7 +176,7 @@ def _list_python_server(
     if told.tensor_split is not None:
         words += ["--tensor_split", *(str(count) for count in told.tensor_split)]
     words += ["--logits_all", "false", "--host", "127.0.0.1", "--port", str(PYTHON_SERVER_PORT)]
-    note = f"Answers one request at a time, up to {workload.context_tokens} tokens."
+    note = f"Answers one request at a time, up to {format_tokens(workload.context_tokens)} tokens."
     if not source.path:
         note += f" Set MODEL to a GGUF file of {files.model_id} at {told.memory.quant}."
     note += " Needs pip install 'llama-cpp-python[server]'."

@@ -6,17 +6,16 @@ import re
 from collections.abc import Iterator
 
 from sizing.engines.base import EngineEstimate
+from sizing.engines.exllama import CHUNK_TOKENS, PAGE_TOKENS
 from sizing.errors import UnsupportedError
 from sizing.launch.base import Launch, ModelFiles, Variable, format_shell
 from sizing.launch.client import write_openai_client
-from sizing.launch.source import Weights, find_weights
+from sizing.launch.source import AS_PUBLISHED, Weights, find_weights
 from sizing.launch.yaml_text import write_yaml
+from sizing.units import format_tokens
 
 TABBY_PORT = 5000
 MLX_PORT = 8080
-CACHE_BLOCK_TOKENS = 256
-"""TabbyAPI wants its cache in multiples of this: https://github.com/theroyallab/tabbyAPI/blob/main/config_sample.yml"""
-
 BITSANDBYTES = {
     "NF4": (
         "load_in_4bit=True",
@@ -33,6 +32,14 @@ BITSANDBYTES = {
     "LLM.int8": ("load_in_8bit=True",),
 }
 """Arguments of BitsAndBytesConfig: https://huggingface.co/docs/transformers/quantization/bitsandbytes"""
+
+
+CACHE_CONFIGS = {
+    "fp8": '{"backend": "fp8"}',
+    "int8": '{"backend": "hqq", "nbits": 8, "axis_key": 1, "axis_value": 1}',
+    "int4": '{"backend": "hqq", "nbits": 4, "axis_key": 1, "axis_value": 1}',
+}
+"""Arguments of QuantizedCache by cache type; quanto has no 8 bits: https://huggingface.co/docs/transformers/kv_cache"""
 
 
 def find_cache_bits(kv_type: str) -> tuple[int, ...]:
@@ -53,15 +60,15 @@ def list_transformers_launches(answer: EngineEstimate, files: ModelFiles) -> Ite
         "python",
         write_transformers(answer, weights),
         "generate.py",
-        f"Generates for {answer.setup.n_parallel} at once, at most {answer.setup.context_tokens} tokens each, prompt "
-        f"included; needs pip install torch transformers accelerate{_name_extras(answer, weights)}. "
+        f"Generates for {answer.setup.n_parallel} at once, at most {format_tokens(answer.setup.context_tokens)} tokens "
+        f"each, prompt included; needs pip install torch transformers accelerate{_name_extras(answer, weights)}. "
         f"{weights.note}".strip(),
     )
 
 
 def _name_extras(answer: EngineEstimate, weights: Weights) -> str:
     extras = " bitsandbytes" if _quantizes(answer, weights) else ""
-    return extras + (" optimum-quanto" if find_cache_bits(answer.setup.kv_type) else "")
+    return extras + (" hqq" if answer.setup.kv_type in ("int4", "int8") else "")
 
 
 def _quantizes(answer: EngineEstimate, weights: Weights) -> bool:
@@ -78,12 +85,8 @@ def write_transformers(answer: EngineEstimate, weights: Weights) -> str:
     if quantizes:
         arguments = "".join(f"        {a},\n" for a in BITSANDBYTES[answer.setup.weight_format])
         config = f"    quantization_config=BitsAndBytesConfig(\n{arguments}    ),\n"
-    bits = find_cache_bits(answer.setup.kv_type)
-    cache = ""
-    if bits:
-        cache = (
-            f'    cache_implementation="quantized",\n    cache_config={{"backend": "quanto", "nbits": {bits[0]}}},\n'
-        )
+    told = CACHE_CONFIGS.get(answer.setup.kv_type)
+    cache = f'    cache_implementation="quantized",\n    cache_config={told},\n' if told else ""
     imports = "AutoModelForCausalLM, AutoTokenizer" + (", BitsAndBytesConfig" if quantizes else "")
     return f"""\
 import torch
@@ -142,7 +145,7 @@ def write_tabby_config(answer: EngineEstimate, folder: str) -> str:
     is_v3 = answer.engine == "ExLlamaV3"
     bits = find_cache_bits(setup.kv_type)
     mode = "FP16" if not bits else f"{bits[0]},{bits[-1]}" if is_v3 else f"Q{bits[0]}"
-    tokens = -(-setup.context_tokens * setup.n_parallel // CACHE_BLOCK_TOKENS) * CACHE_BLOCK_TOKENS
+    tokens = -(-setup.context_tokens // PAGE_TOKENS) * PAGE_TOKENS * setup.n_parallel
     return write_yaml(
         {
             "network": {"host": "127.0.0.1", "port": TABBY_PORT, "disable_auth": False},
@@ -156,7 +159,7 @@ def write_tabby_config(answer: EngineEstimate, folder: str) -> str:
                 "max_batch_size": setup.n_parallel,
                 "tensor_parallel": answer.tensor_parallel > 1,
                 "gpu_split_auto": True,
-                **({"chunk_size": n} if (n := setup.options.max_batched_tokens) else {}),
+                "chunk_size": setup.options.max_batched_tokens or CHUNK_TOKENS,
             },
         }
     )
@@ -169,9 +172,9 @@ def list_mlx_launches(answer: EngineEstimate, files: ModelFiles) -> Iterator[Lau
     """
     setup = answer.setup
     lines, model, note = [], files.model_id, "Fetches the original."
-    if setup.weight_format != "BF16" and files.quantized_repo is not None:
-        model, note = files.quantized_repo, ""
-    elif setup.weight_format != "BF16":
+    if setup.weight_format not in AS_PUBLISHED and files.quantized_repo is not None:
+        model, note = files.quantized_repo, "Fetches the converted repository."
+    elif setup.weight_format not in AS_PUBLISHED:
         model = f"./{_name_folder(f'{files.model_id}-{setup.weight_format}')}"
         lines.append(format_shell(_list_convert_words(setup.weight_format, files.model_id, model)))
         note = "Converts the original once, which fetches it in 16 bits."
@@ -183,7 +186,8 @@ def list_mlx_launches(answer: EngineEstimate, files: ModelFiles) -> Iterator[Lau
     if bits := find_cache_bits(setup.kv_type):
         words += ["--kv-bits", str(bits[0])]
         note += " With a quantized cache it answers one request at a time."
-    said = f"Serves on 127.0.0.1:{MLX_PORT}; keep chats to {setup.context_tokens} tokens, the cache grows with them."
+    tokens = format_tokens(setup.context_tokens)
+    said = f"Serves on 127.0.0.1:{MLX_PORT}; keep chats to {tokens} tokens, the cache grows with them."
     text = "\n".join([*lines, format_shell(words)])
     said = " ".join((said, *note.split(), "Needs pip install mlx-lm."))
     yield Launch("mlx_lm.server", "bash", text, "mlx.sh", said)

@@ -16,6 +16,7 @@ from sizing.launch.client import write_openai_client
 from sizing.launch.containers import Container, list_container_launches
 from sizing.launch.images import SGLANG_IMAGE, TGI_IMAGE, VLLM_IMAGE
 from sizing.launch.source import Weights, find_weights
+from sizing.units import format_tokens
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
@@ -154,7 +155,7 @@ def list_serving_launches(answer: EngineEstimate, files: ModelFiles) -> Iterator
     weights = find_weights(answer, files, server.on_load)
     words = server.list_words(answer, weights, files.model_id, LOOPBACK)
     said = (
-        f"Serves up to {answer.setup.context_tokens} tokens to {answer.setup.n_parallel} at once on "
+        f"Serves up to {format_tokens(answer.setup.context_tokens)} tokens to {answer.setup.n_parallel} at once on "
         f"{LOOPBACK}:{server.port}, an OpenAI-like API."
     )
     text = format_shell(words, weights.variables)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.launch.base import Launch, check_argument, format_shell
 from sizing.launch.yaml_text import Yaml, write_yaml
+from sizing.units import format_tokens
 
 METHODS = ("full", "lora", "qlora")
 SHARDINGS = ("none", "ddp", "fsdp", "zero1", "zero2", "zero3")
@@ -97,7 +98,8 @@ def _list_launches(plan: TrainingPlan) -> Iterator[Launch]:
 
 def _say_batch(plan: TrainingPlan) -> str:
     n = plan.micro_batch * plan.accumulation * plan.n_cards
-    return f"A step learns from {n} sequence{'s' if n > 1 else ''} of at most {plan.sequence_tokens} tokens."
+    tokens = format_tokens(plan.sequence_tokens)
+    return f"A step learns from {n} sequence{'s' if n > 1 else ''} of at most {tokens} tokens."
 
 
 def _has_8bit_optimizer(plan: TrainingPlan) -> bool:

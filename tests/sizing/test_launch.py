@@ -31,6 +31,7 @@ def value_of(words: list[str], flag: str) -> str:
 
 
 @given(st.lists(names, min_size=1, max_size=8), names)
+@settings(deadline=None)
 def test_a_shell_gets_back_exactly_the_words(words: list[str], value: str) -> None:
     text = format_shell(["run", *words, Variable("MODEL")], {"MODEL": value})
     first = f"MODEL={shlex.quote(value)}\n"
@@ -63,7 +64,7 @@ def test_a_name_that_a_program_would_misread_is_refused(bad: str) -> None:
 
 
 @given(names)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_every_llama_cpp_launch_carries_the_file_unharmed(name: str) -> None:
     workload = Workload(8192, 2, kv_type_k="q8_0", kv_type_v="q8_0")
     told = size(ONE_CARD, workload)

@@ -82,6 +82,7 @@ def test_every_word_arrives_unharmed(words: list[str], folder: str) -> None:
 
 
 @given(names)
+@settings(deadline=None)
 def test_a_mounted_folder_is_one_field_of_docker_s_csv(folder: str) -> None:
     words = words_of(write_docker(container(("x",), model_dir=f"/{folder}")).text)
     (fields,) = csv.reader(io.StringIO(words[words.index("--mount") + 1], newline=""), strict=True)

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
+from sizing.engines import list_engines
 from sizing.engines.base import EngineEstimate, EngineOptions, EngineSetup
 from sizing.engines.sglang import estimate_sglang
 from sizing.engines.tgi import estimate_tgi
@@ -40,11 +41,18 @@ FORMATS = {
     "SGLang": ("BF16", "FP8", "AWQ", "NF4"),
     "TGI": ("BF16", "FP8", "AWQ", "NF4", "LLM.int8"),
     "Transformers": ("BF16", "NF4", "NF4-single", "LLM.int8", "AWQ"),
-    "ExLlamaV2": ("GPTQ",),
-    "ExLlamaV3": ("GPTQ",),
-    "MLX": ("BF16", "MLX-4bit"),
+    "ExLlamaV2": ("EXL2-4.0", "BF16"),
+    "ExLlamaV3": ("EXL3-4.0",),
+    "MLX": ("BF16", "MXFP4", "MLX-4bit"),
 }
-KV_TYPES = {"llama.cpp": "q8_0", "Ollama": "q8_0", "TGI": "fp8_e5m2", "Transformers": "int4", "ExLlamaV2": "Q6"}
+KV_TYPES = {
+    "llama.cpp": "q8_0",
+    "Ollama": "q8_0",
+    "TGI": "fp8_e5m2",
+    "Transformers": "int4",
+    "ExLlamaV2": "q6",
+    "MLX": "q8",
+}
 PROGRAMS = {"vllm": "vllm", "text-generation-launcher": "tgi"}
 LARGE = Machine("two large", host(512), (card(80, "a"), card(80, "b")))
 
@@ -266,6 +274,13 @@ def test_an_unknown_quantized_checkpoint_is_a_variable_and_said() -> None:
     )
 
 
+def test_every_engine_that_can_be_sized_can_be_started() -> None:
+    assert {engine.name for engine in list_engines()} == set(FORMATS)
+    for engine in list_engines():
+        assert engine.takes_gguf or set(FORMATS[engine.name]) <= set(engine.formats)
+        assert KV_TYPES.get(engine.name, "auto") in (*engine.kv_types, "auto")
+
+
 def test_containers_are_for_nvidia_cards() -> None:
     amd = Machine("amd", host(), (card(80, "a", "rocm"), card(80, "b", "rocm")))
     assert {t.title for t in list_launches(answer("vLLM", "BF16", amd), ModelFiles("a/b"))} == {
@@ -310,6 +325,7 @@ def unquote_from(line: str) -> str:
 
 
 @given(names)
+@settings(deadline=None)
 def test_a_modelfile_names_the_file_or_a_plain_one(path: str) -> None:
     source, note = find_from(ModelFiles("a/b", gguf_file=path), "Q4_K_M")
     assert "\n" not in source and "\r" not in source and unquote_from(f"FROM {source}") == source
@@ -317,13 +333,14 @@ def test_a_modelfile_names_the_file_or_a_plain_one(path: str) -> None:
 
 
 @given(names, names)
+@settings(deadline=None)
 def test_an_ollama_name_is_one_it_takes(model_id: str, quant: str) -> None:
     base, tag = name_model(model_id, quant).split(":")
     assert re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,79}", base) and re.fullmatch(r"[a-z0-9_.-]{1,80}", tag)
 
 
 def test_tabby_s_cache_holds_all_requests_in_whole_blocks() -> None:
-    odd = answer("ExLlamaV2", "GPTQ")
+    odd = answer("ExLlamaV2", "EXL2-4.0")
     odd = replace(odd, setup=replace(odd.setup, context_tokens=1000, n_parallel=3))
     config = yaml.safe_load(title_of(list_launches(odd, ModelFiles("a/b")), "TabbyAPI config.yml").text)
     assert config["model"]["cache_size"] == 3072 and config["model"]["max_seq_len"] == 1000

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sizing.engines.base import EngineEstimate, EngineSetup
@@ -63,6 +63,7 @@ def test_full_training_has_no_adapter_and_no_quantization() -> None:
 
 
 @given(names, st.lists(names, max_size=3), st.sampled_from(METHODS))
+@settings(deadline=None)
 def test_no_name_breaks_out_of_the_program(name: str, targets: list[str], method: str) -> None:
     text = list_training_launches(TrainingPlan(name, method, 128, targets=tuple(targets)))[0].text
     tree = ast.parse(text)
@@ -203,14 +204,15 @@ def test_the_program_trains_a_tiny_model(method: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.training
-def test_the_program_for_transformers_generates(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kv_type", ["auto", "fp8"])
+def test_the_program_for_transformers_generates(kv_type: str, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     pytest.importorskip("torch")
     make_tiny_model(tmp_path / "it's tiny")
-    setup = EngineSetup(model(), "BF16", 96, 3, HOST_ALONE)
+    setup = EngineSetup(model(), "BF16", 96, 3, HOST_ALONE, kv_type)
     told = EngineEstimate(setup, "Transformers", size(HOST_ALONE, Workload(96, 3)))
     (program,) = list_launches(told, ModelFiles("./it's tiny"))
-    assert "device_map='cpu'" in program.text
+    assert "device_map='cpu'" in program.text and ("cache_config" in program.text) is (kv_type == "fp8")
     shown = run_alone(program.text + "print(output.shape)", tmp_path)
     assert "torch.Size([3, " in shown
     n_tokens = int(shown.split("torch.Size([3, ")[1].split("]")[0])

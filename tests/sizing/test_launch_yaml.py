@@ -18,12 +18,13 @@ trees = st.recursive(scalars, lambda t: st.lists(t, max_size=4) | st.dictionarie
 
 
 @given(trees)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_what_is_written_is_read_back(value: Yaml) -> None:
     assert yaml.safe_load(write_yaml(value)) == value
 
 
 @given(st.lists(st.dictionaries(texts, scalars, max_size=3), min_size=1, max_size=4))
+@settings(deadline=None)
 def test_documents_stay_apart(values: list[dict[str, Yaml]]) -> None:
     assert list(yaml.safe_load_all(write_documents(values))) == values
 
