@@ -20,8 +20,10 @@ from sizing.engines.base import NO_OPTIONS, Engine, EngineEstimate, EngineOption
 from sizing.engines.offers import EngineQuestion, Offer, count_offer_bytes, find_format_loss, list_offers
 from sizing.errors import BadInputError, UnsupportedError
 from sizing.estimate import Estimate
+from sizing.formats import find_format
 from sizing.hardware import Machine
 from sizing.options import Option, Recommendation, list_reasons, mark_frontier
+from sizing.quants import QUANTS
 from sizing.recommend import N_EXACT, Ranker
 from sizing.scoring import MAX_UNRANKED, count_estimate_points, find_comfort, find_unknown_loss, order_models
 from sizing.units import format_figures
@@ -180,11 +182,11 @@ class EngineRanker:
     def _ask_group(
         self, candidate: Candidate, group: Sequence[Offer], machine: Machine, needs: Needs
     ) -> Iterator[Asked]:
-        """What the engine says to formats of one loss, one by one until it answers."""
+        """What the engine says to formats of one loss, one by one until one does what is needed."""
         for offer in group:
             found = self.ask(candidate, offer, machine, needs)
             yield found
-            if found.answer is not None:
+            if found.utility > -np.inf:
                 return
 
     def ask(self, candidate: Candidate, offer: Offer, machine: Machine, needs: Needs) -> Asked:
@@ -202,24 +204,44 @@ class EngineRanker:
 def group_offers(candidate: Candidate, offers: Sequence[Offer]) -> list[tuple[Offer, ...]]:
     """Formats of one loss together, each group in the order to try them: one answer of a group speaks for it.
 
-    At the same loss fewer bytes are faster and leave more room, so the smallest goes first; of those within
-    `ALIKE_BYTES` of each other the one the engine lists first.
+    At the same published loss fewer bytes are faster and leave more room, so the smallest goes first; of those within
+    `ALIKE_BYTES` of each other the one the engine lists first. Of formats nobody measured the largest goes first:
+    fewer bits can only lose more.
     """
-    groups: dict[float, list[tuple[int, int, Offer]]] = {}
+    groups: dict[float | None, list[tuple[int, int, Offer]]] = {}
     for place, offer in enumerate(offers):
         loss = find_format_loss(candidate.losses, offer.weight_format)
-        points = find_unknown_loss(offer.weight_format) if loss is None else loss.cautious
+        is_unknown = loss is None and find_unknown_loss(offer.weight_format) > 0
         try:
             n_bytes = count_offer_bytes(candidate.spec, offer)
         except UnsupportedError:
             n_bytes = 0  # the engine says what is wrong
+        points = None if is_unknown else 0.0 if loss is None else loss.cautious
         groups.setdefault(points, []).append((n_bytes, place, offer))
     out = []
-    for group in groups.values():
-        band = min(n for n, _, _ in group) * (1 + ALIKE_BYTES)
-        group.sort(key=lambda entry: (0 if entry[0] <= band else entry[0], entry[1]))
+    for points, group in groups.items():
+        if points is None:
+            group.sort(key=lambda entry: (-entry[0], entry[1]))
+        else:
+            band = min(n for n, _, _ in group) * (1 + ALIKE_BYTES)
+            group.sort(key=lambda entry: (0 if entry[0] <= band else entry[0], entry[1]))
         out.append(tuple(offer for _, _, offer in group))
     return out
+
+
+def count_unknown_points(candidate: Candidate, weight_format: str) -> float:
+    """Points set against a format nobody measured: the stated penalty, more where GGUF of as few bits loses more.
+
+    Nobody published the loss of 2 bits in such a format, but that of 2 bits in GGUF is known, and it is heavy.
+    """
+    least = find_unknown_loss(weight_format)
+    if not least or weight_format in QUANTS:
+        return least
+    bits = find_format(weight_format).bits
+    known = [
+        (abs(QUANTS[x.quant].nominal_bits_per_weight - bits), x.points) for x in candidate.losses if x.quant in QUANTS
+    ]
+    return max(least, min(known)[1]) if known else least
 
 
 def count_utility(
@@ -234,7 +256,7 @@ def count_utility(
         return -np.inf
     quality = candidate.quality
     score, below = (quality.score, quality.score - quality.low) if quality else (0.0, 0.0)
-    points = find_unknown_loss(weight_format) if loss is None else loss.points
+    points = count_unknown_points(candidate, weight_format) if loss is None else loss.points
     above = 0.0 if loss is None or not loss.high else max(0.0, loss.high - loss.points)
     return score - points - hypot(below, above) / 2 - count_estimate_points(estimate, find_comfort(needs.task))
 

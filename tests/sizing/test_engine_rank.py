@@ -13,11 +13,11 @@ from sizing.engines.offers import Offer, count_bits_per_weight, find_format_loss
 from sizing.engines.rank import MAX_SIZED_WITHOUT_EVIDENCE, EngineRanker
 from sizing.engines.registry import find_engine
 from sizing.hardware import Machine
-from sizing.options import Recommendation
+from sizing.options import Option, Recommendation
 from sizing.recommend import Ranker
 from sizing.workload import Workload
 from tests.sizing.engine_cases import make_engine
-from tests.sizing.test_recommend import candidate, machine
+from tests.sizing.test_recommend import LOSSES, candidate, machine
 
 
 def shaped(name: str, n_layers: int, score: float | None, **changes: object) -> Candidate:
@@ -120,3 +120,20 @@ def test_a_loss_is_found_under_the_formats_own_name_alone() -> None:
     assert find_format_loss(losses, "FP8") == losses[0]
     assert find_format_loss(losses, "Q4_K_M") == losses[1]
     assert find_format_loss(losses, "AWQ") is None
+
+
+def test_of_formats_nobody_measured_the_largest_that_runs_is_taken() -> None:
+    """Two bits must not win over four because both losses are unknown; where only they fit they cost what GGUF's do."""
+    engine = make_engine(formats=("EXL2-2.5", "EXL2-4.0", "EXL2-8.0"))
+    needs = Needs("chat", Workload(8192))
+
+    def best(gib: int) -> Option | None:
+        return EngineRanker([MIDDLE], engine).recommend(machine(64, gib), needs).best
+
+    roomy, middling, narrow = best(48), best(11), best(8)
+    assert roomy is not None and middling is not None and narrow is not None
+    assert [o.quant for o in (roomy, middling, narrow)] == ["EXL2-8.0", "EXL2-4.0", "EXL2-2.5"]
+    heavy = (*LOSSES[:2], QuantLoss("Q2_K", 30.0, "generic"))
+    told = EngineRanker([replace(MIDDLE, losses=heavy)], engine).recommend(machine(64, 8), needs).best
+    assert told is not None and told.utility is not None and narrow.utility is not None
+    assert told.utility == pytest.approx(narrow.utility - 22), "30 points of GGUF at as few bits, not the 8 stated"
