@@ -35,6 +35,7 @@ from pages.ui.address_parsers import (
     whole_parser,
 )
 from pages.ui.cost_fields import COST_FIELDS
+from pages.ui.finetune_fields import FINETUNE_FIELDS
 from pages.ui.questions import (
     MAX_LAYERS,
     BesideChoice,
@@ -268,6 +269,7 @@ _FIELDS = (
     Field("lic_outputs", "off", _yes_no("lic_outputs")),
     Field("lic_fields", "", _fields_of_use),
     Field("terms", "", text_parser("terms")),
+    *(Field(*finetune_field) for finetune_field in FINETUNE_FIELDS),
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
