@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
 from catalog.cost_question import CostQuestion, plan_cost
+from catalog.finetune_logs import check_training_logs, format_training_checks
 from catalog.license_command import add_profile_options, read_profile
 from catalog.machines import list_machines, list_price_sources
 from catalog.models import ModelCard
@@ -269,6 +270,12 @@ def run_finetune(args: argparse.Namespace) -> int:
     return EXIT_DONE if answer.fit.runs else EXIT_FAILED
 
 
+def run_finetune_check(args: argparse.Namespace) -> int:
+    """Hold the estimate to what others published."""
+    print(format_training_checks(check_training_logs(open_catalog())))
+    return EXIT_DONE
+
+
 def find_training_cost(
     catalog: Catalog, machine: Machine, speed: TrainingSpeed | None, n_tokens: float, usd_per_hour: float | None
 ) -> TrainingCost | None:
@@ -331,6 +338,8 @@ def build_parser() -> OneLineParser:
     tune = commands.add_parser("finetune", help="what fine-tuning a model takes: memory, time, what is the largest")
     add_finetune_arguments(tune)
     tune.set_defaults(run=run_finetune)
+    check = commands.add_parser("finetune-check", help="published memory of fine-tuning beside ours, with the errors")
+    check.set_defaults(run=run_finetune_check)
     return parser
 
 
