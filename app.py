@@ -12,6 +12,7 @@ st.navigation(
         st.Page("pages/licenses.py", title="Licences"),
         st.Page("pages/evaluate.py", title="Evaluate"),
         st.Page("pages/cost.py", title="Cost"),
+        st.Page("pages/finetune.py", title="Fine-tune"),
         st.Page("pages/catalog.py", title="Catalog"),
         st.Page("pages/imports.py", title="Import"),
         st.Page("pages/guide.py", title="Guide"),

@@ -17,6 +17,7 @@ from catalog.engine_command import (
     run_engine_list,
     run_side_by_side,
 )
+from catalog.finetune_logs import check_training_logs, format_training_checks
 from catalog.launch_command import add_launch_arguments, run_launch
 from catalog.license_command import add_profile_options, read_profile
 from catalog.machines import list_machines, list_price_sources
@@ -316,6 +317,12 @@ def run_finetune(args: argparse.Namespace) -> int:
     return EXIT_DONE if answer.fit.runs else EXIT_FAILED
 
 
+def run_finetune_check(args: argparse.Namespace) -> int:
+    """Hold the estimate to what others published."""
+    print(format_training_checks(check_training_logs(open_catalog())))
+    return EXIT_DONE
+
+
 def find_training_cost(
     catalog: Catalog, machine: Machine, speed: TrainingSpeed | None, n_tokens: float, usd_per_hour: float | None
 ) -> TrainingCost | None:
@@ -392,6 +399,8 @@ def build_parser() -> OneLineParser:
     tune = commands.add_parser("finetune", help="what fine-tuning a model takes: memory, time, what is the largest")
     add_finetune_arguments(tune)
     tune.set_defaults(run=run_finetune)
+    check = commands.add_parser("finetune-check", help="published memory of fine-tuning beside ours, with the errors")
+    check.set_defaults(run=run_finetune_check)
     return parser
 
 

@@ -57,6 +57,8 @@ def say_answer(answer: FineTuneEstimate) -> str:
 
 def say_trainable(answer: FineTuneEstimate) -> str:
     """'41,943,040 trainable parameters, 0.522% of 8.03 B'."""
+    if not answer.setup.is_lora:
+        return f"all {format_tokens(answer.n_trainable)} parameters are trained"
     share = 100 * answer.n_trainable / answer.n_params
     n, of = format_tokens(answer.n_trainable), format_params(answer.n_params)
     return f"{n} trainable parameters, {format_figures(share)}% of {of}"

@@ -30,12 +30,15 @@ from pages.ui.charts import ContextPoint
 from pages.ui.inputs import THIS, read_license_profile
 from pages.ui.measured import list_measured_here
 from pages.ui.questions import Wishes
-from sizing import inverse
+from sizing import finetune, inverse
 from sizing.beside import MAX_VOCABULARY_DIFFERENCE, PairEstimate, estimate_pair
 from sizing.compute import can_estimate_compute, estimate_compute_bytes
 from sizing.errors import BadInputError, UserStoreError
 from sizing.estimate import Estimate, check_workload, describe, estimate, search_context
 from sizing.explain import PartFormula, explain_parts
+from sizing.finetune import FineTuneEstimate
+from sizing.finetune_search import Largest, MethodAnswer, compare_methods, find_largest
+from sizing.finetune_setup import FineTuneSetup
 from sizing.fit import Verdict
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.inverse import GridRow, HardwareAnswer, HardwareNeeds, MemoryStep, PriceSource, Unlock, choose_weights
@@ -666,6 +669,24 @@ def _find_verdict(model_id: str, profile: LicenseProfile) -> license_rules.Verdi
 def judge_all(profile: LicenseProfile) -> dict[str, tuple[license_rules.Outcome, str]]:
     """The verdict of every model for a profile and its reason, by id."""
     return judge_models(catalog(), catalog().cards, profile)
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def estimate_finetune(setup: FineTuneSetup) -> FineTuneEstimate:
+    """What a fine-tuning run holds. Raises BadInputError, UnknownNameError or UnsupportedError."""
+    return finetune.estimate_finetune(setup)
+
+
+@st.cache_resource(show_spinner="Trying ranks, lengths and batches", max_entries=128)
+def find_largest_finetune(setup: FineTuneSetup) -> Largest:
+    """The largest rank, sequence and micro batch of a fine-tuning run, each alone."""
+    return find_largest(setup)
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def compare_finetune_methods(setup: FineTuneSetup) -> tuple[MethodAnswer, ...]:
+    """A fine-tuning run by every method."""
+    return compare_methods(setup)
 
 
 _OF_THE_CATALOG = (

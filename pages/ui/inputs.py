@@ -38,6 +38,7 @@ from pages.ui.address_parsers import (
     whole_parser,
 )
 from pages.ui.cost_fields import COST_FIELDS
+from pages.ui.finetune_fields import FINETUNE_FIELDS
 from pages.ui.questions import (
     MAX_LAYERS,
     BesideChoice,
@@ -292,6 +293,7 @@ _FIELDS = (
     Field("nodes", "2", whole_parser("nodes (machines)", 1, MAX_NODES)),
     Field("link", "10 GbE", lambda text: find_interconnect(text).name),
     Field("share", "layers", choice_parser("share", tuple(a.value for a in Across))),
+    *(Field(*finetune_field) for finetune_field in FINETUNE_FIELDS),
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
