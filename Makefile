@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run test check style weigh ledger engine screenshots clean set-up-app set-up-dev
+.PHONY: help run test check style weigh ledger engine screenshots training clean set-up-app set-up-dev
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14 | sed 's/^/  make /'
@@ -40,8 +40,16 @@ engine: ## compile llama.cpp again after a failure
 screenshots: set-up-dev ## photograph each page into docs/screenshots
 	@$(PY) -m tools.screenshots
 
+training: .venv-train/.done ## ask peft and trl themselves, installed once beside the app
+	@.venv-train/bin/python -m pytest -q --noconftest -m training $$(grep -rl "mark.training" tests --include=*.py)
+
+.venv-train/.done: requirements-train.txt
+	@$(PYTHON) -m venv .venv-train
+	@.venv-train/bin/python -m pip install -q -r requirements-train.txt
+	@touch $@
+
 clean: ## remove what was set up and cached; the compiled engine in .wheels stays
-	@rm -rf .venv .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-train .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 set-up-app:

@@ -1,4 +1,4 @@
-"""`python -m sizing estimate|recommend|solve|hardware-for|engines|cost|launch`: the calculator, from a shell."""
+"""`python -m sizing estimate|recommend|solve|hardware-for|engines|cost|launch|finetune`: the calculator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from catalog.launch_command import add_launch_arguments, run_launch
 from catalog.license_command import add_profile_options, read_profile
 from catalog.machines import list_machines, list_price_sources
 from catalog.models import ModelCard
-from catalog.offers import list_options
+from catalog.offers import list_options, list_rents
 from catalog.own_prices import load_own_prices
 from catalog.prices import list_prices, merge_prices
 from catalog.queries import find_asked_weights, find_machine, find_model, find_weights, list_weights
@@ -46,6 +46,11 @@ from sizing.engines import find_engine
 from sizing.engines.rank import EngineRanker
 from sizing.errors import BadInputError, UserStoreError
 from sizing.estimate import ENGINE, check_workload, estimate
+from sizing.finetune import estimate_finetune
+from sizing.finetune_arguments import add_finetune_arguments, setup_from
+from sizing.finetune_record import TrainingCost, finetune_record, format_finetune, price_run
+from sizing.finetune_search import compare_methods, find_largest
+from sizing.finetune_speed import TrainingSpeed
 from sizing.hardware import Machine
 from sizing.inverse import GOOD_QUANTS, HardwareNeeds, choose_weights, find_hardware
 from sizing.inverse_record import format_hardware, hardware_record
@@ -286,6 +291,40 @@ def run_launches(args: argparse.Namespace) -> int:
     return run_launch(args, find_engine(args.engine), catalog, find_asked_machine(catalog, args.hardware))
 
 
+def run_finetune(args: argparse.Namespace) -> int:
+    """Answer what fine-tuning a model on a machine takes."""
+    if not 0 < args.tokens < 1e16:
+        raise BadInputError(f"--tokens wants a number above 0, got {args.tokens!r}")
+    catalog = open_here()
+    card = find_model(catalog, args.model)
+    machine = find_asked_machine(catalog, args.hardware)
+    setup = setup_from(args, card.spec, machine)
+    answer = estimate_finetune(setup)
+    largest, methods = find_largest(setup), compare_methods(setup)
+    cost = find_training_cost(catalog, machine, answer.speed, args.tokens, args.usd_per_hour)
+    if args.json:
+        print_json(finetune_record(answer, largest, methods, args.tokens, cost))
+    else:
+        print(format_finetune(answer, largest, methods, args.tokens, cost))
+    return EXIT_DONE if answer.fit.runs else EXIT_FAILED
+
+
+def find_training_cost(
+    catalog: Catalog, machine: Machine, speed: TrainingSpeed | None, n_tokens: float, usd_per_hour: float | None
+) -> TrainingCost | None:
+    """What a run costs at the person's price, else at the cheapest listed rent of the card; None where nobody knows."""
+    if speed is None:
+        return None
+    if usd_per_hour is not None:
+        return price_run(speed, n_tokens, usd_per_hour, "your own figure", "")
+    home = find_home_if_usable()
+    prices = merge_prices(list_prices(catalog), load_own_prices(home) if home else ())
+    rent = next((p for p in list_rents(prices, machine) if p.usd_per_gpu_hour is not None), None)
+    if rent is None or rent.usd_per_gpu_hour is None:
+        return None
+    return price_run(speed, n_tokens, rent.usd_per_gpu_hour * len(machine.accelerators), rent.name, rent.source_url)
+
+
 def build_parser() -> OneLineParser:
     """The command line of the room."""
     parser = OneLineParser(prog="python -m sizing", description="Size a model exactly, or ask which one to run.")
@@ -340,6 +379,9 @@ def build_parser() -> OneLineParser:
     start = commands.add_parser("launch", help="the commands and files that start a configuration in an engine")
     add_launch_arguments(start)
     start.set_defaults(run=run_launches)
+    tune = commands.add_parser("finetune", help="what fine-tuning a model takes: memory, time, what is the largest")
+    add_finetune_arguments(tune)
+    tune.set_defaults(run=run_finetune)
     return parser
 
 

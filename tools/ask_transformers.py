@@ -267,7 +267,7 @@ def list_cache_tensors(torch: Any, cache: Any) -> Iterator[Any]:
 def build_model(model_type: str, numbers: dict[str, Any]) -> Any:
     """A model of the published shape, with fused attention where it has it."""
     import torch
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM  # type: ignore[import-not-found]
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
     config = CONFIG_MAPPING[model_type](**numbers)
     for attention in ("sdpa", "eager"):
@@ -308,7 +308,7 @@ def ask_layers(model_id: str) -> Iterator[dict[str, Any]]:
 def ask_device_map(model_id: str, n_cards: int) -> dict[str, Any]:
     """How many layers each of `n_cards` equal cards gets, and which has the embedding and the output head."""
     import torch
-    from transformers.integrations import accelerate  # type: ignore[import-not-found]
+    from transformers.integrations import accelerate
 
     with torch.device("meta"):
         model = build_model(*CONFIGS[model_id])
