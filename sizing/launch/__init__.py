@@ -18,7 +18,7 @@ from sizing.launch.llama_cpp import (
 from sizing.launch.local import list_exllama_launches, list_mlx_launches, list_transformers_launches
 from sizing.launch.ollama import list_ollama_launches
 from sizing.launch.serving import SERVERS, list_serving_launches
-from sizing.launch.training import TrainingPlan, list_training_launches
+from sizing.launch.training import TrainingPlan, list_training_launches, plan_training
 
 __all__ = [
     "NOTHING_BESIDE",
@@ -32,6 +32,7 @@ __all__ = [
     "list_launches",
     "list_llama_cpp_launches",
     "list_training_launches",
+    "plan_training",
 ]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sizing.errors import BadInputError, UnknownNameError
+from sizing.finetune_lora import ALL_LINEAR
+from sizing.finetune_setup import FineTuneSetup
 from sizing.launch.base import Launch, check_argument, format_shell
 from sizing.launch.yaml_text import Yaml, write_yaml
 from sizing.units import format_tokens
@@ -13,6 +15,7 @@ from sizing.units import format_tokens
 METHODS = ("full", "lora", "qlora")
 SHARDINGS = ("none", "ddp", "fsdp", "zero1", "zero2", "zero3")
 DTYPES = ("bfloat16", "float32")
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 PACKAGES = "torch==2.13.0 transformers==5.24.0 trl==1.16.0 peft==0.21.2 accelerate==1.15.0 datasets==5.2.0"
 """What the programs were run with."""
 
@@ -24,9 +27,6 @@ LEARNING_RATES = {"full": 2e-5, "lora": 2e-4, "qlora": 2e-4}
 """Where to begin: SFTConfig's default (https://huggingface.co/docs/trl/sft_trainer); for adapters what QLoRA's authors
 took for 7B and 13B models (https://arxiv.org/abs/2305.14314, table 9)."""
 
-ALL_LINEAR = "all-linear"
-"""PEFT's name for every linear layer but the head: https://huggingface.co/docs/peft/package_reference/lora"""
-
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
@@ -36,7 +36,8 @@ class TrainingPlan:
     `rank`, `alpha`, `dropout` and `targets` (names of modules; none for all linear layers) are the adapter's and not
     read for 'full'. `optimizer` is a name of transformers.training_args.OptimizerNames. `weights_dtype` is what the
     weights are held in that are not quantized. `sharding` says what the cards share: 'ddp' nothing, 'zero1' optimizer
-    states, 'zero2' gradients too, 'zero3' and 'fsdp' weights too.
+    states, 'zero2' gradients too, 'zero3' and 'fsdp' weights too; `offload_optimizer` keeps what 'zero' shares in the
+    host's memory.
     """
 
     model_id: str
@@ -51,7 +52,9 @@ class TrainingPlan:
     checkpointing: bool = True
     optimizer: str = "adamw_torch_fused"
     weights_dtype: str = "bfloat16"
+    attention: str = "sdpa"
     sharding: str = "none"
+    offload_optimizer: bool = False
     n_cards: int = 1
     double_quantization: bool = True
     learning_rate: float | None = None
@@ -59,7 +62,12 @@ class TrainingPlan:
 
     def __post_init__(self) -> None:
         check_argument("model_id", self.model_id)
-        for name, known in (("method", METHODS), ("sharding", SHARDINGS), ("weights_dtype", DTYPES)):
+        for name, known in (
+            ("method", METHODS),
+            ("sharding", SHARDINGS),
+            ("weights_dtype", DTYPES),
+            ("attention", ATTENTIONS),
+        ):
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, getattr(self, name), known)
         for name in ("sequence_tokens", "micro_batch", "accumulation", "rank", "alpha", "n_cards"):
@@ -73,6 +81,52 @@ class TrainingPlan:
                 f"{self.n_cards} cards and sharding {self.sharding!r} contradict each other; "
                 "one card has nothing to share, several want 'ddp' or more"
             )
+        if self.offload_optimizer and not self.sharding.startswith("zero"):
+            raise BadInputError(f"offload_optimizer is DeepSpeed's and wants zero1 to zero3, got {self.sharding!r}")
+
+
+OPTIMIZER_NAMES = {
+    "adamw": "adamw_torch_fused",
+    "adamw_8bit": "adamw_8bit",
+    "paged_adamw": "paged_adamw_32bit",
+    "paged_adamw_8bit": "paged_adamw_8bit",
+    "adafactor": "adafactor",
+    "sgd": "sgd",
+}
+"""transformers' names of the optimizers that are sized."""
+
+DROPOUT = 0.05
+"""Where adapters drop anything at all: QLoRA's for large models (https://arxiv.org/abs/2305.14314, table 9)."""
+
+
+def plan_training(setup: FineTuneSetup) -> TrainingPlan:
+    """The plan of what was sized, adapters scaled by twice their rank (https://arxiv.org/abs/2405.09673, section 3.1).
+
+    Mixed precision with a 32-bit copy is DeepSpeed's; without it, weights are held in 32 bits and cast, which takes
+    as much. Raises BadInputError where the optimizer is to be kept on the host and nothing shards it.
+    """
+    n_cards = max(len(setup.machine.accelerators), 1)
+    sharding = setup.sharding if n_cards > 1 else "none"
+    in_16_bits = setup.method != "full" or setup.precision == "bf16"
+    in_16_bits = in_16_bits or (setup.precision == "mixed" and sharding.startswith("zero"))
+    return TrainingPlan(
+        model_id=setup.spec.model_id,
+        method=setup.method,
+        sequence_tokens=setup.sequence_tokens,
+        micro_batch=setup.micro_batch,
+        accumulation=setup.accumulation,
+        rank=setup.rank,
+        alpha=2 * setup.rank,
+        dropout=DROPOUT if setup.dropout else 0.0,
+        targets=() if setup.targets == (ALL_LINEAR,) else setup.targets,
+        checkpointing=setup.checkpointing,
+        optimizer=OPTIMIZER_NAMES[setup.optimizer],
+        weights_dtype="bfloat16" if in_16_bits else "float32",
+        attention="eager" if setup.attention == "eager" else "sdpa",
+        sharding=sharding,
+        offload_optimizer=setup.offload_optimizer,
+        n_cards=n_cards,
+    )
 
 
 def list_training_launches(plan: TrainingPlan) -> tuple[Launch, ...]:
@@ -143,7 +197,7 @@ def list_settings(plan: TrainingPlan) -> dict[str, str]:
         "learning_rate": rate,
         "num_train_epochs": plan.epochs,
         "bf16": True,
-        "model_init_kwargs": {"dtype": plan.weights_dtype},
+        "model_init_kwargs": {"dtype": plan.weights_dtype, "attn_implementation": plan.attention},
     }
     return {name: repr(value) for name, value in settings.items()}
 
@@ -233,7 +287,7 @@ def _write_zero(plan: TrainingPlan) -> Yaml:
     config: dict[str, Yaml] = {
         "zero_stage": stage,
         "gradient_accumulation_steps": plan.accumulation,
-        "offload_optimizer_device": "none",
+        "offload_optimizer_device": "cpu" if plan.offload_optimizer else "none",
         "offload_param_device": "none",
         "zero3_init_flag": stage == 3,
         "deepspeed_multinode_launcher": "standard",

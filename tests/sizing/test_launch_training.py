@@ -17,14 +17,18 @@ from hypothesis import strategies as st
 
 from sizing.engines.base import EngineEstimate, EngineSetup
 from sizing.errors import BadInputError, UnknownNameError
-from sizing.launch import ModelFiles, TrainingPlan, list_launches, list_training_launches
+from sizing.finetune_setup import OPTIMIZERS as SIZED_OPTIMIZERS
+from sizing.finetune_setup import SHARDINGS as SIZED_SHARDINGS
+from sizing.finetune_setup import FineTuneSetup
+from sizing.hardware import Machine
+from sizing.launch import ModelFiles, TrainingPlan, list_launches, list_training_launches, plan_training
 from sizing.launch.training import SHARDINGS
 from sizing.workload import Workload
-from tests.sizing.launch_cases import HOST_ALONE, names, size
+from tests.sizing.launch_cases import HOST_ALONE, ONE_CARD, TWO_CARDS, names, size
 from tests.sizing.test_placement import model
 
 METHODS = ("full", "lora", "qlora")
-OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "sgd")
+OPTIMIZERS = ("adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor", "sgd")
 
 
 def plan(method: str = "lora", **given: Any) -> TrainingPlan:
@@ -49,7 +53,10 @@ def test_the_program_pins_the_plan() -> None:
     settings = calls["SFTConfig"]
     assert settings["max_length"] == 2048 and settings["per_device_train_batch_size"] == 2
     assert settings["gradient_accumulation_steps"] == 8 and settings["activation_checkpointing"] is True
-    assert settings["optim"] == "adamw_torch_fused" and settings["model_init_kwargs"] == {"dtype": "bfloat16"}
+    assert settings["optim"] == "adamw_torch_fused" and settings["model_init_kwargs"] == {
+        "dtype": "bfloat16",
+        "attn_implementation": "sdpa",
+    }
     assert calls["LoraConfig"]["r"] == 64 and calls["LoraConfig"]["lora_alpha"] == 16
     assert calls["LoraConfig"]["target_modules"] == ["q_proj", "v_proj"]
     assert calls["BitsAndBytesConfig"]["bnb_4bit_quant_type"] == "nf4"
@@ -102,11 +109,30 @@ def test_several_cards_come_with_accelerate_s_configuration(sharding: str) -> No
         ({"dropout": 1.0}, BadInputError),
         ({"micro_batch": True}, BadInputError),
         ({"model_id": "-x"}, BadInputError),
+        ({"offload_optimizer": True}, BadInputError),
+        ({"attention": "xformers"}, UnknownNameError),
     ],
 )
 def test_a_plan_that_contradicts_itself_is_refused(given_: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         TrainingPlan(**{"model_id": "a/b", "method": "lora", "sequence_tokens": 128, **given_})
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("optimizer", SIZED_OPTIMIZERS)
+@pytest.mark.parametrize("sharding", SIZED_SHARDINGS)
+@pytest.mark.parametrize("machine", [ONE_CARD, TWO_CARDS])
+def test_every_run_that_can_be_sized_can_be_started(
+    method: str, optimizer: str, sharding: str, machine: Machine
+) -> None:
+    asked = FineTuneSetup(model(), machine, method, 8, sequence_tokens=512, optimizer=optimizer, sharding=sharding)
+    made = plan_training(asked)
+    assert made.optimizer in OPTIMIZERS and made.alpha == 16 and made.n_cards == len(machine.accelerators)
+    assert made.sharding == (sharding if machine is TWO_CARDS else "none") and made.targets == ()
+    settings = calls_in(list_training_launches(made)[0].text)["SFTConfig"]
+    assert settings["gradient_accumulation_steps"] == asked.accumulation and settings["max_length"] == 512
+    dtype = settings["model_init_kwargs"]["dtype"]
+    assert dtype == ("float32" if method == "full" and not made.sharding.startswith("zero") else "bfloat16")
 
 
 @pytest.mark.training
