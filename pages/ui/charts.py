@@ -42,8 +42,6 @@ CELL_COLOURS = {"fits": "#8FD3BE", "tight": "#F3CF85", "offload": "#ADDBF4", "do
 MOST, CELL_TEXT = "#ECEEF0", "#1A1A1A"
 VERDICT_SYMBOLS = {"fits": "circle", "tight": "circle-open", "offload": "square"}
 
-CHART_CONFIG = {"displayModeBar": False, "responsive": True}
-
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
