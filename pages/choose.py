@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import bench, cached, charts, evaluate_measured, evidence, frame, get_file, inputs, words
+from pages.ui import bench, cached, charts, decision_report, evaluate_measured, evidence, frame, get_file, inputs, words
 from sizing.launch import format_command
 from sizing.recommend import Needs, Option, Recommendation
 
@@ -82,6 +82,7 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
         evidence.show(best.candidate.spec.model_id, needs.task, "best")
         frame.show_assumptions(best.estimate)
+        decision_report.show(cached.recommend(question.machine, needs), question, needs, file)
     spec = best.candidate.spec
     get_file.show_for(spec.model_id, best.quant)
     bench.show_checks(spec.model_id, spec.name, best.quant, needs.workload, question)

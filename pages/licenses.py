@@ -16,6 +16,7 @@ from pages.ui import cached, frame, inputs, license_words, tables, words
 from pages.ui.charts import roomy
 from sizing.errors import UnknownNameError
 from sizing.license_profile import LicenseProfile
+from sizing.profile_words import describe_profile
 
 TABLE_PIXELS = 620
 
@@ -40,7 +41,7 @@ def show_headline(profile: LicenseProfile, judged: dict[str, tuple[Outcome, str]
     shown = (
         " Nothing is filtered: any licence is asked for, judged here as commercial use." if license_use == "any" else ""
     )
-    told = f"{license_words.describe_profile(profile)}{shown} {NOT_LEGAL_ADVICE}"
+    told = f"{describe_profile(profile)}{shown} {NOT_LEGAL_ADVICE}"
     st.html(
         f'<p class="wb-answer">{escape(roomy(license_words.say_counts(count_outcomes(judged))))}</p>'
         f'<p class="wb-quiet">{escape(roomy(told))}</p>'

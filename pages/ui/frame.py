@@ -22,6 +22,7 @@ from sizing.errors import UnknownNameError, WeighbridgeError, find_near_names
 from sizing.estimate import Estimate
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS
+from sizing.profile_words import FIELD_WORDS
 from sizing.units import THIN, format_bytes, format_figures, format_tokens
 from sizing.workload import MAX_PARALLEL, Workload
 
@@ -318,7 +319,7 @@ def _license_panel() -> None:
     inputs.yes_no("lic_finetune", "Fine-tune it")
     inputs.yes_no("lic_redistribute", "Pass it or a changed model on")
     inputs.yes_no("lic_outputs", "Train another model on its outputs")
-    inputs.several("lic_fields", "Fields of use", FIELDS_OF_USE, "None of these", license_words.FIELD_WORDS)
+    inputs.several("lic_fields", "Fields of use", FIELDS_OF_USE, "None of these", FIELD_WORDS)
     st.caption(f"Empty means not known: it counts only where a licence turns on it. {NOT_LEGAL_ADVICE}")
 
 
