@@ -8,7 +8,19 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import bench, cached, charts, decision_report, evaluate_measured, evidence, frame, get_file, inputs, words
+from pages.ui import (
+    bench,
+    cached,
+    charts,
+    decision_report,
+    evaluate_measured,
+    evidence,
+    frame,
+    get_file,
+    inputs,
+    tables,
+    words,
+)
 from sizing.launch import format_command
 from sizing.recommend import Needs, Option, Recommendation
 
@@ -182,13 +194,10 @@ def show_alternatives(answer: Recommendation, needs: Needs) -> None:
             "Ordered by evidence for the task, less quantization loss and slowness. Pick a row to size it and to see "
             "its scores."
         )
-    st.dataframe(
+    tables.show_table(
         words.options_table(answer.options, frame.format_verdict, needs.task),
-        hide_index=True,
         key="alternatives",
-        on_select="rerun",
         selection_mode="single-row",
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned(),
     )
     if answer.n_more:
@@ -205,7 +214,7 @@ def show_ruled_out(answer: Recommendation) -> None:
             items = [r for r in answer.ruled_out if r.kind == kind]
             table = pd.DataFrame({"Model": [r.name for r in items], "Why": [frame.to_sentence(r.text) for r in items]})
             wide = {"Why": st.column_config.TextColumn(width="large")}
-            st.dataframe(table, hide_index=True, key=f"ruled_out_{kind}", column_config=wide)
+            tables.show_table(table, key=f"ruled_out_{kind}", column_config=wide)
             if count > len(items):
                 st.caption(f"And {count - len(items):,} more for the same reason.")
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, frame, inputs, words
+from pages.ui import cached, charts, frame, inputs, tables, words
 from sizing.errors import BadInputError
 from sizing.fit import Verdict
 from sizing.hardware import Device, DeviceKind, Machine
@@ -227,14 +227,11 @@ def show_machines(card: ModelCard, answer: HardwareAnswer) -> None:
             "Launched": [str(s.year) if s and s.year else words.UNKNOWN for s in read],
         }
     )
-    st.dataframe(
+    tables.show_table(
         words.style_table(table),
-        hide_index=True,
         height=380,
         key="machines",
-        on_select="rerun",
         selection_mode="single-row",
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned("Speed, tokens/s"),
     )
 
@@ -384,12 +381,10 @@ def show_listed() -> None:
                 "Price, US$": [d.price_usd if d.price_usd is not None else nan for d in devices],
             }
         )
-        st.dataframe(
+        tables.show_table(
             words.style_table(table),
-            hide_index=True,
             height=620,
             key="devices",
-            placeholder=words.UNKNOWN,
             column_config=frame.right_aligned(),
         )
 

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import bench, best_way, by_hand, cached, charts, evaluate_measured, frame, get_file, inputs, words
+from pages.ui import bench, best_way, by_hand, cached, charts, evaluate_measured, frame, get_file, inputs, tables, words
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.explain import PartFormula
@@ -252,14 +252,11 @@ def show_quants(card: ModelCard, setup: cached.Setup, question: frame.Question) 
             "Loss from": [r.loss_label for r in rows],
         }
     )
-    st.dataframe(
+    tables.show_table(
         words.style_table(table),
-        hide_index=True,
         height=330,
         key="quants",
-        on_select="rerun",
         selection_mode="single-row",
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned("Speed, tokens/s"),
     )
 

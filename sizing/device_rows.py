@@ -31,7 +31,7 @@ def fold_devices(devices: Sequence[DeviceUse], draft_bytes: Sequence[int] = ()) 
     drafts = [*draft_bytes, *[0] * (len(devices) - len(draft_bytes))]
     runs: list[list[int]] = []
     for i, device in enumerate(devices):
-        if runs and _are_alike([devices[j] for j in runs[-1]], device):
+        if runs and are_alike([devices[j] for j in runs[-1]], device):
             runs[-1].append(i)
         else:
             runs.append([i])
@@ -50,7 +50,7 @@ def fold_devices(devices: Sequence[DeviceUse], draft_bytes: Sequence[int] = ()) 
     return tuple(rows)
 
 
-def _are_alike(group: Sequence[DeviceUse], other: DeviceUse) -> bool:
+def are_alike(group: Sequence[DeviceUse], other: DeviceUse) -> bool:
     """Whether a device is of the same kind as a group and its use differs from none of it by much."""
     first = group[0]
     if (first.name, first.memory_bytes, first.usable_bytes) != (other.name, other.memory_bytes, other.usable_bytes):

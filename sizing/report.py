@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sizing.candidate import MeasuredHere, Needs
-from sizing.device_rows import fold_devices, used_of
+from sizing.device_rows import FEWEST_FOLDED, are_alike, used_of
 from sizing.estimate import Estimate
 from sizing.hardware import Device, Machine
 from sizing.license_profile import LicenseProfile
@@ -18,7 +18,7 @@ from sizing.units import THIN, format_bytes, format_figures, format_gib, format_
 
 UNKNOWN = "unknown"
 NOT_MEASURED = "Nothing measured here yet"
-MAX_CLAUSES, MAX_SCORES, MAX_MEASURED = 4, 5, 4
+MAX_CLAUSES, MAX_SCORES, MAX_MEASURED = 4, 4, 3
 """Lines of a kind that one page has room for; the rest is counted."""
 
 LOSS_WORDS = {
@@ -153,7 +153,7 @@ def build_report(
         measured=tuple(list_measured(measured, best.candidate.spec.model_id)),
         runners_up=tuple(_runner_up(option, machine) for option in answer.runners_up),
         launch=occasion.launch,
-        assumptions=tuple(map(to_capital, best.estimate.memory.assumptions)),
+        assumptions=tuple(map(to_capital, list_assumptions(best.estimate))),
     )
 
 
@@ -262,10 +262,21 @@ def say_speed(speed: Interval | None) -> str:
 
 
 def list_device_rows(estimate: Estimate) -> Iterator[DeviceUse]:
-    """What each device holds, cards first; many alike are one row, that of the fullest."""
+    """What each device holds, cards first; cards of one name and of like use are one row, that of the fullest."""
     host, *cards = estimate.memory.devices
-    for row in fold_devices((*cards, host)):
-        yield replace(row.use, name=row.name)
+    for name in dict.fromkeys(d.name for d in cards):
+        same = sorted((d for d in cards if d.name == name), key=lambda d: -d.parts.total_bytes)
+        if len(same) < FEWEST_FOLDED:
+            numbered = [d for d in cards if d.name == name]
+            yield from (replace(d, name=f"{name} ({i})") if numbered[1:] else d for i, d in enumerate(numbered, 1))
+            continue
+        n_all = len(same)
+        while same:
+            alike = [d for d in same if are_alike(same[:1], d)]
+            count = f"{n_all} ×" if len(alike) == n_all else f"{len(alike)} of {n_all}"
+            yield replace(alike[0], name=f"{count} {name}")
+            same = [d for d in same if d not in alike]
+    yield host
 
 
 def list_speed(estimate: Estimate) -> Iterator[Fact]:
@@ -285,7 +296,19 @@ def list_speed(estimate: Estimate) -> Iterator[Fact]:
         low, high = sorted((first.low, first.high))
         yield "First token of a full prompt", f"{format_range(low, high)}{THIN}s"
     yield "Bound by", speed.bound
-    yield "Rests on", f"{speed.basis or 'formulas alone'}; 8 of 10 should lie inside"
+    told = [a for a in estimate.memory.assumptions if a.startswith(OF_SPEED)]
+    yield "Rests on", "; ".join(a.removeprefix(OF_SPEED) for a in told) or speed.basis or UNKNOWN
+
+
+OF_SPEED = "speed: "
+"""How the assumption begins that says what a speed rests on; the report tells it beside the speed."""
+
+
+def list_assumptions(estimate: Estimate) -> Iterator[str]:
+    """What the figures take for granted, each once, without what is told beside the speed."""
+    for text in dict.fromkeys(estimate.memory.assumptions):
+        if estimate.speed is None or not text.startswith(OF_SPEED):
+            yield text
 
 
 def list_quality(option: Option, task: str) -> Iterator[Fact]:

@@ -38,7 +38,8 @@ tbody tr { border-top: 0.2mm solid #EDEFF1; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.15mm 3mm; margin: 0; }
 dt { color: #5A636B; } dd { margin: 0; }
 .question { grid-template-columns: max-content 1fr max-content 1fr; }
-.question .long { grid-column: 2 / -1; }
+.question dt.long { grid-column: 1; } .question dd.long { grid-column: 2 / -1; }
+dl + table, dl + ul { margin-top: 0.6mm; }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 0 7mm; align-items: start; }
 pre { margin: 0; padding: 0.8mm 2mm; background: #F4F5F6; font: 7.4pt/1.3 ui-monospace, Consolas, monospace;
   white-space: pre-wrap; }
@@ -53,9 +54,13 @@ a { color: inherit; text-decoration-color: #AAB2B9; }
 footer { margin-top: 1.6mm; padding-top: 0.9mm; border-top: 0.25mm solid #DDE1E4; }
 footer p { margin: 0; }
 .dense { font-size: 7.2pt; line-height: 1.25; }
+.dense h1 { font-size: 14pt; } .dense .summary { font-size: 9pt; margin-bottom: 1mm; }
+.dense h2 { font-size: 7.6pt; margin: 1.2mm 0 0.3mm; padding-top: 0.7mm; }
 .dense pre { font-size: 6.8pt; }
 .dense .small, .dense .small li { font-size: 5.8pt; line-height: 1.2; }
-@media screen { .dense { font-size: 7.9pt; } .dense .small, .dense .small li { font-size: 6.4pt; } }
+.denser { font-size: 6.6pt; line-height: 1.2; } .denser .small, .denser .small li { font-size: 5.3pt; }
+.denser h2 { margin-top: 0.7mm; padding-top: 0.5mm; } .denser td, .denser th { padding-top: 0; padding-bottom: 0; }
+.denser dl { row-gap: 0; } .denser li { margin: 0; }
 """
 
 
@@ -83,7 +88,8 @@ def format_html(report: Report) -> str:
         _footer(report),
     ]
     text = "\n".join(filter(None, body))
-    crowded = ' class="dense"' if count_text(text) > DENSE_CHARACTERS else ""
+    n = count_text(text)
+    crowded = ' class="dense denser"' if n > DENSER_CHARACTERS else ' class="dense"' if n > DENSE_CHARACTERS else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
@@ -98,8 +104,8 @@ def _section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
 
 
-DENSE_CHARACTERS = 4_000
-"""A report with more text than this is printed in smaller letters, so that it stays on one page."""
+DENSE_CHARACTERS, DENSER_CHARACTERS = 4_000, 5_300
+"""A report with more text than this is set in smaller letters, so that it stays on one page."""
 
 
 def count_text(page: str) -> int:
@@ -108,12 +114,13 @@ def count_text(page: str) -> int:
 
 
 def _question(facts: Sequence[Fact]) -> str:
-    """The facts of the question, short ones side by side."""
-    told = []
+    """The facts of the question, the short ones first, side by side."""
+    told: list[tuple[str, str]] = []
     for name, text in facts:
         kind = "" if len(text) <= SHORT_CHARACTERS else ' class="long"'
-        told.append(f"<dt>{escape(name)}</dt><dd{kind}>{escape(text)}</dd>")
-    return f'<dl class="question">{"".join(told)}</dl>'
+        told.append((kind, f"<dt{kind}>{escape(name)}</dt><dd{kind}>{escape(text)}</dd>"))
+    told.sort(key=lambda pair: pair[0])
+    return f'<dl class="question">{"".join(row for _, row in told)}</dl>'
 
 
 SHORT_CHARACTERS = 34
@@ -161,7 +168,7 @@ def _memory(devices: Sequence[DeviceUse]) -> str:
     return f'{draw_memory(devices)}<div class="keys">{keys}</div>' + _table(("Device", *MEMORY_COLUMNS), rows)
 
 
-LABEL_WIDTH, BAR_WIDTH, BAR_HEIGHT, ROW_HEIGHT = 200.0, 800.0, 18.0, 26.0
+LABEL_WIDTH, BAR_WIDTH, BAR_HEIGHT, ROW_HEIGHT = 210.0, 790.0, 16.0, 23.0
 
 
 def draw_memory(devices: Sequence[DeviceUse]) -> str:
@@ -177,7 +184,7 @@ def draw_memory(devices: Sequence[DeviceUse]) -> str:
 def _draw_bar(device: DeviceUse, top: float) -> str:
     """One bar with its name; what goes over the usable limit is marked under it."""
     scale = BAR_WIDTH / max(device.memory_bytes, device.parts.total_bytes, 1)
-    shapes = [f'<text x="0" y="{top + 14:.1f}" font-size="14" fill="#22272B">{escape(device.name)}</text>']
+    shapes = [f'<text x="0" y="{top + 14:.1f}" font-size="13.5" fill="#22272B">{escape(device.name)}</text>']
     limit, x = LABEL_WIDTH + device.usable_bytes * scale, LABEL_WIDTH
     beyond = (device.memory_bytes - device.usable_bytes) * scale
     shapes.append(_rect(limit, top + 1, beyond, BAR_HEIGHT, 'fill="#ECEEF0"'))

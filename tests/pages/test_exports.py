@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
@@ -18,7 +19,8 @@ from streamlit.testing.v1 import AppTest
 from pages.ui import chart_files, tables, words
 from sizing.safe_text import csv_cell, guard_formula, name_file
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
+ROOT = Path(__file__).resolve().parents[2]
+APP = ROOT / "app.py"
 
 
 def read_csv(text: str) -> list[list[str]]:
@@ -97,6 +99,22 @@ def test_a_file_name_holds_nothing_but_letters_digits_points_and_hyphens(name: s
     told = name_file(name)
     assert told.startswith("weighbridge") and len(told) <= 120
     assert all(c.isascii() and (c.isalnum() or c in "-.") for c in told) and "/" not in told
+
+
+def list_bare_tables() -> list[str]:
+    """Where a page draws a table without offering its export."""
+    return [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in (ROOT / "pages").rglob("*.py")
+        if path.name != "tables.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("dataframe", "plotly_chart")
+        if not (path.name == "frame.py" and node.attr == "plotly_chart")
+    ]
+
+
+def test_every_table_and_chart_of_every_page_can_be_taken_along() -> None:
+    assert list_bare_tables() == []
 
 
 def test_a_page_offers_its_table_as_csv_and_json() -> None:

@@ -135,10 +135,10 @@ def test_memory_adds_up_on_the_page(report: Report) -> None:
 
 
 def test_the_bar_is_as_long_as_the_memory_it_draws(report: Report) -> None:
-    widths = re.findall(r'width="([\d.]+)" height="18.0" fill="#0072B2"', format_html(report))
+    widths = re.findall(r'width="([\d.]+)" height="16.0" fill="#0072B2"', format_html(report))
     for width, device in zip(widths, report.devices, strict=True):
         share = device.parts.weight_bytes / device.memory_bytes
-        assert float(width) == pytest.approx(800 * share, abs=0.06)
+        assert float(width) == pytest.approx(790 * share, abs=0.06)
 
 
 def test_every_score_licence_price_and_device_has_its_source(
