@@ -94,7 +94,7 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
         evidence.show(best.candidate.spec.model_id, needs.task, "best")
         frame.show_assumptions(best.estimate)
-        decision_report.show(cached.recommend(question.machine, needs), question, needs, file)
+        decision_report.show(cached.recommend(question.machine, needs), question, needs, command)
     spec = best.candidate.spec
     get_file.show_for(spec.model_id, best.quant)
     bench.show_checks(spec.model_id, spec.name, best.quant, needs.workload, question)

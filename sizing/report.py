@@ -142,6 +142,7 @@ def build_report(
     return replace(
         empty,
         title=f"{best.name} at {best.quant}",
+        question=(*empty.question, ("Engine", best.estimate.memory.engine)),
         summary=", ".join(list_figures(best.estimate, machine, found.license_name)),
         reasons=tuple(map(to_capital, best.reasons)),
         devices=tuple(list_device_rows(best.estimate)),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from pathlib import PurePath
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import streamlit as st
@@ -13,7 +13,7 @@ import streamlit as st
 from catalog.report import find_evidence
 from pages.ui import cached, frame, inputs
 from pages.ui.measured import list_measured_here
-from sizing.launch import format_command
+from sizing.estimate import ENGINE
 from sizing.recommend import Needs, Recommendation
 from sizing.report import Occasion, Report, build_report
 from sizing.report_command import format_report_command
@@ -22,14 +22,14 @@ from sizing.report_markdown import format_markdown
 from sizing.safe_text import name_file
 
 
-def show(answer: Recommendation, question: frame.Question, needs: Needs, file: str | None = None) -> None:
+def show(answer: Recommendation, question: frame.Question, needs: Needs, launch: str = "") -> None:
     """A quiet button that opens to the report as HTML and as Markdown; it is written when it is asked for.
 
-    `file` is what the launch command loads, where it is known.
+    `launch` starts the answer, as the page says it.
     """
     best = answer.best
     stem = name_file(f"report-{best.name}-{best.quant}" if best else f"report-{needs.task}")
-    occasion = find_occasion(answer, question, needs, file)
+    occasion = find_occasion(question, needs, launch)
 
     def writer(write: Callable[[Report], str]) -> Callable[[], str]:
         return lambda: write(build(answer, question, needs, occasion))
@@ -52,20 +52,26 @@ def show(answer: Recommendation, question: frame.Question, needs: Needs, file: s
             )
 
 
-def find_occasion(answer: Recommendation, question: frame.Question, needs: Needs, file: str | None) -> Occasion:
+def find_occasion(question: frame.Question, needs: Needs, launch: str) -> Occasion:
     """When and where the report is made, and how to ask the same again."""
-    best, machine = answer.best, question.machine
-    # a path would tell the reader whose machine this is; the name is what they need
-    name = None if file is None else PurePath(file).name
     return Occasion(
         made_on=date.today().isoformat(),
-        machine_name="this machine" if question.wishes.machine == inputs.THIS else frame.format_machine(machine),
-        launch=""
-        if best is None
-        else format_command(best.name, best.quant, best.estimate, needs.workload, machine, gguf_file=name),
+        machine_name="this machine"
+        if question.wishes.machine == inputs.THIS
+        else frame.format_machine(question.machine),
+        launch=shorten_paths(launch),
         link=build_link(st.context.url, inputs.question_address()),
         command=format_report_command(question.wishes.machine, needs),
     )
+
+
+def shorten_paths(launch: str) -> str:
+    """A command with the names of files in place of their paths, which would tell the reader whose machine this is.
+
+    >>> shorten_paths("llama-server -m /home/ann/models/Qwen3-14B-Q5_K_M.gguf -c 8192")
+    'llama-server -m Qwen3-14B-Q5_K_M.gguf -c 8192'
+    """
+    return re.sub(r"(?<![^\s'\"=])(?:[A-Za-z]:)?[/\\][^\n'\"]*?([^/\\\s'\"]+\.gguf)", r"\1", launch)
 
 
 def build_link(page_url: str | None, address: dict[str, str]) -> str:
@@ -82,6 +88,8 @@ def build_link(page_url: str | None, address: dict[str, str]) -> str:
 
 def build(answer: Recommendation, question: frame.Question, needs: Needs, occasion: Occasion) -> Report:
     """The report on an answer, with what would change it, as the page says it."""
-    changed = replace(answer, what_would_change=cached.find_changes(question.machine, needs))
+    changed = answer
+    if answer.best is not None and answer.best.estimate.memory.engine == ENGINE:  # of others it is not worked out
+        changed = replace(answer, what_would_change=cached.find_changes(question.machine, needs))
     found = find_evidence(cached.catalog(), answer, question.machine, needs)
     return build_report(changed, question.machine, needs, found, occasion, list_measured_here())

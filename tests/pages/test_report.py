@@ -204,6 +204,19 @@ def test_markdown_tables_keep_their_columns(report: Report) -> None:
         assert not re.search(r"(?<!\\)<(?!https?://)", prose) and "# out" not in prose
 
 
+@pytest.mark.parametrize(
+    ("launch", "told"),
+    [
+        ("llama-server -m '/home/ann b/x y.gguf' -c 1", "llama-server -m 'y.gguf' -c 1"),
+        ("FROM /home/ann/Qwen3.gguf\nPARAMETER num_ctx 8192", "FROM Qwen3.gguf\nPARAMETER num_ctx 8192"),
+        ("llama-server -m Qwen3.gguf -c 1", "llama-server -m Qwen3.gguf -c 1"),
+        ("vllm serve Qwen/Qwen3-14B --max-model-len 8192", "vllm serve Qwen/Qwen3-14B --max-model-len 8192"),
+    ],
+)
+def test_the_command_does_not_tell_whose_folder_it_is(launch: str, told: str) -> None:
+    assert decision_report.shorten_paths(launch) == told
+
+
 def test_the_link_holds_the_question_and_no_secret() -> None:
     address = {"machine": "RTX 4090", "task": "code"}
     link = decision_report.build_link("https://user:secret@models.example:8443/app/?token=secret#secret", address)
