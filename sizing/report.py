@@ -183,7 +183,8 @@ def _say_nothing_runs(
         launch="",
         assumptions=(),
         sources=found.sources,
-        made_of=f"Made on {occasion.made_on} from {found.n_models:,} models; newest fact of {found.catalog_as_of}",
+        made_of=f"Made on {occasion.made_on} from {found.n_models:,} models; newest fact of {found.catalog_as_of}. "
+        "What licences say is a reading aid, not legal advice: their text decides",
         link=occasion.link,
         command=occasion.command,
     )

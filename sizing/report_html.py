@@ -104,7 +104,7 @@ def _section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
 
 
-DENSE_CHARACTERS, DENSER_CHARACTERS = 4_000, 5_300
+DENSE_CHARACTERS, DENSER_CHARACTERS = 4_150, 5_300
 """A report with more text than this is set in smaller letters, so that it stays on one page."""
 
 
