@@ -13,6 +13,7 @@ from evals.intervals import bootstrap_mean, interval_of_scores
 from evals.plans import write_plan
 from evals.run_files import EvalRun, ItemResult, RunState, SuiteChosen
 from evals.stats import Comparison, adjust_comparisons, compare_paired
+from sizing.safe_text import guard_formula
 
 BITS_PER_BYTE = "bits_per_byte"
 """The metric of a text that is read, not answered: bits, so neither a share nor bounded by one."""
@@ -272,4 +273,4 @@ def write_csv(run: EvalRun) -> str:
 
 def quote_cell(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula (OWASP, CSV injection)."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return guard_formula(value) if isinstance(value, str) else value

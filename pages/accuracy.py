@@ -19,7 +19,7 @@ from evals.ledger import (
     sum_up_parts,
 )
 from evals.user_store import KeptVerify, UserStore
-from pages.ui import cached, frame
+from pages.ui import cached, frame, tables
 from pages.ui.verify import PART_WORDS
 from sizing.errors import UserStoreError
 from sizing.units import MIB, format_bytes, format_tokens
@@ -97,7 +97,7 @@ def show_parts(summary: tuple[PartSummary, ...], rows: tuple[LedgerRow, ...]) ->
             "Worst case": [why if s.part == UNANSWERED else s.worst.worst_case if s.worst else "" for s in parts],
         }
     )
-    st.dataframe(table, hide_index=True, key="parts", column_config={"Worst case": WIDE})
+    tables.show_table(table, "parts", name="accuracy-by-part", column_config={"Worst case": WIDE})
 
 
 @st.cache_resource(show_spinner="Comparing with published figures")
@@ -129,7 +129,7 @@ def show_published() -> None:
     )
     address = st.column_config.LinkColumn(display_text=r"https?://(.*)", width="medium")
     config = {"What may differ": WIDE, "Source": address}
-    st.dataframe(table, hide_index=True, height=400, key="published", column_config=config)
+    tables.show_table(table, "published", name="accuracy-against-published", height=400, column_config=config)
 
 
 MEASURE_WORDS = {
@@ -172,7 +172,7 @@ def show_serving() -> None:
             "Worst figure": [f"{s.worst.log.checkpoint}, {describe_serving(s.worst)}" for s in summary],
         }
     )
-    st.dataframe(table, hide_index=True, key="serving", column_config={"Worst figure": WIDE})
+    tables.show_table(table, "serving", column_config={"Worst figure": WIDE})
     show_serving_rows(found)
 
 
@@ -193,7 +193,7 @@ def show_serving_rows(found: tuple[ServingComparison, ...]) -> None:
     )
     address = st.column_config.LinkColumn(display_text=r"https?://(.*)", width="medium")
     config = {"What may differ": WIDE, "Source": address}
-    st.dataframe(table, hide_index=True, height=400, key="serving-rows", column_config=config)
+    tables.show_table(table, "serving-rows", height=400, column_config=config)
 
 
 def describe_serving(comparison: ServingComparison) -> str:
@@ -248,7 +248,7 @@ def show_kept() -> None:
         }
     )
     bytes_column = st.column_config.NumberColumn(format="localized", alignment="right")
-    st.dataframe(table, hide_index=True, key="kept", column_config={"Difference, bytes": bytes_column})
+    tables.show_table(table, "kept", name="verified-here", column_config={"Difference, bytes": bytes_column})
 
 
 def describe_largest(kept: KeptVerify) -> str:
@@ -279,7 +279,7 @@ def show_rows(rows: tuple[LedgerRow, ...]) -> None:
             "Worst case": [r.worst_case for r in rows],
         }
     )
-    st.dataframe(table, hide_index=True, height=600, key="ledger", column_config={"Worst case": WIDE})
+    tables.show_table(table, "ledger", name="accuracy-ledger", height=600, column_config={"Worst case": WIDE})
 
 
 with frame.kind_errors():

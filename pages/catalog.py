@@ -12,7 +12,7 @@ from catalog.licenses import UNKNOWN, License
 from catalog.models import ModelCard
 from catalog.quality import ScoreRow
 from catalog.search import search_models
-from pages.ui import cached, charts, frame, inputs, license_words, words
+from pages.ui import cached, charts, frame, inputs, license_words, tables, words
 from sizing.errors import UnknownNameError
 from sizing.units import format_params, format_tokens
 
@@ -96,14 +96,12 @@ def show_list(found: tuple[ModelCard, ...], n_found: int, n_all: int) -> ModelCa
             "Facts": ["read" if c.confidence == "read" else "unverified" for c in found],
         }
     )
-    st.dataframe(
+    tables.show_table(
         words.style_table(table),
-        hide_index=True,
+        "catalog_rows",
+        name="catalog",
         height=620,
-        key="catalog_rows",
-        on_select="rerun",
         selection_mode="single-row",
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned(),
     )
     picked = inputs.picked_row("catalog_rows")
@@ -174,8 +172,13 @@ def show_scores(scores: tuple[ScoreRow, ...]) -> None:
         }
     )
     link = st.column_config.LinkColumn(display_text=r"https?://(?:www\.)?([^/]+)")
-    st.dataframe(
-        words.style_table(table), hide_index=True, height=300, width=640, column_config={"Source": link}, key="scores"
+    tables.show_table(
+        words.style_table(table),
+        "scores",
+        name=f"scores-{scores[0].model_id}",
+        height=300,
+        width=640,
+        column_config={"Source": link},
     )
 
 

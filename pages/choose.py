@@ -12,6 +12,7 @@ from pages.ui import (
     bench,
     cached,
     charts,
+    decision_report,
     engine_answers,
     engine_choose,
     evaluate_measured,
@@ -20,6 +21,7 @@ from pages.ui import (
     get_file,
     inputs,
     launches,
+    tables,
     words,
 )
 from sizing.engines import find_engine
@@ -103,11 +105,13 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     changes.html('<p class="wb-quiet">What would change this: working it out.</p>')
     asked = (best.quant, needs.workload, question.machine)
     starts = engine_answers.list_llama_cpp_starts(best.candidate.spec.model_id, asked, best.estimate)
-    launches.show_chosen(launches.choose(starts, "choose"), "choose")
+    start = launches.choose(starts, "choose")
+    launches.show_chosen(start, "choose")
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
         evidence.show(best.candidate.spec.model_id, needs.task, "best")
         frame.show_assumptions(best.estimate)
+        decision_report.show(cached.recommend(question.machine, needs), question, needs, start.text)
     spec = best.candidate.spec
     get_file.show_for(spec.model_id, best.quant)
     bench.show_checks(spec.model_id, spec.name, best.quant, needs.workload, question)
@@ -215,13 +219,10 @@ def show_alternatives(answer: Recommendation, needs: Needs, by_weights: bool) ->
             "Ordered by evidence for the task, less quantization loss and slowness. Pick a row to size it and to see "
             "its scores."
         )
-    st.dataframe(
+    tables.show_table(
         words.options_table(answer.options, frame.format_verdict, needs.task, by_weights=by_weights),
-        hide_index=True,
         key="alternatives",
-        on_select="rerun",
         selection_mode="single-row",
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned(),
     )
     if answer.n_more:
@@ -239,7 +240,7 @@ def show_ruled_out(answer: Recommendation, engine: str) -> None:
             items = [r for r in answer.ruled_out if r.kind == kind]
             table = pd.DataFrame({"Model": [r.name for r in items], "Why": [frame.to_sentence(r.text) for r in items]})
             wide = {"Why": st.column_config.TextColumn(width="large")}
-            st.dataframe(table, hide_index=True, key=f"ruled_out_{kind}", column_config=wide)
+            tables.show_table(table, key=f"ruled_out_{kind}", column_config=wide)
             if count > len(items):
                 st.caption(f"And {count - len(items):,} more for the same reason.")
 

@@ -19,6 +19,7 @@ from pages.ui import (
     cost_routing,
     frame,
     inputs,
+    tables,
     words,
 )
 from sizing.cost_options import KIND_WORDS, JudgedOption
@@ -236,11 +237,11 @@ def show_options(answer: CostAnswer, name: str) -> None:
             "Source": [j.option.source_url or None for j in rows],
         }
     )
-    st.dataframe(
+    tables.show_table(
         table,
-        hide_index=True,
+        "cost_options",
+        name="cost-options",
         height=frame.table_height(len(rows), MAX_TABLE_PIXELS),
-        key="cost_options",
         column_config={
             "A month": st.column_config.TextColumn(alignment="right", width=116),
             "Per million": st.column_config.TextColumn(alignment="right", width=100),

@@ -9,7 +9,7 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from catalog.offers import list_rents
-from pages.ui import cached, charts, charts_finetune, cost_plan, finetune_words, frame, inputs, words
+from pages.ui import cached, charts, charts_finetune, cost_plan, finetune_words, frame, inputs, tables, words
 from pages.ui.finetune_fields import ADAPTER_WORDS, OPTIMIZER_WORDS, PRECISION_WORDS, SHARDING_WORDS
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.finetune import FineTuneEstimate
@@ -242,10 +242,9 @@ def show_methods(setup: FineTuneSetup) -> None:
         )
     table = pd.DataFrame(rows).fillna("")
     right = [c for c in table.columns if c not in ("Method", "Fit")]
-    st.dataframe(
+    tables.show_table(
         table,
-        hide_index=True,
-        key="finetune_methods",
+        "finetune_methods",
         column_config={c: st.column_config.TextColumn(alignment="right") for c in right},
     )
 

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, engine_answers, engine_size, frame, inputs, words
+from pages.ui import cached, charts, engine_answers, engine_size, frame, inputs, tables, words
 from sizing.engines import Engine, find_engine
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.fit import Verdict
@@ -279,14 +279,11 @@ def show_machines(card: ModelCard, answer: HardwareAnswer) -> None:
             "Launched": [str(s.year) if s and s.year else words.UNKNOWN for s in read],
         }
     )
-    st.dataframe(
+    tables.show_table(
         words.style_table(table),
-        hide_index=True,
         height=380,
         key="machines",
-        on_select="rerun",
         selection_mode="single-row",
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned("Speed, tokens/s"),
     )
 
@@ -444,12 +441,10 @@ def show_listed() -> None:
                 "Price, US$": [d.price_usd if d.price_usd is not None else nan for d in devices],
             }
         )
-        st.dataframe(
+        tables.show_table(
             words.style_table(table),
-            hide_index=True,
             height=620,
             key="devices",
-            placeholder=words.UNKNOWN,
             column_config=frame.right_aligned(),
         )
 

@@ -12,10 +12,11 @@ from catalog.license_chain import count_outcomes
 from catalog.license_rules import NOT_LEGAL_ADVICE, Outcome, evaluate
 from catalog.licenses import License
 from catalog.models import ModelCard
-from pages.ui import cached, frame, inputs, license_words, words
+from pages.ui import cached, frame, inputs, license_words, tables, words
 from pages.ui.charts import roomy
 from sizing.errors import UnknownNameError
 from sizing.license_profile import LicenseProfile
+from sizing.profile_words import describe_profile
 
 TABLE_PIXELS = 620
 
@@ -40,7 +41,7 @@ def show_headline(profile: LicenseProfile, judged: dict[str, tuple[Outcome, str]
     shown = (
         " Nothing is filtered: any licence is asked for, judged here as commercial use." if license_use == "any" else ""
     )
-    told = f"{license_words.describe_profile(profile)}{shown} {NOT_LEGAL_ADVICE}"
+    told = f"{describe_profile(profile)}{shown} {NOT_LEGAL_ADVICE}"
     st.html(
         f'<p class="wb-answer">{escape(roomy(license_words.say_counts(count_outcomes(judged))))}</p>'
         f'<p class="wb-quiet">{escape(roomy(told))}</p>'
@@ -115,12 +116,11 @@ def show_table(profile: LicenseProfile, judged: dict[str, tuple[Outcome, str]]) 
         }
     )
     figures = {name: st.column_config.NumberColumn(alignment="right") for name in ("Models", "Stopped")}
-    st.dataframe(
+    tables.show_table(
         table,
-        hide_index=True,
+        "license_rows",
+        name="licences",
         height=frame.table_height(len(table), TABLE_PIXELS),
-        key="license_rows",
-        on_select="rerun",
         selection_mode="single-row",
         column_config={
             "Licence": st.column_config.TextColumn(width="medium"),

@@ -24,6 +24,7 @@ from pages.ui import (
     inputs,
     launches,
     many_machines,
+    tables,
     words,
 )
 from sizing.engines.offers import EngineQuestion
@@ -273,14 +274,11 @@ def show_quants(card: ModelCard, setup: cached.Setup, question: frame.Question) 
             "Loss from": [r.loss_label for r in rows],
         }
     )
-    st.dataframe(
+    tables.show_table(
         words.style_table(table),
-        hide_index=True,
         height=330,
         key="quants",
-        on_select="rerun",
         selection_mode="single-row",
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned("Speed, tokens/s"),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.ui import cached, frame
+from pages.ui import cached, frame, tables
 
 TABLE_WORDS = {
     "benchmarks": "published scores",
@@ -51,7 +51,7 @@ def show() -> None:
             "Model": st.column_config.TextColumn(width="medium"),
             "What stays unverified": st.column_config.TextColumn(width="large"),
         }
-        st.dataframe(table, hide_index=True, height=600, key="unverified", column_config=config)
+        tables.show_table(table, "unverified", name="unverified-facts", height=600, column_config=config)
         say_more(len(unverified))
     with right:
         st.subheader(f"Sources: {len(sources):,}", anchor=False)
@@ -65,7 +65,7 @@ def show() -> None:
             }
         )
         address = st.column_config.LinkColumn(display_text=r"https?://(.*)", width="medium")
-        st.dataframe(table, hide_index=True, height=600, key="sources", column_config={"Address": address})
+        tables.show_table(table, "sources", height=600, column_config={"Address": address})
         say_more(len(sources))
 
 

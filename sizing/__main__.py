@@ -1,10 +1,12 @@
-"""`python -m sizing estimate|recommend|solve|hardware-for|engines|cluster|cost|finetune|launch` in a shell."""
+"""`python -m sizing estimate|recommend|report|solve|hardware-for|engines|cluster|cost|finetune|launch` in a shell."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
 
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
 from catalog.cluster_command import add_cluster_arguments, run_cluster
@@ -26,6 +28,7 @@ from catalog.offers import list_options, list_rents
 from catalog.own_prices import load_own_prices
 from catalog.prices import list_prices, merge_prices
 from catalog.queries import find_asked_weights, find_machine, find_model, find_weights, list_weights
+from catalog.report import find_evidence
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from evals.home import find_home_if_usable
@@ -57,8 +60,12 @@ from sizing.hardware import Machine
 from sizing.inverse import GOOD_QUANTS, HardwareNeeds, choose_weights, find_hardware
 from sizing.inverse_record import format_hardware, hardware_record
 from sizing.launch import format_solution_command
-from sizing.recommend import LICENSE_USES, TASKS, MeasuredHere, Needs, Ranker
+from sizing.recommend import LICENSE_USES, TASKS, MeasuredHere, Needs, Ranker, Recommendation
 from sizing.record import estimate_record, format_estimate, format_pair, pair_record, recommendation_record
+from sizing.report import Occasion, Report, build_report
+from sizing.report_command import format_report_command
+from sizing.report_html import format_html
+from sizing.report_markdown import format_markdown
 from sizing.solution_record import format_solution, solution_record
 from sizing.solver import Asked, Solution, solve
 from sizing.units import format_bytes
@@ -167,22 +174,28 @@ def list_measured_here() -> tuple[MeasuredHere, ...]:
         return ()
 
 
+def ask_ranking(
+    args: argparse.Namespace, catalog: Catalog, machine: Machine, needs: Needs, measured: tuple[MeasuredHere, ...]
+) -> Recommendation:
+    """What the engine that was named makes of the whole catalog. Raises UnknownNameError."""
+    candidates = list_candidates(catalog, needs.task, needs.license_use, needs.license_profile, measured)
+    engine = find_engine(args.engine)
+    if engine.name == ENGINE:
+        return Ranker(candidates).recommend(machine, needs)
+    made = EngineRanker(candidates, engine, engine_options_from(args), args.kv_type or "auto")
+    return made.recommend(machine, needs)
+
+
 def run_recommend(args: argparse.Namespace) -> int:
     """Answer which model and quantization."""
     if args.limit < 1:
         raise BadInputError(f"--limit wants 1 or more, got {args.limit}")
-    workload = Workload(context_tokens=args.context, n_parallel=args.parallel)
-    needs = Needs(args.task, workload, args.min_speed, args.license_use, read_profile(args, "commercial"))
+    needs = read_needs(args)
     catalog = open_here()
     machine = find_asked_machine(catalog, args.hardware)
     measured = list_measured_here()
-    candidates = list_candidates(catalog, needs.task, needs.license_use, needs.license_profile, measured)
+    answer = ask_ranking(args, catalog, machine, needs, measured)
     engine = find_engine(args.engine)
-    if engine.name == ENGINE:
-        answer = Ranker(candidates).recommend(machine, needs)
-    else:
-        made = EngineRanker(candidates, engine, engine_options_from(args), args.kv_type or "auto")
-        answer = made.recommend(machine, needs)
     commands = [find_launch_command(o, engine, args, machine) for o in answer.options[: args.limit]]
     if args.json:
         print_json(recommendation_record(answer, commands, args.limit))
@@ -205,6 +218,48 @@ def run_recommend(args: argparse.Namespace) -> int:
     for line in answer.assumptions:
         print(f"- {line}")
     return EXIT_DONE
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Write the recommendation with its evidence on one page."""
+    write = find_report_format(args.out)
+    needs = read_needs(args)
+    catalog = open_here()
+    machine = find_asked_machine(catalog, args.hardware)
+    measured = list_measured_here()
+    answer = ask_ranking(args, catalog, machine, needs, measured)
+    best, engine = answer.best, find_engine(args.engine)
+    launch = "" if best is None else find_launch_command(best, engine, args, machine)
+    occasion = Occasion(
+        made_on=date.today().isoformat(),
+        machine_name="this machine" if args.hardware.strip().casefold() == "this" else machine.name,
+        launch=launch,
+        command=format_report_command(args.hardware, needs, engine.name),
+    )
+    found = find_evidence(catalog, answer, machine, needs)
+    text = write(build_report(answer, machine, needs, found, occasion, measured))
+    if args.out is None:
+        print(text)
+    else:
+        args.out.write_text(text, encoding="utf-8")
+        print(f"wrote {args.out}", file=sys.stderr)
+    return EXIT_DONE
+
+
+def find_report_format(out: Path | None) -> Callable[[Report], str]:
+    """What writes a report to a file of this name; Markdown where there is none. Raises BadInputError."""
+    formats = {".html": format_html, ".htm": format_html, ".md": format_markdown}
+    if out is None:
+        return format_markdown
+    if out.suffix.lower() not in formats:
+        raise BadInputError(f"--out wants a name that ends in .html or .md, got {str(out)!r}")
+    return formats[out.suffix.lower()]
+
+
+def read_needs(args: argparse.Namespace) -> Needs:
+    """The question that recommend's and report's options describe. Raises BadInputError naming what is wrong."""
+    workload = Workload(context_tokens=args.context, n_parallel=args.parallel)
+    return Needs(args.task, workload, args.min_speed, args.license_use, read_profile(args, "commercial"))
 
 
 def run_hardware_for(args: argparse.Namespace) -> int:
@@ -339,6 +394,17 @@ def find_training_cost(
     return price_run(speed, n_tokens, rent.usd_per_gpu_hour * len(machine.accelerators), rent.name, rent.source_url)
 
 
+def add_question_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the question which model to run."""
+    parser.add_argument("--hardware", default="this", help=HARDWARE_HELP)
+    parser.add_argument("--task", default="chat", help=f"one of {', '.join(TASKS)}; default chat")
+    parser.add_argument("--context", type=int, default=DEFAULT_CONTEXT_TOKENS, help="tokens per user; default 8192")
+    parser.add_argument("--parallel", type=int, default=1, help="users at once; default 1")
+    parser.add_argument("--min-speed", type=float, help="tokens/s each user must see at least")
+    parser.add_argument("--license-use", default="any", help=f"one of {', '.join(LICENSE_USES)}; default any")
+    add_profile_options(parser)
+
+
 def build_parser() -> OneLineParser:
     """The command line of the room."""
     parser = OneLineParser(prog="python -m sizing", description="Size a model exactly, or ask which one to run.")
@@ -360,17 +426,16 @@ def build_parser() -> OneLineParser:
     how.add_argument("--json", action="store_true", help="print JSON")
     how.set_defaults(run=run_solve)
     best = commands.add_parser("recommend", help="which model and quantization to run")
-    best.add_argument("--hardware", default="this", help=HARDWARE_HELP)
-    best.add_argument("--task", default="chat", help=f"one of {', '.join(TASKS)}; default chat")
-    best.add_argument("--context", type=int, default=DEFAULT_CONTEXT_TOKENS, help="tokens per user; default 8192")
-    best.add_argument("--parallel", type=int, default=1, help="users at once; default 1")
-    best.add_argument("--min-speed", type=float, help="tokens/s each user must see at least")
-    best.add_argument("--license-use", default="any", help=f"one of {', '.join(LICENSE_USES)}; default any")
-    add_profile_options(best)
+    add_question_arguments(best)
     add_engine_arguments(best)
     best.add_argument("--limit", type=int, default=5, help="how many options to show; default 5")
     best.add_argument("--json", action="store_true", help="print JSON")
     best.set_defaults(run=run_recommend)
+    page = commands.add_parser("report", help="the recommendation with its evidence on one page, HTML or Markdown")
+    add_question_arguments(page)
+    add_engine_arguments(page)
+    page.add_argument("--out", type=Path, help="a file that ends in .html or .md; Markdown is printed without one")
+    page.set_defaults(run=run_report)
     which = commands.add_parser("hardware-for", help="which machines run a model, the cheapest first")
     which.add_argument("--model", required=True, help="Hugging Face id, its last part, or the display name")
     which.add_argument(

@@ -5,16 +5,11 @@ Names and licences are others' words: they are quoted so that they stay text in 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sizing.compare import Cell, Comparison, Row, mark_best
-from sizing.units import THIN
-
-_SPACES = str.maketrans({THIN: " ", "\u00a0": " "})
-_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the start of a formula (OWASP, CSV injection)."""
+from sizing.safe_text import csv_line, markdown_text, plain_url
 
 
 def format_csv(comparison: Comparison) -> str:
@@ -24,13 +19,13 @@ def format_csv(comparison: Comparison) -> str:
     """
     head = ["group", "fact", "unit", "better", "differs", "best", *comparison.names]
     ids = ["", "repository", "", "", "", "", *comparison.model_ids]
-    lines = [_csv_line(head), _csv_line(ids)]
+    lines = [csv_line(head), csv_line(ids)]
     for row in comparison.rows:
         best = " | ".join(comparison.names[i] for i in sorted(row.best))
         told = [row.group, row.label, row.unit, row.better or "", "yes" if row.differs else "no", best]
-        lines.append(_csv_line([*told, *map(_csv_cell, row.cells)]))
-    lines += [_csv_line(["assumed", text]) for text in comparison.assumptions]
-    lines += [_csv_line(["source", s.model, s.what, s.url, s.as_of]) for s in comparison.sources]
+        lines.append(csv_line([*told, *map(_csv_cell, row.cells)]))
+    lines += [csv_line(["assumed", text]) for text in comparison.assumptions]
+    lines += [csv_line(["source", s.model, s.what, s.url, s.as_of]) for s in comparison.sources]
     return "".join(f"{line}\r\n" for line in lines)
 
 
@@ -41,52 +36,27 @@ def _csv_cell(cell: Cell) -> str | float:
     return int(cell.value) if float(cell.value).is_integer() else float(f"{cell.value:.6g}")
 
 
-def _csv_line(values: Iterable[str | float]) -> str:
-    return ",".join(_csv_value(v) for v in values)
-
-
-def _csv_value(value: str | float) -> str:
-    if not isinstance(value, str):
-        return str(value)
-    text = value.translate(_SPACES)
-    if text.startswith(_FORMULA_SIGNS):
-        text = f"'{text}"
-    return '"' + text.replace('"', '""') + '"' if re.search(r'[",\r\n]', text) else text
-
-
 def format_markdown(comparison: Comparison) -> str:
     """A table a group, the best of a row in bold with its word, then assumptions and sources."""
-    lines = ["# " + " and ".join(map(_markdown_text, comparison.names)), ""]
+    lines = ["# " + " and ".join(map(markdown_text, comparison.names)), ""]
     for group in comparison.groups:
-        lines += [f"## {_markdown_text(group)}", ""]
-        lines.append("| | " + " | ".join(map(_markdown_text, comparison.names)) + " |")
+        lines += [f"## {markdown_text(group)}", ""]
+        lines.append("| | " + " | ".join(map(markdown_text, comparison.names)) + " |")
         lines.append("|:--" * (1 + len(comparison.names)) + "|")
         lines += [_markdown_row(row) for row in comparison.of_group(group)]
         lines.append("")
-    lines += ["## Assumed", "", *(f"- {_markdown_text(text)}" for text in comparison.assumptions), ""]
+    lines += ["## Assumed", "", *(f"- {markdown_text(text)}" for text in comparison.assumptions), ""]
     lines += ["## Sources", ""]
-    lines += [
-        f"- {_markdown_text(f'{s.model}, {s.what}')}, {s.as_of}: <{_plain_url(s.url)}>" for s in comparison.sources
-    ]
+    lines += [f"- {markdown_text(f'{s.model}, {s.what}')}, {s.as_of}: <{plain_url(s.url)}>" for s in comparison.sources]
     return "\n".join(lines) + "\n"
 
 
 def _markdown_row(row: Row) -> str:
     texts = []
     for place, cell in enumerate(row.cells):
-        word, text = mark_best(row, place), _markdown_text(cell.text)
+        word, text = mark_best(row, place), markdown_text(cell.text)
         texts.append(f"**{text}** ({word})" if word else text)
-    return f"| {_markdown_text(row.label)} | {' | '.join(texts)} |"
-
-
-def _markdown_text(text: str) -> str:
-    """Text that shows as it is: no link, no markup, on one line."""
-    return re.sub(r"([\\`*_{}\[\]#|<>~])", r"\\\1", " ".join(text.translate(_SPACES).split()))
-
-
-def _plain_url(url: str) -> str:
-    """An address that cannot leave its angle brackets."""
-    return re.sub(r"[<>\s]", "", url)
+    return f"| {markdown_text(row.label)} | {' | '.join(texts)} |"
 
 
 def format_text(comparison: Comparison) -> str:

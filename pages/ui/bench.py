@@ -25,7 +25,7 @@ from evals.bench_result import (
 )
 from evals.bench_room import BenchPlan
 from evals.home import find_home
-from pages.ui import cached, charts, frame, verify
+from pages.ui import cached, charts, frame, tables, verify
 from pages.ui.inputs import THIS
 from sizing.errors import WeighbridgeError
 from sizing.estimate import say_calibration
@@ -301,10 +301,10 @@ def show_result(result: BenchResult, teaches: bool) -> None:
             icon=":material/hourglass_top:",
         )
     st.html(f'<p class="wb-verdict">{escape(charts.roomy(describe_result(result)))}</p>')
-    st.dataframe(
+    tables.show_table(
         tabulate(result),
-        hide_index=True,
-        key="bench_result",
+        "bench_result",
+        name="speed-measured-here",
         column_config=frame.right_aligned("Median", "Slowest to fastest", "Estimated before"),
     )
     said = [describe_memory(result)]

@@ -12,6 +12,7 @@ from math import log10
 
 import plotly.graph_objects as go
 
+from sizing.device_rows import BarRow, fold_devices
 from sizing.fit import Verdict
 from sizing.inverse import GridCell, GridRow
 from sizing.memory import DeviceUse, Parts
@@ -41,8 +42,6 @@ CELL_COLOURS = {"fits": "#8FD3BE", "tight": "#F3CF85", "offload": "#ADDBF4", "do
 """The same, light enough for dark text in either theme; MOST is for a cell that is no verdict."""
 MOST, CELL_TEXT = "#ECEEF0", "#1A1A1A"
 VERDICT_SYMBOLS = {"fits": "circle", "tight": "circle-open", "offload": "square"}
-
-CHART_CONFIG = {"displayModeBar": False, "responsive": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,56 +151,8 @@ def list_keys(figure: go.Figure) -> tuple[Key, ...]:
     return tuple(keys)
 
 
-ALIKE_SHARE = 0.02
-"""Cards of one kind whose use differs by at most this share of their memory are drawn as one bar."""
-
-FEWEST_FOLDED = 3
-
 FURTHEST_SCALE = 6
 """Devices of which one is more than this many times another do not share a scale: the small one would be a sliver."""
-
-
-@dataclass(frozen=True, slots=True)
-class BarRow:
-    """One bar: the use it draws, the draft's bytes within its overhead, its name, and how many cards it stands for."""
-
-    use: DeviceUse
-    draft_bytes: int
-    name: str
-    count: int = 1
-
-
-def fold_devices(devices: Sequence[DeviceUse], draft_bytes: Sequence[int] = ()) -> tuple[BarRow, ...]:
-    """Bars for devices in their order: from three equal neighbours of like use on, one bar, that of the fullest."""
-    drafts = [*draft_bytes, *[0] * (len(devices) - len(draft_bytes))]
-    runs: list[list[int]] = []
-    for i, device in enumerate(devices):
-        if runs and _are_alike([devices[j] for j in runs[-1]], device):
-            runs[-1].append(i)
-        else:
-            runs.append([i])
-    groups = [g for run in runs for g in ([run] if len(run) >= FEWEST_FOLDED else [[i] for i in run])]
-    names = [_shorten(d.name, 26) for d in devices]
-    rows = []
-    for group in groups:
-        first = group[0]
-        fullest = max(group, key=lambda i: devices[i].parts.total_bytes)
-        name = names[first]
-        if len(group) > 1:
-            name = f"Each of {len(group)} × {name}"
-        elif names.count(name) > 1:
-            name = f"{name} ({names[: first + 1].count(name)})"
-        rows.append(BarRow(devices[fullest], drafts[fullest], name, len(group)))
-    return tuple(rows)
-
-
-def _are_alike(group: Sequence[DeviceUse], other: DeviceUse) -> bool:
-    """Whether a device is of the same kind as a group and its use differs from none of it by much."""
-    first = group[0]
-    if (first.name, first.memory_bytes, first.usable_bytes) != (other.name, other.memory_bytes, other.usable_bytes):
-        return False
-    totals = [d.parts.total_bytes for d in (*group, other)]
-    return max(totals) - min(totals) <= ALIKE_SHARE * other.memory_bytes
 
 
 def memory_bar(devices: Sequence[DeviceUse], draft_bytes: Sequence[int] = ()) -> go.Figure:
@@ -743,7 +694,3 @@ def _faded(colour: str) -> str:
 
 def _log10(x: float) -> float:
     return log10(max(x, 1e-9))
-
-
-def _shorten(text: str, n: int) -> str:
-    return text if len(text) <= n else text[: n - 1].rstrip() + "…"

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, charts_engines, engine_answers, frame, inputs, words
+from pages.ui import cached, charts, charts_engines, engine_answers, frame, inputs, tables, words
 from sizing.engines.alike import Alike
 from sizing.engines.offers import EngineQuestion, Offer, count_bits_per_weight
 from sizing.errors import UnsupportedError, WeighbridgeError
@@ -41,11 +41,9 @@ def show(card: ModelCard, asked: EngineQuestion, machine: Machine, quant: str) -
         figure = charts_engines.engines_chart([to_bar(r) for r in able], usable)
         frame.show_chart(figure, "alike_chart", f"{HEADING}. {describe(able)}")
         table = build_table(able)
-        st.dataframe(
+        tables.show_table(
             words.style_table(table),
-            hide_index=True,
-            key="alike_table",
-            placeholder=words.UNKNOWN,
+            "alike_table",
             column_config=frame.right_aligned("Speed, tokens/s", "Requests at once"),
         )
     show_gaps(rows)

@@ -6,7 +6,7 @@ from html import escape
 
 import streamlit as st
 
-from pages.ui import charts, engine_answers, engine_words, evidence, frame, launches, words
+from pages.ui import charts, decision_report, engine_answers, engine_words, evidence, frame, launches, words
 from pages.ui.engine_answers import EngineAsk
 from sizing.candidate import Needs
 from sizing.engines import EngineEstimate
@@ -38,9 +38,12 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> None:
         f'<ul class="wb-list">{items}</ul>'
     )
     starts = engine_answers.list_starts(best.candidate.spec.model_id, answer)
-    if starts:
-        launches.show_chosen(launches.choose(starts, "choose"), "choose")
+    start = launches.choose(starts, "choose") if starts else None
+    if start is not None:
+        launches.show_chosen(start, "choose")
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
         evidence.show(best.candidate.spec.model_id, needs.task, "best")
         frame.show_assumptions(best.estimate)
+        found = engine_answers.recommend(question.wishes, question.machine, needs)
+        decision_report.show(found, question, needs, start.text if start else "")

@@ -20,6 +20,7 @@ from pages.ui import (
     inputs,
     launches,
     many_machines,
+    tables,
     words,
 )
 from pages.ui.engine_answers import EngineAsk, FormatRow
@@ -239,14 +240,11 @@ def show_formats(engine: Engine, ask: EngineAsk) -> None:
             "Largest first. Loss is in points of score against the unquantized model, unknown where nobody published "
             "any. Pick a row to see its figures."
         )
-    st.dataframe(
+    tables.show_table(
         words.style_table(build_format_table(rows, engine)),
-        hide_index=True,
+        "formats",
         height=330,
-        key="formats",
-        on_select="rerun",
         selection_mode="single-row",
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned("Speed, tokens/s"),
     )
 

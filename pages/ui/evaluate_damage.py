@@ -14,7 +14,7 @@ from evals.divergence_result import DivergenceResult, Estimate
 from evals.plans import EvalPlan, RunKind, TestedModel, plan_divergence
 from evals.results import RunSummary
 from evals.tested_models import make_demo
-from pages.ui import evaluation, frame, inputs
+from pages.ui import evaluation, frame, inputs, tables
 from pages.ui.charts import roomy
 from pages.ui.evaluate_words import STATE_WORDS, escape_markdown, format_moment, name_run
 from pages.ui.evaluation import DEMO_QUANTS, name_model
@@ -54,10 +54,10 @@ def show(summaries: Sequence[RunSummary]) -> None:
         show_result(choose_result(found))
     if len(found) > 1:
         st.subheader("All measured here", anchor=False)
-        st.dataframe(
+        tables.show_table(
             tabulate_runs(found),
-            hide_index=True,
-            key="damage_runs",
+            "damage_runs",
+            name="quantization-damage",
             column_config={
                 **frame.right_aligned(*METRIC_WORDS.values()),
                 "Tokens": st.column_config.NumberColumn(format="localized", alignment="right"),

@@ -9,7 +9,7 @@ import streamlit as st
 
 from evals.results import RunSummary
 from evals.run_files import ItemResult, RunState
-from pages.ui import evaluation, frame, inputs
+from pages.ui import evaluation, frame, inputs, tables
 from pages.ui.charts import roomy
 from pages.ui.evaluate_results import list_scored
 from pages.ui.evaluate_words import (
@@ -92,11 +92,10 @@ def show_one(summary: RunSummary, titles: Mapping[str, str]) -> None:
                 f'<p class="wb-quiet">{frame.escape(roomy(describe_score(score)))}</p>'
             )
             if len(score.categories) > 1:
-                st.dataframe(
+                tables.show_table(
                     tabulate_categories(score),
-                    hide_index=True,
+                    f"categories_{score.suite}",
                     height="content" if len(score.categories) < 8 else 300,
-                    key=f"categories_{score.suite}",
                     column_config=frame.right_aligned("Items", "Score"),
                 )
     show_items(summary, titles)
@@ -158,12 +157,11 @@ def show_items(summary: RunSummary, titles: Mapping[str, str]) -> None:
     picked = inputs.picked_row(key)
     if picked is None or picked >= len(items):
         st.caption(f"{len(items):,} items. Pick a row to read it in full.")
-    st.dataframe(
+    tables.show_table(
         tabulate_items(items, titles),
-        hide_index=True,
+        key,
+        name=f"items-{run.run_id}",
         height=320,
-        key=key,
-        on_select="rerun",
         selection_mode="single-row",
         column_config={
             "Prompt": st.column_config.TextColumn(width="large"),
@@ -264,12 +262,10 @@ def show_disagreements(a: RunSummary, b: RunSummary, names: tuple[str, str], tit
             names[1]: [f"{judge_item(o)}: {shorten(o.output, 80)}" for _, o in pairs],
         }
     )
-    st.dataframe(
+    tables.show_table(
         table,
-        hide_index=True,
+        key,
         height=min(320, 75 + 35 * len(pairs)),
-        key=key,
-        on_select="rerun",
         selection_mode="single-row",
         column_config={"Prompt": st.column_config.TextColumn(width="large")},
     )

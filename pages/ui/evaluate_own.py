@@ -21,7 +21,7 @@ from evals.own_data import (
     suggest_mapping,
 )
 from evals.plans import OWN_PREFIX
-from pages.ui import frame, inputs
+from pages.ui import frame, inputs, tables
 from pages.ui.evaluate_words import escape_markdown, shorten
 from pages.ui.evaluation import OwnSuite, find_home
 from sizing.errors import WeighbridgeError
@@ -240,11 +240,11 @@ def show_problems(problems: Sequence[RowProblem]) -> None:
     st.subheader(f"{len(problems):,} rows are left out", anchor=False)
     shown = problems[:MAX_PROBLEMS_SHOWN]
     table = pd.DataFrame({"Line": [p.line or None for p in shown], "What is wrong": [p.what for p in shown]})
-    st.dataframe(
+    tables.show_table(
         table,
-        hide_index=True,
+        "own_problems",
+        name="rows-left-out",
         height="content" if len(shown) < 9 else 320,
-        key="own_problems",
         column_config={"What is wrong": st.column_config.TextColumn(width="large")},
     )
     if len(problems) > len(shown):
@@ -274,4 +274,4 @@ def show_saved(own: Sequence[OwnSuite]) -> None:
             "Saved": [o.created_at[:16].replace("T", " ") for o in own],
         }
     )
-    st.dataframe(table, hide_index=True, key="own_table", column_config=frame.right_aligned("Questions"))
+    tables.show_table(table, "own_table", name="own-suites", column_config=frame.right_aligned("Questions"))

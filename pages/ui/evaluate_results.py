@@ -10,7 +10,7 @@ import streamlit as st
 from evals.plans import RunKind
 from evals.results import RunSummary, SuiteScore
 from evals.stats import Verdict
-from pages.ui import charts_evaluate, evaluation, frame
+from pages.ui import charts_evaluate, evaluation, frame, tables
 from pages.ui.charts_evaluate import ScoreDot, SpeedPoint, SuiteRow
 from pages.ui.evaluate_words import is_share, name_run, tabulate_scores, title_of
 
@@ -55,10 +55,10 @@ def show(summaries: Sequence[RunSummary], titles: Mapping[str, str]) -> None:
         show_speed(drawn, colours)
     st.subheader("All measured here", anchor=False)
     st.caption("Newest first. Speed and peak memory are those of the whole run, with its questions side by side.")
-    st.dataframe(
+    tables.show_table(
         tabulate_scores(scored),
-        hide_index=True,
-        key="eval_table",
+        "eval_table",
+        name="scores-measured-here",
         column_config={
             "Model": st.column_config.TextColumn(width="medium"),
             **frame.right_aligned("Score", "95% interval", "Items", "Writes, tokens/s", "Peak, GiB"),

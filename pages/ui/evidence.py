@@ -7,7 +7,7 @@ import streamlit as st
 
 from catalog import queries
 from catalog.quality import QualityEvidence, ScoreRow
-from pages.ui import cached, frame, words
+from pages.ui import cached, frame, tables, words
 from sizing.units import format_figures, format_range
 
 MOST_PIXELS = 420
@@ -37,13 +37,14 @@ def show_rows(evidence: QualityEvidence, key: str) -> None:
     """The rows as a table with one sentence that says how they became one score."""
     link = st.column_config.LinkColumn(display_text=r"https?://(?:www\.)?([^/]+)")
     st.caption(describe(evidence))
-    st.dataframe(
+    tables.show_table(
         words.style_table(build_table(evidence)),
-        hide_index=True,
+        f"evidence_{key}",
+        name=f"scores-{evidence.model_id}-{evidence.task}",
         width=760,
         height=frame.table_height(evidence.n_scores, MOST_PIXELS),
         column_config={"Source": link, "Pulls, points": st.column_config.NumberColumn(help=PULL_HELP)},
-        key=f"evidence_{key}",
+        in_popover=True,
     )
 
 

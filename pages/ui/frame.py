@@ -15,7 +15,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from catalog.license_rules import NOT_LEGAL_ADVICE
 from catalog.models import ModelCard
 from catalog.queries import ASSUMED_HOST
-from pages.ui import cached, charts, evaluation, faults, import_jobs, inputs, license_words
+from pages.ui import cached, chart_files, charts, evaluation, faults, import_jobs, inputs, license_words
 from pages.ui.questions import Wishes
 from sizing.compare import MAX_MODELS
 from sizing.engines import find_engine, list_engines
@@ -23,6 +23,7 @@ from sizing.errors import UnknownNameError, WeighbridgeError, find_near_names
 from sizing.estimate import ENGINE, Estimate
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS
+from sizing.profile_words import FIELD_WORDS
 from sizing.units import THIN, format_bytes, format_figures, format_tokens
 from sizing.workload import MAX_PARALLEL, Workload
 
@@ -52,6 +53,10 @@ _STYLE = """<style>
 .st-key-context_bar { padding-bottom: 0.4rem; }
 .st-key-size_figures [data-testid="stColumn"] > div { gap: 0; }
 .st-key-context_bar button { min-height: 2rem; padding: 0.1rem 0.6rem; }
+.modebar:focus-within { opacity: 1 !important; }
+.modebar .wb-chart-file { width: auto; padding: 0.1rem 0.35rem; font-size: 0.8rem !important; opacity: 0.75; }
+.modebar .wb-chart-file:hover, .modebar .wb-chart-file:focus-visible { opacity: 1; text-decoration: underline; }
+[data-testid="stElementToolbarButton"]:has(button[aria-label="Download as CSV"]) { display: none; }
 @media (max-width: 640px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } .wb-answer { font-size: 1.3rem; } }
 </style>"""
 
@@ -122,16 +127,20 @@ def format_verdict(verdict: str) -> str:
     return f"{MARKS.get(verdict, '?')} {verdict.capitalize()}"
 
 
-def show_chart(figure: charts.Figure, key: str, alt: str) -> None:
-    """A figure with its legend as text under it; `alt` says in words what it shows."""
+def show_chart(figure: charts.Figure, key: str, alt: str, name: str = "") -> None:
+    """A figure with its legend as text under it; `alt` says in words what it shows.
+
+    It can be taken along as PNG or SVG; `name` names the file, the key where it is not given.
+    """
     entries = "".join(
         f'<span class="wb-key"><i class="wb-{k.mark}" style="--mark: {k.colour}"></i>'
         f"{escape(charts.roomy(k.name))}</span>"
         for k in charts.list_keys(figure)
     )
     with st.container(gap=None):
-        st.plotly_chart(figure, config=charts.CHART_CONFIG, key=key, alt=alt)
+        st.plotly_chart(figure, config=chart_files.build_config(name or key), key=key, alt=alt)
         st.html(f'<p class="wb-keys">{entries}</p>')
+        st.html(chart_files.SCRIPT, unsafe_allow_javascript=True)
 
 
 def show_assumptions(estimate: Estimate) -> None:
@@ -340,7 +349,7 @@ def _license_panel() -> None:
     inputs.yes_no("lic_finetune", "Fine-tune it")
     inputs.yes_no("lic_redistribute", "Pass it or a changed model on")
     inputs.yes_no("lic_outputs", "Train another model on its outputs")
-    inputs.several("lic_fields", "Fields of use", FIELDS_OF_USE, "None of these", license_words.FIELD_WORDS)
+    inputs.several("lic_fields", "Fields of use", FIELDS_OF_USE, "None of these", FIELD_WORDS)
     st.caption(f"Empty means not known: it counts only where a licence turns on it. {NOT_LEGAL_ADVICE}")
 
 

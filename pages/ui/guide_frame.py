@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, frame, inputs, words
+from pages.ui import cached, charts, frame, inputs, tables, words
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.explain import PartFormula
 from sizing.hardware import Device, Machine
@@ -145,12 +145,10 @@ def show_formula(lines: Iterable[str], parts: Iterable[PartFormula] = (), source
 
 def show_table(table: pd.DataFrame, key: str, *as_text: str) -> None:
     """A small table as high as its rows; figures to the right, those `as_text` too."""
-    st.dataframe(
+    tables.show_table(
         words.style_table(table),
-        hide_index=True,
+        key,
         height=frame.table_height(len(table), 460),
-        key=key,
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned(*as_text),
     )
 

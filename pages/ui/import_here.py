@@ -10,7 +10,7 @@ import streamlit as st
 
 from catalog.local_models import LocalModel
 from evals.running import RunningServer
-from pages.ui import evaluate_endpoint, frame, inputs, local_files, words
+from pages.ui import evaluate_endpoint, frame, inputs, local_files, tables, words
 from pages.ui.charts import roomy
 from pages.ui.evaluate_words import escape_markdown
 from sizing.units import GIB
@@ -47,14 +47,12 @@ def show_files() -> None:
 
 def show_table(models: Sequence[LocalModel]) -> None:
     """The files as a table, and what can be done with the picked ones."""
-    st.dataframe(
+    tables.show_table(
         words.style_table(tabulate(models)),
-        hide_index=True,
-        key="local_rows",
+        "local_rows",
+        name="model-files-here",
         height=frame.table_height(len(models), 420),
-        on_select="rerun",
         selection_mode="multi-row",
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned("File, GiB", "Parameters, B"),
     )
     picked = [models[i] for i in inputs.picked_rows("local_rows") if i < len(models)]

@@ -15,7 +15,7 @@ from catalog.imported import FileWeights, ImportedModel
 from catalog.importing import MAX_IMPORTS
 from catalog.refresh import diff_imported
 from catalog.refresh_command import format_fact
-from pages.ui import cached, frame, get_file, import_jobs, inputs, words
+from pages.ui import cached, frame, get_file, import_jobs, inputs, tables, words
 from pages.ui.charts import roomy
 from pages.ui.evaluate_words import escape_markdown
 from sizing.errors import WeighbridgeError
@@ -125,14 +125,12 @@ def show_hits() -> None:
     st.caption(
         roomy(f"{len(hits)} repositories. Pick rows to import them: their facts and headers, not their weights.")
     )
-    st.dataframe(
+    tables.show_table(
         words.style_table(tabulate_hits(hits, known)),
-        hide_index=True,
-        key="hub_hits_table",
+        "hub_hits_table",
+        name="hub-search",
         height=frame.table_height(len(hits), 420),
-        on_select="rerun",
         selection_mode="multi-row",
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned("Downloads in 30 days", "Parameters, B"),
     )
     st.button(
@@ -244,7 +242,7 @@ def show_imported(question: frame.Question) -> None:
     st.subheader(f"Imported: {n:,}", anchor=False)
     more = f" {n - len(shown):,} older ones stand in the Catalog." if n > len(shown) else ""
     st.caption(f"Newest first. Pick a row to see its files.{more}")
-    st.dataframe(
+    tables.show_table(
         words.style_table(
             pd.DataFrame(
                 {
@@ -258,10 +256,9 @@ def show_imported(question: frame.Question) -> None:
                 }
             )
         ),
-        hide_index=True,
-        key="imported_rows",
+        "imported_rows",
+        name="imported-models",
         height=frame.table_height(len(shown), 320),
-        on_select="rerun",
         selection_mode="single-row",
         column_config=frame.right_aligned("Parameters, B"),
     )
@@ -331,7 +328,9 @@ def show_changes(model: ImportedModel) -> None:
     if not changes:
         st.html('<p class="wb-quiet">The Hub says just what was imported.</p>')
         return
-    st.dataframe(tabulate_changes(changes), hide_index=True, height=frame.table_height(len(changes), 280))
+    tables.show_table(
+        tabulate_changes(changes), "hub_changes", name="hub-changes", height=frame.table_height(len(changes), 280)
+    )
     st.button(
         "Take it over",
         type="tertiary",
@@ -358,14 +357,12 @@ def tabulate_changes(changes: Sequence[FactChange]) -> pd.DataFrame:
 def show_files(model: ImportedModel, question: frame.Question) -> None:
     """The GGUF files of a model, the largest first; a picked one can be fetched."""
     files = sorted(model.files, key=lambda f: -f.size_bytes)
-    st.dataframe(
+    tables.show_table(
         words.style_table(tabulate_files(files)),
-        hide_index=True,
-        key="imported_files",
+        "imported_files",
+        name=f"files-{model.card.model_id}",
         height=frame.table_height(len(files), 280),
-        on_select="rerun",
         selection_mode="single-row",
-        placeholder=words.UNKNOWN,
         column_config=frame.right_aligned("File, GiB", "Tensors, GiB"),
     )
     picked = inputs.picked_row("imported_files")

@@ -535,6 +535,14 @@ def address_of(**changes: object) -> dict[str, str]:
     return {k: v for k, v in {**kept, **new}.items() if v != FIELDS[k].default or (v and k in new)}
 
 
+_OF_THE_QUESTION = ("machine", "task", "context", "users", "speed", "licence", "engine")
+
+
+def question_address() -> dict[str, str]:
+    """Query parameters of the question in the context bar alone: nothing of other pages, no folder, no address."""
+    return {k: v for k, v in address_of().items() if k in _OF_THE_QUESTION or k.startswith("lic_")}
+
+
 # ---- widgets: each shows one field and writes it back when changed ----
 
 

@@ -8,32 +8,12 @@ from html import escape
 from catalog.license_rules import Finding, Link, Outcome, Verdict
 from catalog.licenses import Clause, License
 from pages.ui.charts import roomy
-from sizing.license_profile import EUROPEAN_UNION, LicenseProfile
+from sizing.license_profile import LicenseProfile
+from sizing.profile_words import ACTION_WORDS, REGION_WORDS, say_amount, say_money
 
 OUTCOME_MARKS = {Outcome.ALLOWED: "●", Outcome.DUTIES: "◐", Outcome.ASK: "?", Outcome.NO: "○"}
 """One mark per verdict; the word always stands beside it."""
 
-FIELD_WORDS = {
-    "hosting": "Sell access to the model as a service",
-    "military": "Military",
-    "medical": "Medicine",
-    "law enforcement": "Law enforcement, justice, immigration",
-    "automated decisions": "Automated decisions about people",
-}
-REGION_WORDS = {
-    "": "Not said",
-    EUROPEAN_UNION: "European Union",
-    "US": "United States",
-    "GB": "United Kingdom",
-    "CA": "Canada",
-    "CN": "China",
-    "IN": "India",
-    "JP": "Japan",
-    "KR": "South Korea",
-    "BR": "Brazil",
-    "AU": "Australia",
-    "CH": "Switzerland",
-}
 KIND_WORDS = {
     "commercial": "Commercial use",
     "research_only": "Research only",
@@ -52,11 +32,6 @@ KIND_WORDS = {
     "unread": "Not read",
 }
 EFFECT_WORDS = {"grant": "allows", "duty": "asks for", "ask": "leaves open", "forbid": "rules out"}
-_ACTION_WORDS = {
-    "fine_tunes": "you fine-tune it",
-    "redistributes": "you pass it on",
-    "trains_on_outputs": "you train on its outputs",
-}
 
 
 def format_outcome(outcome: Outcome) -> str:
@@ -74,45 +49,14 @@ def name_profile(profile: LicenseProfile) -> str:
     plain = LicenseProfile(profile.purpose)
     parts = [REGION_WORDS.get(profile.region, profile.region) if profile.region else "Region not said"]
     if profile.users_per_month != plain.users_per_month:
-        parts.append(_amount(profile.users_per_month, "users"))
+        parts.append(say_amount(profile.users_per_month, "users"))
     if profile.revenue_usd_per_year != plain.revenue_usd_per_year:
-        parts.append(_money(profile.revenue_usd_per_year, "a year"))
+        parts.append(say_money(profile.revenue_usd_per_year, "a year"))
     more = sum(
         getattr(profile, name) != getattr(plain, name)
         for name in ("fine_tunes", "redistributes", "trains_on_outputs", "fields")
     )
     return ", ".join([*parts, *([f"{more} more"] if more else [])])
-
-
-def describe_profile(profile: LicenseProfile) -> str:
-    """A profile as a sentence."""
-    where = REGION_WORDS.get(profile.region, profile.region) if profile.region else "a region not said"
-    does = [
-        words.removeprefix("you ")
-        for name, words in _ACTION_WORDS.items()
-        if getattr(profile, name) or getattr(profile, name) is None
-    ]
-    does += [FIELD_WORDS[name].lower() for name in sorted(profile.fields)]
-    told = f" It may also: {', '.join(does)}." if does else ""
-    return (
-        f"Profile: {profile.purpose} use in {where}, {_amount(profile.users_per_month, 'users a month')}, "
-        f"{_money(profile.revenue_usd_per_year, 'of revenue a year')}.{told}"
-    )
-
-
-def _money(value: int | None, period: str) -> str:
-    return (
-        f"revenue {period.removeprefix('of revenue ')} not known" if value is None else f"US${_amount(value, period)}"
-    )
-
-
-def _amount(value: int | None, unit: str) -> str:
-    if value is None:
-        return f"{unit} not known"
-    for size, word in ((10**9, " billion"), (10**6, " million")):
-        if value >= size:
-            return f"{value / size:.4g}{word} {unit}"
-    return f"{value:,} {unit}"
 
 
 def say_counts(counts: Mapping[Outcome, int]) -> str:
@@ -161,7 +105,7 @@ def _condition(clause: Clause) -> str:
     if clause.purposes:
         parts.append(f"in {' or '.join(clause.purposes)} use")
     if clause.when:
-        parts.append("where " + " or ".join(_ACTION_WORDS[action] for action in clause.when))
+        parts.append("where " + " or ".join(ACTION_WORDS[action] for action in clause.when))
     if clause.fields:
         parts.append("for " + ", ".join(clause.fields))
     if clause.regions:

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, engine_answers, frame, get_file, inputs, words
+from pages.ui import cached, charts, engine_answers, frame, get_file, inputs, tables, words
 from sizing.cluster import (
     ENGINES,
     MAX_NODES,
@@ -187,11 +187,9 @@ def show_rows(ask: ClusterAsk) -> None:
             "Largest context, tokens": [(p.largest_context_tokens or 0) if p else 0 for p in plans],
         }
     )
-    st.dataframe(
+    tables.show_table(
         words.style_table(table),
-        hide_index=True,
-        key="cluster_rows",
-        placeholder=words.UNKNOWN,
+        "cluster_rows",
         column_config=frame.right_aligned("Machines", "Speed, tokens/s", "Network's share of a token, %"),
     )
 

@@ -13,7 +13,7 @@ import streamlit as st
 from evals.dry_run import DryRunFailure
 from evals.user_store import UserStore
 from evals.verify import VerifyResult, verify
-from pages.ui import cached, frame
+from pages.ui import cached, frame, tables
 from sizing.errors import UserStoreError, WeighbridgeError
 from sizing.hardware import Machine
 from sizing.placement import Offload
@@ -132,7 +132,7 @@ def describe_result(result: VerifyResult) -> str:
 def show_result(result: VerifyResult) -> None:
     """One sentence, then part by part and device by device."""
     st.html(f'<p class="wb-quiet">{escape(describe_result(result))}</p>')
-    st.dataframe(tabulate(result), hide_index=True, column_config=BYTES_CONFIG)
+    tables.show_table(tabulate(result), "verify_parts", name="llama.cpp-against-formula", column_config=BYTES_CONFIG)
     with st.popover("What was asked", type="tertiary"):
         st.markdown("\n".join(f"- {frame.to_sentence(note)}" for note in result.notes))
 

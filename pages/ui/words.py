@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from pages.ui.charts import fold_devices
+from sizing.device_rows import fold_devices, used_of
 from sizing.estimate import Estimate
-from sizing.fit import Verdict
-from sizing.hardware import DeviceKind, Machine
+from sizing.hardware import Machine
 from sizing.memory import DeviceUse
 from sizing.recommend import Option
 from sizing.throughput import Interval
@@ -43,18 +42,6 @@ def format_speeds(estimate: Estimate) -> list[str]:
 def decode_of(estimate: Estimate) -> Interval | None:
     """The decode interval, None for what cannot run or cannot be timed."""
     return estimate.speed.decode_tokens_per_s if estimate.speed else None
-
-
-def used_of(estimate: Estimate, machine: Machine) -> tuple[int, int]:
-    """Bytes needed and bytes usable where the model mainly lives.
-
-    That is the accelerators when it fits on them, every device when it is spread, else the host.
-    """
-    devices = estimate.memory.devices
-    cards = {d.name for d in machine.accelerators if d.kind is DeviceKind.GPU}
-    if cards and estimate.fit.verdict in (Verdict.FITS, Verdict.TIGHT):
-        devices = tuple(d for d in devices if d.name in cards)
-    return sum(d.parts.total_bytes for d in devices), sum(d.usable_bytes for d in devices)
 
 
 def order_devices(estimate: Estimate) -> tuple[DeviceUse, ...]:

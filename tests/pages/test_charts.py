@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pages.ui import charts
+from sizing.device_rows import fold_devices
 from sizing.fit import Verdict
 from sizing.inverse import GridCell, GridRow
 from sizing.memory import DeviceUse, Parts
@@ -182,10 +183,10 @@ def test_equal_cards_of_like_use_are_one_bar_and_others_stay_apart() -> None:
     card = DeviceUse("RTX 3090", 24 * GIB, 23 * GIB, PARTS)
     fuller = replace(card, parts=replace(PARTS, weight_bytes=PARTS.weight_bytes + 3 * GIB))
     nearly = replace(card, parts=replace(PARTS, weight_bytes=PARTS.weight_bytes + GIB // 4))
-    rows = charts.fold_devices([fuller, *[card] * 6, nearly, DeviceUse("RAM", 64 * GIB, 60 * GIB, PARTS)])
+    rows = fold_devices([fuller, *[card] * 6, nearly, DeviceUse("RAM", 64 * GIB, 60 * GIB, PARTS)])
     assert [(r.name, r.count) for r in rows] == [("RTX 3090 (1)", 1), ("Each of 7 × RTX 3090", 7), ("RAM", 1)]
     assert rows[1].use is nearly  # the fullest stands for all
-    assert [r.count for r in charts.fold_devices([card, card])] == [1, 1]
+    assert [r.count for r in fold_devices([card, card])] == [1, 1]
 
 
 def test_a_card_beside_a_far_larger_host_has_a_bar_of_its_own_scale() -> None:

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from catalog.license_rules import NOT_LEGAL_ADVICE, LicenseProfile, Outcome
 from pages.ui import cached, inputs, license_words
 from sizing.errors import BadInputError
+from sizing.profile_words import describe_profile
 from tests.pages.conftest import APP
 from tests.pages.test_pages import html_of, warnings_of
 
@@ -133,4 +134,4 @@ def test_profiles_in_words() -> None:
         LicenseProfile(region="DE", users_per_month=800_000_000, revenue_usd_per_year=None, redistributes=True)
     )
     assert told == "DE, 800 million users, revenue a year not known, 1 more"
-    assert "research use in European Union" in license_words.describe_profile(LicenseProfile("research", region="EU"))
+    assert "research use in European Union" in describe_profile(LicenseProfile("research", region="EU"))
