@@ -25,10 +25,10 @@ check: set-up-dev ## the fast part: ruff, mypy, tests without engine and browser
 	@$(PY) -m mypy
 	@$(PY) -m pytest -q -n auto --dist loadfile -m "not engine and not browser"
 
-audit: ## look the pinned packages up among the known vulnerabilities; needs a network
-	@$(PYTHON) -m venv .audit && .audit/bin/pip install --quiet pip-audit
-	@grep -v '^llama-cpp-python' requirements.txt > .audit/requirements.txt
-	@.audit/bin/pip-audit -r .audit/requirements.txt
+# what is installed, with all that came along; --strict: a package nobody could look up is no clean one
+audit: set-up-app ## look every installed package up among the known vulnerabilities (needs a network)
+	@$(PYTHON) -m venv .audit && .audit/bin/pip install --quiet pip-audit==2.10.1
+	@.audit/bin/pip-audit --strict --path "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 style: set-up-dev ## format the code and mend what ruff can mend
 	@$(PY) -m ruff check --fix-only --quiet .
