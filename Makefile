@@ -29,10 +29,10 @@ facts: set-up-app ## whether the fact files and the suites agree with themselves
 	@$(PY) -m catalog check
 	@$(PY) -m evals.suites.generate --check
 
-audit: ## look the pinned packages up among the known vulnerabilities; needs a network
-	@$(PYTHON) -m venv .audit && .audit/bin/pip install --quiet pip-audit
-	@grep -v '^llama-cpp-python' requirements.txt > .audit/requirements.txt
-	@.audit/bin/pip-audit -r .audit/requirements.txt
+# what is installed, with all that came along; --strict: a package nobody could look up is no clean one
+audit: set-up-app ## look every installed package up among the known vulnerabilities (needs a network)
+	@$(PYTHON) -m venv .audit && .audit/bin/pip install --quiet pip-audit==2.10.1
+	@.audit/bin/pip-audit --strict --path "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 style: set-up-dev ## format the code and mend what ruff can mend
 	@$(PY) -m ruff check --fix-only --quiet .

@@ -165,7 +165,7 @@ class Engine:
         """Register the devices that RPC servers offer; every later load may use them."""
         libraries = load_ggml()
         if libraries is None:
-            raise Refused("llama.cpp was built without RPC; compile it with -DGGML_RPC=ON")
+            raise Refused("llama.cpp is missing or was built without RPC; compile it with: make engine")
         base, rpc = libraries
         rpc.ggml_backend_rpc_add_server.restype = ctypes.c_void_p
         rpc.ggml_backend_rpc_add_server.argtypes = [ctypes.c_char_p]
@@ -388,7 +388,7 @@ def serve(endpoint: str) -> None:
     """Offer this machine's CPU as a device on a loopback address until stdin ends, which it does with the parent."""
     libraries = load_ggml()
     if libraries is None:
-        raise SystemExit("llama.cpp was built without RPC; compile it with -DGGML_RPC=ON")
+        raise SystemExit("llama.cpp is missing or was built without RPC; compile it with: make engine")
 
     def end_with_parent() -> None:
         sys.stdin.buffer.read()

@@ -335,7 +335,7 @@ def test_a_clock_that_jumps_changes_no_order_of_what_was_kept(home: Path, shift:
 )
 def test_every_problem_has_its_own_advice(said: str, kind: StoreProblem, advice: str) -> None:
     assert find_store_problem(said) is kind
-    told = explain_store_problem("/home/me/user.duckdb", said, "it is made anew")
+    told = explain_store_problem("/data/user.duckdb", said, "it is made anew")
     assert advice in told and "\n" not in told
 
 
