@@ -28,6 +28,7 @@ from catalog.queries import (
     list_weights,
 )
 from catalog.refresh_command import add_refresh_command
+from catalog.serving_command import add_serving_command
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from evals.home import find_home, find_home_if_usable
@@ -40,7 +41,9 @@ from sizing.specs import LayerGroup
 from sizing.units import THIN, format_bytes, format_figures, format_params, format_tokens
 
 PROG = "python -m catalog"
-COMMANDS = "list show sources detect gguf search import imports forget download local refresh compare license".split()
+COMMANDS = (
+    "list show sources detect gguf search import imports forget download local refresh compare license serving-logs"
+).split()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     elsewhere = (*add_hub_commands(commands, given), add_refresh_command(commands, given))
     compare = add_compare_command(commands, CompareGiven(open_here, find_asked_machine, find_imported))
     elsewhere = (*elsewhere, compare, add_license_command(commands, open_here))
+    elsewhere = (*elsewhere, add_serving_command(commands, open_here))
     for command in (listing, show, sources, detect, add_gguf_command(commands), *elsewhere):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser

@@ -263,6 +263,32 @@ CREATE TABLE memory_logs (
     CHECK (quant IS NOT NULL OR part NOT IN ('weights', 'device_total'))
 );
 
+-- What serving engines printed when they started: weights on a card, memory left for the cache, and what it holds.
+-- `utilization` is empty where the share of the card, or what else decides the cache, is not told.
+CREATE TABLE serving_logs (
+    line             INTEGER PRIMARY KEY,
+    model_id         VARCHAR NOT NULL REFERENCES models (model_id),
+    checkpoint       VARCHAR NOT NULL CHECK (checkpoint <> ''),
+    weight_format    VARCHAR NOT NULL CHECK (weight_format <> ''),
+    engine           VARCHAR NOT NULL CHECK (engine IN ('vLLM', 'SGLang')),
+    engine_version   VARCHAR,
+    hardware         VARCHAR NOT NULL REFERENCES hardware (name),
+    n_cards          INTEGER NOT NULL CHECK (n_cards > 0),
+    n_stages         INTEGER NOT NULL CHECK (n_stages > 0 AND n_cards % n_stages = 0),
+    utilization      DOUBLE CHECK (utilization > 0 AND utilization <= 1),
+    context_tokens   INTEGER NOT NULL CHECK (context_tokens > 0),
+    max_sequences    INTEGER CHECK (max_sequences > 0),
+    weights_mib      DOUBLE CHECK (weights_mib > 0),
+    kv_mib           DOUBLE CHECK (kv_mib > 0),
+    kv_tokens        INTEGER CHECK (kv_tokens > 0),
+    requests         DOUBLE CHECK (requests > 0),
+    mind             VARCHAR,
+    source_url       VARCHAR NOT NULL CHECK (source_url LIKE 'http%'),
+    source_note      VARCHAR,
+    as_of            VARCHAR NOT NULL CHECK (regexp_full_match(as_of, '\d{4}(-\d{2}(-\d{2})?)?')),
+    CHECK (weights_mib IS NOT NULL OR kv_tokens IS NOT NULL)
+);
+
 -- What llama.cpp said each model weighs in each quantization, in bytes; layer lists are in layer order.
 CREATE TABLE weights (
     model_id               VARCHAR NOT NULL REFERENCES models (model_id),

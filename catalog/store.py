@@ -24,7 +24,7 @@ from sizing.errors import DataFileError
 from sizing.specs import LayerGroup
 
 SCHEMA_FILE = Path(__file__).with_name("schema.sql")
-CSV_TABLES = ("hardware", "prices", "benchmarks", "quant_quality", "file_sizes", "memory_logs")
+CSV_TABLES = ("hardware", "prices", "benchmarks", "quant_quality", "file_sizes", "memory_logs", "serving_logs")
 WEIGHTS_FILE = "weights.parquet"
 NOT_WEIGHED = "not weighed yet: run `python -m evals weigh` to ask llama.cpp"
 

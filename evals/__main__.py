@@ -50,9 +50,11 @@ from evals.ledger import (
 )
 from evals.measure import ROUNDED_BYTES, find_llama_cpp_version, measure_memory
 from evals.weigh import Weighing, weigh_models, write_weights
-from sizing.arguments import add_estimate_arguments, check_engine, offload_from, workload_from
+from sizing.arguments import add_estimate_arguments, offload_from, workload_from
 from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_json, run_command
+from sizing.engines import find_engine
 from sizing.errors import BadInputError, EngineError, UnknownNameError
+from sizing.estimate import ENGINE
 from sizing.quants import find_quant
 from sizing.record import estimate_record, format_estimate
 from sizing.units import MIB
@@ -71,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     weigh.add_argument("--json", action="store_true", help="print the result as JSON")
     dry_run = commands.add_parser("dry-run", help="what llama.cpp itself would take, per device")
     add_estimate_arguments(dry_run)
+    dry_run.add_argument("--engine", default=ENGINE, help=f"only {ENGINE} itself can be asked")
     check = commands.add_parser(
         "check", help="hold the formulas to llama.cpp over the whole catalog; 1 when they differ"
     )
@@ -144,7 +147,8 @@ def run_weigh(arguments: argparse.Namespace) -> int:
 
 def run_dry_run(arguments: argparse.Namespace) -> int:
     """`dry-run`: ask llama.cpp for one configuration. A refusal is a failure of the command."""
-    check_engine(arguments.engine)
+    if find_engine(arguments.engine).name != ENGINE:
+        raise BadInputError(f"only {ENGINE} itself can be asked, got --engine {arguments.engine!r}; leave it out")
     workload, offload = workload_from(arguments), offload_from(arguments)
     home = find_home_if_usable()
     catalog = open_catalog(imports=home)

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.memory_logs import CLOSE_SHARE, LogComparison, compare_memory_logs
+from catalog.serving_logs import TARGETS, Measure, ServingComparison, compare_serving_logs, sum_up
 from evals.ledger import (
     ENGINE,
     UNANSWERED,
@@ -46,6 +47,7 @@ def show() -> None:
     show_headline(summary, rows)
     show_parts(summary, rows)
     show_published()
+    show_serving()
     show_kept()
     show_rows(rows)
 
@@ -128,6 +130,85 @@ def show_published() -> None:
     address = st.column_config.LinkColumn(display_text=r"https?://(.*)", width="medium")
     config = {"What may differ": WIDE, "Source": address}
     st.dataframe(table, hide_index=True, height=400, key="published", column_config=config)
+
+
+MEASURE_WORDS = {
+    Measure.WEIGHTS: "Weights on a card",
+    Measure.CACHE: "Tokens in the cache memory they print",
+    Measure.REQUESTS: "Requests at once in that memory",
+    Measure.WHOLE: "Tokens from the card and its share alone",
+}
+
+
+@st.cache_resource(show_spinner="Comparing with what servers printed")
+def list_serving() -> tuple[ServingComparison, ...]:
+    """Every figure a server printed, beside ours."""
+    return compare_serving_logs(cached.catalog())
+
+
+def show_serving() -> None:
+    """What vLLM and SGLang printed at start: medians with their targets and worst rows, then every figure."""
+    found = list_serving()
+    if not found:
+        return
+    summary = sum_up(found)
+    overall = {s.measure: s for s in summary if s.rows == "all"}
+    logs = len({c.log for c in found})
+    st.subheader(f"Against {logs} starts of vLLM and SGLang", anchor=False)
+    weights, whole = overall[Measure.WEIGHTS], overall[Measure.WHOLE]
+    st.caption(
+        f"Half of the weights are within {weights.median_error:.2%}, half of the caches, from the card and its share "
+        f"alone, within {whole.median_error:.1%}. Bytes of libraries and of sampling are fitted on NVIDIA rows; H100 "
+        "and AMD rows judge them."
+    )
+    table = pd.DataFrame(
+        {
+            "What": [MEASURE_WORDS[s.measure] for s in summary],
+            "Rows": [s.rows for s in summary],
+            "Figures": [s.n_rows for s in summary],
+            "Median error, %": [round(100 * s.median_error, 2) for s in summary],
+            "Target, %": [round(100 * TARGETS[s.measure]) for s in summary],
+            "Worst, %": [round(100 * s.worst.share, 2) for s in summary],
+            "Worst figure": [f"{s.worst.log.checkpoint}, {describe_serving(s.worst)}" for s in summary],
+        }
+    )
+    st.dataframe(table, hide_index=True, key="serving", column_config={"Worst figure": WIDE})
+    show_serving_rows(found)
+
+
+def show_serving_rows(found: tuple[ServingComparison, ...]) -> None:
+    """Every figure, farthest first, with what is known to be off."""
+    rows = sorted(found, key=lambda c: -abs(c.share))
+    table = pd.DataFrame(
+        {
+            "What": [MEASURE_WORDS[c.measure] for c in rows],
+            "Checkpoint": [c.log.checkpoint for c in rows],
+            "Setting": [describe_serving(c) for c in rows],
+            "Printed": [describe_figure(c, c.published) for c in rows],
+            "Ours": [describe_figure(c, c.ours) for c in rows],
+            "Difference, %": [round(100 * c.share, 2) for c in rows],
+            "What may differ": [c.log.mind or "" for c in rows],
+            "Source": [c.log.source_url for c in rows],
+        }
+    )
+    address = st.column_config.LinkColumn(display_text=r"https?://(.*)", width="medium")
+    config = {"What may differ": WIDE, "Source": address}
+    st.dataframe(table, hide_index=True, height=400, key="serving-rows", column_config=config)
+
+
+def describe_serving(comparison: ServingComparison) -> str:
+    """Engine, version, cards and share of one log."""
+    log = comparison.log
+    engine = f"{log.engine} {log.engine_version}" if log.engine_version else log.engine
+    share = "" if log.utilization is None else f", share {log.utilization:g}"
+    return f"{engine} on {log.n_cards} x {log.hardware}{share}"
+
+
+def describe_figure(comparison: ServingComparison, value: float) -> str:
+    """A figure with its unit."""
+    if comparison.measure is Measure.WEIGHTS:
+        return f"{value / MIB:,.0f} MiB"
+    return f"{value:.2f} requests" if comparison.measure is Measure.REQUESTS else f"{format_tokens(int(value))} tokens"
 
 
 WIDE = st.column_config.TextColumn(width="large")

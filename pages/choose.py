@@ -8,7 +8,20 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui import bench, cached, charts, evaluate_measured, evidence, frame, get_file, inputs, words
+from pages.ui import (
+    bench,
+    cached,
+    charts,
+    engine_answers,
+    engine_choose,
+    evaluate_measured,
+    evidence,
+    frame,
+    get_file,
+    inputs,
+    words,
+)
+from sizing.engines import find_engine
 from sizing.launch import format_command
 from sizing.recommend import Needs, Option, Recommendation
 
@@ -16,7 +29,7 @@ RULED_OUT_WORDS = {
     "task": "Not made for this task",
     "licence": "Licence does not allow it",
     "context": "Context too short",
-    "engine": "llama.cpp cannot run it",
+    "engine": "The engine cannot run it",
     "memory": "Needs more memory",
     "speed": "Too slow, or speed unknown",
 }
@@ -24,6 +37,7 @@ WAYS_OUT = {
     "licence": "Most are stopped by their licence: say where you are, or ask for research use or any licence.",
     "context": "Most are trained for less context: ask for a shorter one.",
     "memory": "Most need more memory: ask for a shorter context or fewer users, or choose a larger machine.",
+    "engine": "This engine cannot run most of them here: choose another one, or another machine, in the bar above.",
     "speed": "Most are too slow, or the bandwidth here is unknown: lower the speed, or give the bandwidth by hand.",
 }
 """What to do, by the reason that stops most models."""
@@ -32,7 +46,7 @@ WAYS_OUT = {
 def show(question: frame.Question) -> None:
     """The whole page below the context bar."""
     needs = cached.build_needs(question.wishes)
-    answer = cached.recommend(question.machine, needs)
+    answer = find_answer(question, needs)
     left, right = st.columns([2, 1], gap="medium")
     changes = None
     with left, st.container(border=True, key="answer"):
@@ -43,9 +57,10 @@ def show(question: frame.Question) -> None:
     with right:
         show_runners_up(answer, question, needs)
     if answer.options:
-        show_frontier(answer, needs)
-        show_alternatives(answer, needs)
-    show_ruled_out(answer)
+        by_weights = find_engine(question.wishes.engine).fills_memory
+        show_frontier(answer, needs, by_weights)
+        show_alternatives(answer, needs, by_weights)
+    show_ruled_out(answer, question.wishes.engine)
     if changes is not None:
         found = cached.find_changes(question.machine, needs)
         told = (
@@ -54,11 +69,22 @@ def show(question: frame.Question) -> None:
         changes.html(f'<p class="wb-quiet">What would change this: {escape(told)}.</p>')
 
 
-def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGenerator:
+def find_answer(question: frame.Question, needs: Needs) -> Recommendation:
+    """What the engine of the context bar makes of the whole catalog here."""
+    if question.wishes.is_llama_cpp:
+        return cached.recommend(question.machine, needs)
+    return engine_answers.recommend(question.wishes, question.machine, needs)
+
+
+def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGenerator | None:
     """The recommendation: sentence, memory bar, reasons, how to start it.
 
-    Returns the place for what would change it, which takes longer to find than the answer itself.
+    Returns the place for what would change it, which takes longer to find than the answer itself; None for engines
+    other than llama.cpp, of which that is not worked out.
     """
+    if not question.wishes.is_llama_cpp:
+        engine_choose.show_answer(best, question, needs)
+        return None
     figures = words.list_figures(best.estimate, question.machine, best.candidate.license_name)
     st.html(frame.answer_html(best.name, best.quant, figures))
     bench.show_calibration(question.machine)
@@ -112,7 +138,7 @@ def show_runners_up(answer: Recommendation, question: frame.Question, needs: Nee
     """The two next answers as small cards."""
     for i, option in enumerate(answer.runners_up):
         with st.container(border=True, key=f"runner_up_{i}"):
-            line = ", ".join(words.list_figures(option.estimate, question.machine, option.candidate.license_name))
+            line = ", ".join(list_figures(option, question))
             st.html(
                 f'<p class="wb-quiet">{"Next" if i == 0 else "Then"}</p>'
                 f'<p class="wb-figures">{escape(option.name)} at {option.quant}</p>'
@@ -129,25 +155,33 @@ def show_runners_up(answer: Recommendation, question: frame.Question, needs: Nee
         st.caption("No other model with evidence for this task runs here.")
 
 
-def show_frontier(answer: Recommendation, needs: Needs) -> None:
+def list_figures(option: Option, question: frame.Question) -> list[str]:
+    """What an option costs and gives, by the engine of the context bar."""
+    if question.wishes.is_llama_cpp:
+        return words.list_figures(option.estimate, question.machine, option.candidate.license_name)
+    return engine_choose.list_figures(option, question)
+
+
+def show_frontier(answer: Recommendation, needs: Needs, by_weights: bool) -> None:
     """Quality against speed of everything that runs and has evidence."""
-    points = [p for o in answer.options if (p := to_point(o, o is answer.best)) is not None]
+    points = [p for o in answer.options if (p := to_point(o, o is answer.best, by_weights)) is not None]
     missing = answer.n_running - len(points)
     if len(points) < 2:
         return
     st.subheader("Quality against speed", anchor=False)
     n_front = sum(p.on_frontier for p in points)
     note = f" {missing:,} that run are not drawn: their quality or speed is unknown." if missing else ""
+    area = "the weights" if by_weights else "memory"
     st.caption(
         f"{len(points)} models, each in its best quantization here; whiskers are 80% intervals of published evidence "
-        f"for {needs.task}, less what the quantization costs; dot area is memory. {n_front} are on the frontier, drawn "
+        f"for {needs.task}, less what the quantization costs; dot area is {area}. {n_front} are on the frontier, drawn "
         f"full: no other is as good, as fast and as small at once.{note}"
     )
     alt = f"Quality against speed of {len(points)} models; the table below holds them all"
     frame.show_chart(charts.frontier_chart(points), "frontier", alt)
 
 
-def to_point(option: Option, is_best: bool) -> charts.FrontierPoint | None:
+def to_point(option: Option, is_best: bool, by_weights: bool) -> charts.FrontierPoint | None:
     """An option on the frontier chart, None where its quality or speed is unknown."""
     quality, decode = option.quality, words.decode_of(option.estimate)
     if quality is None or decode is None:
@@ -161,13 +195,13 @@ def to_point(option: Option, is_best: bool) -> charts.FrontierPoint | None:
         quality=quality.score,
         quality_low=quality.low,
         quality_high=quality.high,
-        total_bytes=option.estimate.memory.total_bytes,
+        total_bytes=words.size_of(option, by_weights=by_weights),
         is_best=is_best,
         on_frontier=option.on_frontier,
     )
 
 
-def show_alternatives(answer: Recommendation, needs: Needs) -> None:
+def show_alternatives(answer: Recommendation, needs: Needs, by_weights: bool) -> None:
     """Everything that runs, best first; models without evidence at the end."""
     st.subheader(f"Everything that runs here: {answer.n_running:,} models", anchor=False)
     picked = inputs.picked_row("alternatives")
@@ -182,7 +216,7 @@ def show_alternatives(answer: Recommendation, needs: Needs) -> None:
             "its scores."
         )
     st.dataframe(
-        words.options_table(answer.options, frame.format_verdict, needs.task),
+        words.options_table(answer.options, frame.format_verdict, needs.task, by_weights=by_weights),
         hide_index=True,
         key="alternatives",
         on_select="rerun",
@@ -194,13 +228,14 @@ def show_alternatives(answer: Recommendation, needs: Needs) -> None:
         st.caption(f"And {answer.n_more:,} more without evidence run here: narrow the catalog to see them.")
 
 
-def show_ruled_out(answer: Recommendation) -> None:
+def show_ruled_out(answer: Recommendation, engine: str) -> None:
     """What cannot be recommended, folded, one fold a reason; of very many some are told and the rest counted."""
     if not answer.ruled_out_counts:
         return
     st.subheader(f"Ruled out: {answer.n_ruled_out:,} models", anchor=False)
     for kind, count in answer.ruled_out_counts:
-        with st.expander(f"{RULED_OUT_WORDS.get(kind, kind.capitalize())}: {count:,}"):
+        said = f"{engine} cannot run it" if kind == "engine" else RULED_OUT_WORDS.get(kind, kind.capitalize())
+        with st.expander(f"{said}: {count:,}"):
             items = [r for r in answer.ruled_out if r.kind == kind]
             table = pd.DataFrame({"Model": [r.name for r in items], "Why": [frame.to_sentence(r.text) for r in items]})
             wide = {"Why": st.column_config.TextColumn(width="large")}
@@ -210,4 +245,4 @@ def show_ruled_out(answer: Recommendation) -> None:
 
 
 with frame.kind_errors():
-    show(frame.open_page())
+    show(frame.open_page(has_engine=True))

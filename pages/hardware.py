@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 
 import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, frame, inputs, words
-from sizing.errors import BadInputError
+from pages.ui import cached, charts, engine_answers, engine_size, frame, inputs, words
+from sizing.engines import Engine, find_engine
+from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.fit import Verdict
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.inverse import (
@@ -34,6 +36,11 @@ ANY_QUANT = ""
 
 def show(question: frame.Question) -> None:
     """The model, the answer and its evidence, then the machine of the context bar, then every listed device."""
+    if not question.wishes.is_llama_cpp:
+        show_in_engine(find_engine(question.wishes.engine), question)
+        show_machine(question)
+        show_listed()
+        return
     card = frame.find_chosen(question)
     known = tuple(w.quant for w in cached.list_weights(card.model_id))
     quant = choose_quant(known)
@@ -45,6 +52,50 @@ def show(question: frame.Question) -> None:
         st.markdown(f"{frame.to_sentence(cached.find_gap(card.model_id))} No machine is named in its place.")
     show_machine(question)
     show_listed()
+
+
+def show_in_engine(engine: Engine, question: frame.Question) -> None:
+    """The model, which machines run it in an engine other than llama.cpp, and contexts and users on the one here."""
+    card = engine_size.find_chosen(question)
+    known = tuple(w.quant for w in cached.list_weights(card.model_id)) if engine.takes_gguf else engine.formats
+    named = inputs.read_size_choice().quant if engine.takes_gguf else inputs.read_engine_choice().weight_format
+    chosen = next((name for name in known if name.casefold() == named.casefold()), "")
+    if named and known and not chosen:
+        hint = frame.say_near(named, known)
+        st.warning(f"{frame.escape_markdown(named)} is no format here.{hint} Taking any that fits instead.")
+    choices = cached.list_choices()
+    names = choices.with_model(card)
+    field, label = ("quant", "Quantization") if engine.takes_gguf else ("format", "Weight format")
+    with st.container(horizontal=True, gap="small"):
+        may_type = choices.has_more
+        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=380, may_type=may_type)
+        inputs.choice(field, label, ("", *known), {"": "Largest that fits"}, shown=chosen, width=190)
+        inputs.choice("offload", "Part on the host", ("off", "on"), {"off": "Not allowed", "on": "Allowed"}, width=150)
+    wishes, asked = question.wishes, engine_answers.read_question(question.wishes)
+    spill = inputs.read("offload") == "on"
+    try:
+        answer = engine_answers.find_hardware(engine.name, card.model_id, chosen, asked, wishes.min_tokens_per_s, spill)
+    except (BadInputError, UnknownNameError) as error:
+        st.warning(frame.to_sentence(str(error)), icon=":material/rule:")
+        return
+    workload = Workload(context_tokens=wishes.context_tokens, n_parallel=wishes.n_parallel)
+    show_sentence(card, chosen or None, answer, workload, question)
+    told = answer.cheapest or next(iter(answer.unpriced), None)
+    if told is not None:
+        left, right = st.columns([5, 6], gap="medium")
+        with left:
+            show_price_chart(answer)
+        with right:
+            show_machines(card, answer)
+    ask = engine_answers.EngineAsk(engine.name, card.model_id, chosen, asked, question.machine)
+    ask = replace(ask, weight_format=engine_answers.choose_format(ask, chosen))
+    try:
+        grid = engine_answers.list_grid(ask)
+    except (UnsupportedError, BadInputError) as error:
+        st.subheader(f"Context times users on {name_machine(question)}", anchor=False)
+        st.caption(frame.to_sentence(str(error)))
+        return
+    draw_grid(card, f"{ask.weight_format} in {engine.name}", grid, question)
 
 
 def choose_quant(known: tuple[str, ...]) -> str | None:
@@ -142,6 +193,7 @@ def say_failures(answer: HardwareAnswer) -> str:
     """How many of the asked machines do it, and what the others lack."""
     n_able = len(answer.priced) + len(answer.unpriced)
     lacks = (
+        (answer.n_unsupported, "cannot run it in this engine"),
         (answer.n_short_of_memory, "lack memory"),
         (answer.n_too_slow, "are too slow"),
         (answer.n_speed_unknown, "have an unknown speed"),
@@ -301,9 +353,17 @@ def list_unlock_facts(unlocks: tuple[Unlock, ...]) -> list[tuple[str, str]]:
 
 def show_grid(card: ModelCard, quant: str, workload: Workload, question: frame.Question) -> None:
     """Contexts and users on the machine in the bar, as a heat map."""
-    machine = question.machine
-    grid = cached.list_context_grid(card.model_id, quant, workload, machine)
-    name = "this machine" if question.wishes.machine == inputs.THIS else frame.format_machine(machine)
+    draw_grid(card, quant, cached.list_context_grid(card.model_id, quant, workload, question.machine), question)
+
+
+def name_machine(question: frame.Question) -> str:
+    """The machine of the bar within a sentence."""
+    return "this machine" if question.wishes.machine == inputs.THIS else frame.format_machine(question.machine)
+
+
+def draw_grid(card: ModelCard, quant: str, grid: tuple[GridRow, ...], question: frame.Question) -> None:
+    """The heat map with what its cells say."""
+    name = name_machine(question)
     st.subheader(f"Context times users on {name}", anchor=False)
     if not any(r.largest_anyhow_tokens for r in grid):
         st.caption(f"{card.spec.name} at {quant} does not fit here, however short the context.")
@@ -395,4 +455,4 @@ def show_listed() -> None:
 
 
 with frame.kind_errors():
-    show(frame.open_page())
+    show(frame.open_page(has_engine=True))

@@ -9,7 +9,21 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import bench, best_way, by_hand, cached, charts, evaluate_measured, frame, get_file, inputs, words
+from pages.ui import (
+    bench,
+    best_way,
+    by_hand,
+    cached,
+    charts,
+    engine_alike,
+    engine_size,
+    evaluate_measured,
+    frame,
+    get_file,
+    inputs,
+    words,
+)
+from sizing.engines.offers import EngineQuestion
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.estimate import Estimate
 from sizing.explain import PartFormula
@@ -26,6 +40,9 @@ FALLBACK_QUANT = "Q4_K_M"
 
 def show(question: frame.Question) -> None:
     """The whole page below the context bar."""
+    if not question.wishes.is_llama_cpp:
+        engine_size.show(question)
+        return
     card, usual = find_chosen(question)
     weights = cached.list_weights(card.model_id)
     known = tuple(w.quant for w in weights)
@@ -34,8 +51,10 @@ def show(question: frame.Question) -> None:
     draft, has_projector = by_hand.read_beside(card)
     offload = by_hand.read_offload(card, machine)
     show_knobs(card, quant, known, machine, offload, draft)
+    asked = EngineQuestion(question.wishes.context_tokens, question.wishes.n_parallel)
     if not weights:
         show_gap(card, cached.find_gap(card.model_id))
+        engine_alike.show(card, asked, machine, quant)
         return
     setup, sized = None, None
     try:
@@ -53,6 +72,7 @@ def show(question: frame.Question) -> None:
             show_context(card, setup)
         return
     show_sized(card, setup, sized, question)
+    engine_alike.show(card, asked, machine, quant)
 
 
 def show_sized(card: ModelCard, setup: cached.Setup, sized: cached.Sized, question: frame.Question) -> None:
@@ -273,4 +293,4 @@ def speed_text(estimate: Estimate) -> str:
 
 
 with frame.kind_errors():
-    show(frame.open_page())
+    show(frame.open_page(has_engine=True))

@@ -1,4 +1,4 @@
-"""`python -m sizing estimate|recommend|solve|hardware-for|cost|finetune`: the calculator, from a shell."""
+"""`python -m sizing estimate|recommend|solve|hardware-for|engines|cost|launch|finetune`: the calculator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from collections.abc import Sequence
 
 from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_candidates, list_quant_losses
 from catalog.cost_question import CostQuestion, plan_cost
+from catalog.engine_command import (
+    add_engines_arguments,
+    find_launch_command,
+    run_engine_estimate,
+    run_engine_hardware,
+    run_engine_list,
+    run_side_by_side,
+)
 from catalog.finetune_logs import check_training_logs, format_training_checks
+from catalog.launch_command import add_launch_arguments, run_launch
 from catalog.license_command import add_profile_options, read_profile
 from catalog.machines import list_machines, list_price_sources
 from catalog.models import ModelCard
@@ -23,8 +32,9 @@ from evals.measured_here import load_measured_here
 from sizing.arguments import (
     HARDWARE_HELP,
     add_cost_arguments,
+    add_engine_arguments,
     add_estimate_arguments,
-    check_engine,
+    engine_options_from,
     offload_from,
     workload_from,
 )
@@ -33,8 +43,10 @@ from sizing.command_line import EXIT_DONE, EXIT_FAILED, OneLineParser, print_jso
 from sizing.cost import TokenLoad
 from sizing.cost_options import Limits
 from sizing.cost_record import answer_cost, cost_record, format_cost
+from sizing.engines import find_engine
+from sizing.engines.rank import EngineRanker
 from sizing.errors import BadInputError, UserStoreError
-from sizing.estimate import check_workload, estimate
+from sizing.estimate import ENGINE, check_workload, estimate
 from sizing.finetune import estimate_finetune
 from sizing.finetune_arguments import add_finetune_arguments, setup_from
 from sizing.finetune_record import TrainingCost, finetune_record, format_finetune, price_run
@@ -43,7 +55,7 @@ from sizing.finetune_speed import TrainingSpeed
 from sizing.hardware import Machine
 from sizing.inverse import GOOD_QUANTS, HardwareNeeds, choose_weights, find_hardware
 from sizing.inverse_record import format_hardware, hardware_record
-from sizing.launch import format_command, format_solution_command
+from sizing.launch import format_solution_command
 from sizing.recommend import LICENSE_USES, TASKS, MeasuredHere, Needs, Ranker
 from sizing.record import estimate_record, format_estimate, format_pair, pair_record, recommendation_record
 from sizing.solution_record import format_solution, solution_record
@@ -63,7 +75,12 @@ def open_here() -> Catalog:
 
 def run_estimate(args: argparse.Namespace) -> int:
     """Answer one configuration."""
-    check_engine(args.engine)
+    engine = find_engine(args.engine)
+    if engine.name != ENGINE:
+        catalog = open_here()
+        return run_engine_estimate(args, engine, catalog, find_asked_machine(catalog, args.hardware))
+    if args.kv_type is not None:
+        args.kv_type_k = args.kv_type_v = args.kv_type
     workload, offload = workload_from(args), offload_from(args)
     catalog = open_here()
     card = find_model(catalog, args.model)
@@ -88,6 +105,14 @@ def run_estimate(args: argparse.Namespace) -> int:
     else:
         print(format_estimate(answer, workload))
     return EXIT_DONE
+
+
+def run_engines(args: argparse.Namespace) -> int:
+    """Answer which engines there are, or how one model runs in each of them on one machine."""
+    if args.model is None:
+        return run_engine_list(args)
+    catalog = open_here()
+    return run_side_by_side(args, catalog, find_asked_machine(catalog, args.hardware))
 
 
 def find_projector_bytes(card: ModelCard) -> int:
@@ -145,8 +170,13 @@ def run_recommend(args: argparse.Namespace) -> int:
     machine = find_asked_machine(catalog, args.hardware)
     measured = list_measured_here()
     candidates = list_candidates(catalog, needs.task, needs.license_use, needs.license_profile, measured)
-    answer = Ranker(candidates).recommend(machine, needs)
-    commands = [format_command(o.name, o.quant, o.estimate, workload, machine) for o in answer.options[: args.limit]]
+    engine = find_engine(args.engine)
+    if engine.name == ENGINE:
+        answer = Ranker(candidates).recommend(machine, needs)
+    else:
+        made = EngineRanker(candidates, engine, engine_options_from(args), args.kv_type or "auto")
+        answer = made.recommend(machine, needs)
+    commands = [find_launch_command(o, engine, args, machine) for o in answer.options[: args.limit]]
     if args.json:
         print_json(recommendation_record(answer, commands, args.limit))
         return EXIT_DONE
@@ -157,7 +187,8 @@ def run_recommend(args: argparse.Namespace) -> int:
         print(f"{rank}. {option.name} at {option.quant}: {total}, {option.verdict}, {option.candidate.license_name}")
         for reason in option.reasons:
             print(f"     {reason}")
-        print(f"     {command}")
+        if command:
+            print(f"     {command}")
     for line in answer.what_would_change:
         print(f"this would change {line}")
     if answer.n_more:
@@ -176,6 +207,9 @@ def run_hardware_for(args: argparse.Namespace) -> int:
     workload = Workload(context_tokens=args.context, n_parallel=args.parallel)
     catalog = open_here()
     card = find_model(catalog, args.model)
+    engine = find_engine(args.engine)
+    if engine.name != ENGINE:
+        return run_engine_hardware(args, catalog, card, engine)
     if args.quant is None:
         weights = choose_weights(list_weights(catalog, card.model_id))
         if not weights:
@@ -252,6 +286,12 @@ def run_cost(args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def run_launches(args: argparse.Namespace) -> int:
+    """Answer with what starts one configuration."""
+    catalog = open_here()
+    return run_launch(args, find_engine(args.engine), catalog, find_asked_machine(catalog, args.hardware))
+
+
 def run_finetune(args: argparse.Namespace) -> int:
     """Answer what fine-tuning a model on a machine takes."""
     if not 0 < args.tokens < 1e16:
@@ -298,6 +338,7 @@ def build_parser() -> OneLineParser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=OneLineParser)
     one = commands.add_parser("estimate", help="memory, fit and speed of one configuration")
     add_estimate_arguments(one)
+    add_engine_arguments(one)
     one.add_argument("--projector", action="store_true", help="count the vision or audio projector, as an F16 file")
     one.add_argument("--draft", help="a small model beside it that drafts its tokens")
     one.add_argument("--draft-quant", default="Q8_0", help="the draft's quantization; default Q8_0")
@@ -319,22 +360,32 @@ def build_parser() -> OneLineParser:
     best.add_argument("--min-speed", type=float, help="tokens/s each user must see at least")
     best.add_argument("--license-use", default="any", help=f"one of {', '.join(LICENSE_USES)}; default any")
     add_profile_options(best)
+    add_engine_arguments(best)
     best.add_argument("--limit", type=int, default=5, help="how many options to show; default 5")
     best.add_argument("--json", action="store_true", help="print JSON")
     best.set_defaults(run=run_recommend)
     which = commands.add_parser("hardware-for", help="which machines run a model, the cheapest first")
     which.add_argument("--model", required=True, help="Hugging Face id, its last part, or the display name")
-    which.add_argument("--quant", help=f"quantization; default the largest that fits of {', '.join(GOOD_QUANTS)}")
+    which.add_argument(
+        "--quant", "--format", help=f"quantization; default the largest that fits of {', '.join(GOOD_QUANTS)}"
+    )
     which.add_argument("--context", type=int, default=DEFAULT_CONTEXT_TOKENS, help="tokens per user; default 8192")
     which.add_argument("--parallel", type=int, default=1, help="users at once; default 1")
     which.add_argument("--min-speed", type=float, help="tokens/s each user must see at least")
     which.add_argument("--allow-offload", action="store_true", help="part of the model may run on the host")
+    add_engine_arguments(which)
     which.add_argument("--limit", type=int, default=5, help="how many machines to show; default 5")
     which.add_argument("--json", action="store_true", help="print JSON")
     which.set_defaults(run=run_hardware_for)
+    engines = commands.add_parser("engines", help="the engines there are, or one model side by side in all of them")
+    add_engines_arguments(engines)
+    engines.set_defaults(run=run_engines)
     cost = commands.add_parser("cost", help="what a load of tokens costs: own hardware, rent, APIs")
     add_cost_arguments(cost)
     cost.set_defaults(run=run_cost)
+    start = commands.add_parser("launch", help="the commands and files that start a configuration in an engine")
+    add_launch_arguments(start)
+    start.set_defaults(run=run_launches)
     tune = commands.add_parser("finetune", help="what fine-tuning a model takes: memory, time, what is the largest")
     add_finetune_arguments(tune)
     tune.set_defaults(run=run_finetune)

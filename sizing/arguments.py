@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 
-from sizing.errors import BadInputError, UnknownNameError
+from sizing.engines.base import EngineOptions
+from sizing.engines.offers import EngineQuestion
+from sizing.errors import BadInputError
 from sizing.estimate import ENGINE
 from sizing.placement import Offload
 from sizing.workload import Workload
@@ -14,9 +16,12 @@ HARDWARE_HELP = "this, a device, NAME*N, '24 GiB card at 936 GB/s', '64 GB DDR5-
 
 
 def add_estimate_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that name a configuration: the formulas and the engine are asked by the same."""
+    """The options that name a configuration: the formulas and the engine are asked by the same.
+
+    Those of `add_engine_arguments` come beside them where other engines than llama.cpp can be asked.
+    """
     parser.add_argument("--model", required=True, help="Hugging Face id, its last part, or the display name")
-    parser.add_argument("--quant", required=True, help="quantization, for instance Q4_K_M")
+    parser.add_argument("--quant", "--format", required=True, help="quantization such as Q4_K_M, or weight format")
     parser.add_argument("--context", type=int, required=True, help="tokens each slot can hold")
     parser.add_argument("--parallel", type=int, default=1, help="slots (users at once); default 1")
     parser.add_argument("--ubatch", type=int, default=512, help="physical batch in tokens; default 512")
@@ -24,7 +29,6 @@ def add_estimate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kv-type-v", default="f16", help="V cache type; default f16")
     parser.add_argument("--flash-attention", choices=("on", "off"), default="on")
     parser.add_argument("--kv-unified", action="store_true", help="all slots share one pool")
-    parser.add_argument("--engine", default=ENGINE, help=f"only {ENGINE} for now")
     parser.add_argument("--hardware", default="this", help=HARDWARE_HELP)
     parser.add_argument("--gpu-layers", default="auto", help="auto, or a number; the output counts as one layer")
     parser.add_argument("--tensor-split", help="share of each accelerator, for instance 3,1")
@@ -36,10 +40,34 @@ def add_estimate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def check_engine(name: str) -> None:
-    """Raises UnknownNameError for an engine other than the one that is modelled."""
-    if name != ENGINE:
-        raise UnknownNameError("engine", name, (ENGINE,))
+def add_engine_arguments(parser: argparse.ArgumentParser, *, has_engine: bool = True) -> None:
+    """The engine and the settings that engines other than llama.cpp have."""
+    if has_engine:
+        parser.add_argument("--engine", default=ENGINE, help=f"see `python -m sizing engines`; default {ENGINE}")
+    parser.add_argument("--kv-type", help="the engine's cache type; default its own")
+    parser.add_argument("--gpu-memory-utilization", type=float, help="share of each card the engine may take")
+    parser.add_argument("--tensor-parallel", type=int, help="cards that share every matrix; default the engine's way")
+    parser.add_argument("--pipeline-parallel", type=int, help="stages that share the layers")
+    parser.add_argument("--max-batched-tokens", type=int, help="tokens one step works on")
+    parser.add_argument("--max-sequences", type=int, help="requests at once at most")
+    parser.add_argument("--eager", action="store_true", help="without graphs captured ahead")
+
+
+def engine_options_from(args: argparse.Namespace) -> EngineOptions:
+    """The settings of an engine. Raises BadInputError naming what is wrong."""
+    return EngineOptions(
+        gpu_memory_utilization=args.gpu_memory_utilization,
+        tensor_parallel=args.tensor_parallel,
+        pipeline_parallel=args.pipeline_parallel,
+        max_batched_tokens=args.max_batched_tokens,
+        max_sequences=args.max_sequences,
+        eager=args.eager,
+    )
+
+
+def question_from(args: argparse.Namespace) -> EngineQuestion:
+    """What an engine is asked, of the options of a command. Raises BadInputError naming what is wrong."""
+    return EngineQuestion(args.context, args.parallel, args.kv_type or "auto", engine_options_from(args))
 
 
 def workload_from(args: argparse.Namespace) -> Workload:

@@ -74,14 +74,19 @@ def check_workload(spec: ModelSpec, workload: Workload) -> None:
 
     That is a slot that holds more than the model was trained for, or cache types llama.cpp refuses for it.
     """
-    if workload.context_tokens > spec.context_tokens:
-        raise BadInputError(
-            f"{spec.name} was trained for at most {format_tokens(spec.context_tokens)} tokens of context, "
-            f"{format_tokens(workload.context_tokens)} were asked for; ask for less or choose another model"
-        )
+    check_context(spec, workload.context_tokens)
     refusal = find_cache_refusal(spec, workload)
     if refusal is not None:
         raise BadInputError(f"llama.cpp refuses these cache types for {spec.name}: {refusal}")
+
+
+def check_context(spec: ModelSpec, context_tokens: int) -> None:
+    """Raises BadInputError for more tokens than the model was trained for, whichever engine runs it."""
+    if context_tokens > spec.context_tokens:
+        raise BadInputError(
+            f"{spec.name} was trained for at most {format_tokens(spec.context_tokens)} tokens of context, "
+            f"{format_tokens(context_tokens)} were asked for; ask for less or choose another model"
+        )
 
 
 def estimate_model_bytes(layers: LayerTable, workload: Workload, projector_bytes: Ints | None = None) -> ModelBytes:

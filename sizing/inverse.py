@@ -7,6 +7,7 @@ with the largest. Prices are those of the devices alone; a machine without one i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -154,6 +155,8 @@ class HardwareAnswer:
     n_short_of_memory: int
     n_too_slow: int
     n_speed_unknown: int
+    n_unsupported: int = 0
+    """Machines another engine than llama.cpp cannot run the model on at all."""
 
     @property
     def cheapest(self) -> MachineAnswer | None:
@@ -163,7 +166,7 @@ class HardwareAnswer:
     @property
     def n_machines(self) -> int:
         """How many machines were asked about."""
-        failed = self.n_short_of_memory + self.n_too_slow + self.n_speed_unknown
+        failed = self.n_short_of_memory + self.n_too_slow + self.n_speed_unknown + self.n_unsupported
         return len(self.priced) + len(self.unpriced) + failed
 
 
@@ -177,14 +180,16 @@ def choose_weights(weights: Sequence[WeightBytes], quant: str | None = None) -> 
 def find_hardware(needs: HardwareNeeds, machines: Sequence[Machine]) -> HardwareAnswer:
     """Which of `machines` do what is needed. Every quantization is sized on a machine in one pass."""
     sizer = _Sizer.build(needs)
-    found: list[MachineAnswer] = []
-    failed = {"memory": 0, "speed": 0, "unknown": 0}
-    for machine in machines:
-        answer = sizer.answer(machine)
-        if isinstance(answer, str):
-            failed[answer] += 1
-        else:
-            found.append(answer)
+    return arrange_answers([sizer.answer(machine) for machine in machines])
+
+
+def arrange_answers(answers: Sequence[MachineAnswer | str]) -> HardwareAnswer:
+    """What machines answered, in order: answers by price, and the failures counted by their word.
+
+    The words are 'memory', 'speed', 'unknown' (its speed) and 'engine' (cannot run it at all).
+    """
+    found = [a for a in answers if isinstance(a, MachineAnswer)]
+    failed = Counter(a for a in answers if isinstance(a, str))
     priced = [a for a in found if a.price_usd is not None]
     priced.sort(key=lambda a: (a.price_usd or 0, -_speed(a), -a.headroom_bytes, a.machine.name))
     unpriced = [a for a in found if a.price_usd is None]
@@ -196,6 +201,7 @@ def find_hardware(needs: HardwareNeeds, machines: Sequence[Machine]) -> Hardware
         n_short_of_memory=failed["memory"],
         n_too_slow=failed["speed"],
         n_speed_unknown=failed["unknown"],
+        n_unsupported=failed["engine"],
     )
 
 

@@ -116,15 +116,13 @@ def format_hardware(needs: HardwareNeeds, answer: HardwareAnswer, sources: Sourc
     if answer.cheapest is None:
         lines.append(f"no machine of known price runs {needs.spec.name} for {format_needs(needs)}")
     for rank, a in enumerate(leave_out_surplus(answer.priced)[:limit], 1):
-        source = find_source(a, sources)
-        lines.append(f"{rank}. {a.machine.name}: {format_price(a.price_usd)}, {_format_fit(needs, a)}")
-        lines.append(f"     {', '.join(_format_speed(a))}")
-        if source:
-            lines.append(f"     {source.name}, {source.source_url}")
+        lines += format_answer(rank, needs.spec.name, a, sources)
     unpriced = leave_out_surplus(answer.unpriced)
     if unpriced:
         lines.append(f"price unknown: {len(unpriced)} more do it, the smallest first")
-        lines += [f"   {a.machine.name}: {_format_fit(needs, a)}, {_format_speed(a)[0]}" for a in unpriced[:limit]]
+        lines += [
+            f"   {a.machine.name}: {_format_fit(needs.spec.name, a)}, {_format_speed(a)[0]}" for a in unpriced[:limit]
+        ]
     steps = ", ".join(f"{s.quant} {format_gib(s.usable_bytes)}" for s in list_quant_steps(needs))
     lines.append(f"memory it takes on one card, GiB: {steps}")
     reasons = (
@@ -140,10 +138,20 @@ def format_hardware(needs: HardwareNeeds, answer: HardwareAnswer, sources: Sourc
     return "\n".join(lines)
 
 
-def _format_fit(needs: HardwareNeeds, a: MachineAnswer) -> str:
+def format_answer(rank: int, name: str, a: MachineAnswer, sources: Sources) -> list[str]:
+    """One machine that does it with the model called `name`: price, fit, speed, and where the price was read."""
+    source = find_source(a, sources)
+    lines = [f"{rank}. {a.machine.name}: {format_price(a.price_usd)}, {_format_fit(name, a)}"]
+    lines.append(f"     {', '.join(_format_speed(a))}")
+    if source:
+        lines.append(f"     {source.name}, {source.source_url}")
+    return lines
+
+
+def _format_fit(name: str, a: MachineAnswer) -> str:
     power = f", {format_figures(a.power_watts)} W" if a.power_watts else ", power unknown"
     used = f"{format_gib(a.used_bytes)} of {format_bytes(a.usable_bytes)}"
-    return f"{needs.spec.name} at {a.quant}, {used}, {a.estimate.fit.verdict}{power}"
+    return f"{name} at {a.quant}, {used}, {a.estimate.fit.verdict}{power}"
 
 
 def _format_speed(a: MachineAnswer) -> tuple[str, ...]:

@@ -55,6 +55,14 @@ def estimate_record(estimate: Estimate, workload: Workload) -> dict[str, Any]:
         "context_tokens": workload.context_tokens,
         "n_parallel": workload.n_parallel,
         "n_ctx_tokens": workload.n_ctx_tokens,
+        **answer_record(estimate),
+    }
+
+
+def answer_record(estimate: Estimate) -> dict[str, Any]:
+    """Memory by part and device, fit and speed: what an estimate says of any engine."""
+    memory = estimate.memory
+    return {
         "parts": parts_record(memory.parts),
         "total_bytes": memory.total_bytes,
         "devices": [
@@ -110,7 +118,13 @@ def format_estimate(answer: Estimate, workload: Workload) -> str:
     lines += [f"  {reason}" for reason in fit.reasons]
     slots = "1 slot" if workload.n_parallel == 1 else f"{workload.n_parallel} slots"
     lines.append(f"context {format_tokens(workload.context_tokens)} tokens x {slots}")
-    for name, value in parts_record(memory.parts).items():
+    return "\n".join([*lines, *list_figures(answer), *(f"- {line}" for line in memory.assumptions)])
+
+
+def list_figures(answer: Estimate) -> list[str]:
+    """The parts of the memory and the speed, a line each."""
+    lines, fit = [], answer.fit
+    for name, value in parts_record(answer.memory.parts).items():
         label = name.removesuffix("_bytes").replace("_", " ")
         lines.append(f"  {label:<16} {format_bytes(value):>12}  {value:>18,} bytes")
     if answer.speed is None:
@@ -119,7 +133,7 @@ def format_estimate(answer: Estimate, workload: Workload) -> str:
         decode, prefill = answer.speed.decode_tokens_per_s, answer.speed.prefill_tokens_per_s
         told = "unknown" if prefill is None else f"{format_range(prefill.low, prefill.high)} tokens/s"
         lines.append(f"decode {format_range(decode.low, decode.high)} tokens/s, {answer.speed.bound}; prefill {told}")
-    return "\n".join([*lines, *(f"- {line}" for line in memory.assumptions)])
+    return lines
 
 
 def option_record(option: Option, command: str) -> dict[str, Any]:

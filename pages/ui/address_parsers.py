@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 from sizing.errors import BadInputError
 
+AUTO = "auto"
+"""The word for leaving a setting to whoever has a default for it."""
+
 MAX_QUOTED = 40
 """Characters of a refused number that are said back."""
 
@@ -84,5 +87,25 @@ def list_parser(what: str) -> Callable[[str], tuple[str, ...]]:
         if len(text) > 8000 or not text.isprintable():
             raise BadInputError(f"{what} wants names parted by |, at most 8,000 plain characters in all")
         return tuple(dict.fromkeys(part.strip() for part in text.split("|") if part.strip()))
+
+    return parse
+
+
+def auto_or_count(what: str, high: int) -> Callable[[str], int | None]:
+    """A whole number from 1, or None for the word that leaves it to the engine."""
+    number = whole_parser(what, 1, high)
+
+    def parse(text: str) -> int | None:
+        return None if text.strip().lower() == AUTO else number(text)
+
+    return parse
+
+
+def auto_or_number(what: str, low: float, high: float) -> Callable[[str], float | None]:
+    """A number, or None for the word that leaves it to the engine."""
+    number = number_parser(what, low, high)
+
+    def parse(text: str) -> float | None:
+        return None if text.strip().lower() == AUTO else number(text)
 
     return parse

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
+from typing import Protocol
 
 import streamlit as st
 
@@ -46,7 +47,7 @@ from sizing.memory import WeightBytes
 from sizing.placement import Offload
 from sizing.quants import QUANTS
 from sizing.rank_columns import Alone, RankColumns
-from sizing.recommend import MeasuredHere, Needs, Ranker, Recommendation
+from sizing.recommend import MeasuredHere, Needs, QuantLoss, Ranker, Recommendation
 from sizing.solver import Asked, NoSolution, Solution, solve
 from sizing.units import format_bytes
 from sizing.workload import Workload
@@ -86,8 +87,26 @@ def renew_if_changed() -> None:
 
 def renew_catalog() -> None:
     """Open the catalog anew when next asked, after an import: everything worked out of it goes, and nothing else."""
-    for kept in _OF_THE_CATALOG:
+    for kept in (*_OF_THE_CATALOG, *_KEPT_ELSEWHERE.values()):
         kept.clear()
+
+
+class Clearable(Protocol):
+    """A cached function."""
+
+    __qualname__: str
+    __module__: str
+
+    def clear(self) -> None:
+        """Forget every answer."""
+
+
+_KEPT_ELSEWHERE: dict[str, Clearable] = {}
+
+
+def keep_with_catalog(*functions: Clearable) -> None:
+    """Have caches of other modules go when the catalog is opened anew."""
+    _KEPT_ELSEWHERE.update({f"{f.__module__}.{f.__qualname__}": f for f in functions})
 
 
 NEWEST_IMPORTS = 500
@@ -556,6 +575,12 @@ def list_context_grid(model_id: str, quant: str, workload: Workload, machine: Ma
     return inverse.list_context_grid(spec, weights, workload, machine, contexts=contexts)
 
 
+@st.cache_resource(show_spinner=False, max_entries=128)
+def list_losses(model_id: str) -> tuple[QuantLoss, ...]:
+    """The points each quantization and format is expected to cost a model, where anybody published any."""
+    return list_quant_losses(catalog(), find_card(model_id))
+
+
 def find_license(license_id: str) -> License:
     """What a licence allows and asks. Raises UnknownNameError."""
     return licenses.find_license(catalog().licenses, license_id)
@@ -679,5 +704,6 @@ _OF_THE_CATALOG = (
     list_own_cards,
     list_loss_estimates,
     size_compute,
+    list_losses,
 )
 """What depends on which models there are. Machines and devices are the catalog's own and stay."""

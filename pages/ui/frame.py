@@ -18,8 +18,9 @@ from catalog.queries import ASSUMED_HOST
 from pages.ui import cached, charts, evaluation, import_jobs, inputs, license_words
 from pages.ui.questions import Wishes
 from sizing.compare import MAX_MODELS
+from sizing.engines import find_engine, list_engines
 from sizing.errors import UnknownNameError, WeighbridgeError, find_near_names
-from sizing.estimate import Estimate
+from sizing.estimate import ENGINE, Estimate
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS
 from sizing.units import THIN, format_bytes, format_figures, format_tokens
@@ -76,8 +77,8 @@ def kind_errors() -> Iterator[None]:
         st.error(to_sentence(str(error)), icon=":material/error:")
 
 
-def open_page() -> Question:
-    """Draw the frame and the context bar; returns the question it holds.
+def open_page(*, has_engine: bool = False) -> Question:
+    """Draw the frame and the context bar; returns the question it holds. With `has_engine` the engine is part of it.
 
     What the address got wrong is said under the bar and a default is used. An unknown machine falls back to the last
     one that was understood, at first this one.
@@ -97,7 +98,7 @@ def open_page() -> Question:
         wishes = inputs.read_wishes()
         machine = cached.find_machine(wishes)
     inputs.keep_machine(wishes.machine)
-    _draw_context_bar(wishes, machine)
+    _draw_context_bar(wishes, machine, has_engine)
     for problem in problems:
         st.warning(to_sentence(problem), icon=":material/edit_location_alt:")
     return Question(wishes, machine)
@@ -158,9 +159,13 @@ def find_chosen(question: Question) -> ModelCard:
 
 def say_unlisted(quant: str, known: Iterable[str], instead: str) -> str:
     """That a model has no such quantization, with near names, and what is taken in its place."""
-    near = find_near_names(quant, known)
-    hint = f" Near: {', '.join(near)}." if near else ""
-    return f"{escape_markdown(quant)} is not listed for this model.{hint} {instead}"
+    return f"{escape_markdown(quant)} is not listed for this model.{say_near(quant, known)} {instead}"
+
+
+def say_near(name: str, known: Iterable[str]) -> str:
+    """' Near: Q4_K_M, Q4_K_S.', or nothing where nothing is near."""
+    near = find_near_names(name, known)
+    return f" Near: {', '.join(near)}." if near else ""
 
 
 def describe_workload(workload: Workload) -> str:
@@ -175,8 +180,19 @@ def link_to_size(model_id: str, quant: str, label: str, **changes: object) -> No
         "pages/size.py",
         label=label,
         icon=":material/straighten:",
-        query_params=inputs.address_of(model=model_id, quant=quant, **changes),
+        query_params=inputs.address_of(model=model_id, **{**_address_of_quant(quant), **changes}),
     )
+
+
+def _address_of_quant(quant: str) -> dict[str, str]:
+    """A quantization or a weight format as the fields of the address that name it.
+
+    A name that the engine of the address does not read is one of llama.cpp's.
+    """
+    engine = find_engine(inputs.read("engine"))
+    if quant and quant in engine.formats:
+        return {"format": quant}
+    return {"quant": quant} if not quant or engine.takes_gguf else {"quant": quant, "engine": ENGINE}
 
 
 def link_to_hardware(model_id: str, quant: str, label: str) -> None:
@@ -185,7 +201,7 @@ def link_to_hardware(model_id: str, quant: str, label: str) -> None:
         "pages/hardware.py",
         label=label,
         icon=":material/developer_board:",
-        query_params=inputs.address_of(model=model_id, quant=quant),
+        query_params=inputs.address_of(model=model_id, **_address_of_quant(quant)),
     )
 
 
@@ -229,6 +245,7 @@ def right_aligned(*as_text: str) -> dict[str, Any]:
     """Column settings for the tables of estimates: figures to the right, those `as_text` too."""
     figures = (
         "Memory, GiB",
+        "Weights, GiB",
         "Speed, tokens/s",
         "Quantization loss, points",
         "Longest context, tokens",
@@ -268,7 +285,7 @@ def describe_device(device: Device) -> str:
     )
 
 
-def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
+def _draw_context_bar(wishes: Wishes, machine: Machine, has_engine: bool) -> None:
     users = "1 user" if wishes.n_parallel == 1 else f"{wishes.n_parallel} users"
     speed = (
         "Any speed"
@@ -280,6 +297,9 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
     with st.container(key="context_bar", horizontal=True, gap="small"):
         with st.popover(charts.roomy(f"{name} · {format_bytes(main_bytes(machine))}"), icon=icon, type="tertiary"):
             _machine_panel(wishes, machine)
+        if has_engine:
+            with st.popover(wishes.engine, icon=":material/deployed_code:", type="tertiary"):
+                _engine_panel()
         with st.popover(inputs.TASK_WORDS[wishes.task], icon=":material/task_alt:", type="tertiary"):
             inputs.segments("task", "Task", inputs.TASKS, inputs.TASK_WORDS)
         with st.popover(f"{format_tokens(wishes.context_tokens)} tokens", icon=":material/notes:", type="tertiary"):
@@ -299,6 +319,14 @@ def _draw_context_bar(wishes: Wishes, machine: Machine) -> None:
         with st.popover(charts.roomy(speed), icon=":material/speed:", type="tertiary"):
             inputs.number("speed", "Slowest that will do, tokens/s", 0, 100_000)
             st.caption("0 means any speed. People read at about 5 to 10 tokens/s.")
+
+
+def _engine_panel() -> None:
+    """The engine, and in a line what each one is."""
+    engines = list_engines()
+    inputs.choice("engine", "Engine", tuple(e.name for e in engines))
+    told = [f"**{e.name}**: {e.summary}" if e.summary else f"**{e.name}**" for e in engines]
+    st.caption("  \n".join(told))
 
 
 def _license_panel() -> None:
@@ -360,6 +388,6 @@ def to_sentence(text: str) -> str:
     """Text with a capital and a full stop."""
     text = charts.roomy(text.strip())
     first = text.split(" ", 1)[0]
-    if not any(c in first for c in "._-/"):  # llama.cpp and n_ubatch keep their own spelling
+    if not any(c in "._-/" or c.isupper() for c in first[1:]):  # llama.cpp, vLLM and n_ubatch keep their own spelling
         text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -27,6 +27,9 @@ from catalog.machine_text import (
 )
 from catalog.search import MAX_WORDS, CatalogSearch
 from pages.ui.address_parsers import (
+    AUTO,
+    auto_or_count,
+    auto_or_number,
     choice_parser,
     list_parser,
     number_parser,
@@ -39,6 +42,7 @@ from pages.ui.finetune_fields import FINETUNE_FIELDS
 from pages.ui.questions import (
     MAX_LAYERS,
     BesideChoice,
+    EngineChoice,
     HandPlacement,
     MachineDraft,
     SizeChoice,
@@ -49,7 +53,10 @@ from pages.ui.questions import (
     text_of_hand_machine,
 )
 from sizing.compare import check_count
+from sizing.engines import find_engine
+from sizing.engines.base import EngineOptions
 from sizing.errors import BadInputError, UnknownNameError
+from sizing.estimate import ENGINE
 from sizing.hardware import Device, DeviceKind
 from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS, LicenseProfile, read_region
 from sizing.quants import find_kv_type, read_label
@@ -70,7 +77,6 @@ REGIONS = ("", "EU", "US", "GB", "CA", "CN", "IN", "JP", "KR", "BR", "AU", "CH")
 COMMON_CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)
 MAX_CONTEXT_TOKENS = 2**27
 NO_CARD = "none"
-AUTO = "auto"
 CARD_COUNTS = (1, 2, 3, 4, 6, 8)
 COMMON_RAM = (
     *(f"{gib} GB DDR5-5600" for gib in (16, 32, 48, 64, 96, 128, 192, 256)),
@@ -122,6 +128,8 @@ TOPICS = {
     "offload": "Offload, mmap, drafts",
 }
 """What the Guide explains, in its order, and how the page calls it."""
+ALIKE_WORDS = {"bits": "Nearest in bits per weight", "best": "Largest that fits"}
+"""How the same model is put side by side in several engines."""
 VERIFIED_WORDS = {"all": "All facts", "read": "Read from the publisher's files", "recalled": "Partly unverified"}
 
 
@@ -269,13 +277,26 @@ _FIELDS = (
     Field("lic_outputs", "off", _yes_no("lic_outputs")),
     Field("lic_fields", "", _fields_of_use),
     Field("terms", "", text_parser("terms")),
+    Field("engine", ENGINE, lambda text: find_engine(text).name),
+    Field("format", "", text_parser("format", 40)),
+    Field("kv_type", AUTO, text_parser("kv_type", 40)),
+    Field("gpu_share", AUTO, auto_or_number("gpu_share (of each card)", 0.05, 1.0)),
+    Field("tp", AUTO, auto_or_count("tp (tensor parallel)", 64)),
+    Field("pp", AUTO, auto_or_count("pp (pipeline parallel)", 64)),
+    Field("batched_tokens", AUTO, auto_or_count("batched_tokens", 2**20)),
+    Field("sequences", AUTO, auto_or_count("sequences (at once)", 65_536)),
+    Field("eager", "off", choice_parser("eager", ("on", "off"))),
+    Field("alike", "bits", choice_parser("alike", tuple(ALIKE_WORDS))),
     *(Field(*finetune_field) for finetune_field in FINETUNE_FIELDS),
 )
 FIELDS = {f.name: f for f in _FIELDS}
 _PLACEMENT = ("gpu_layers", "split", "cpu_moe", "expert_layers")
+ENGINE_SETTINGS = ("gpu_share", "tp", "pp", "batched_tokens", "sequences", "eager")
+"""Settings that only engines other than llama.cpp have."""
 _BELONGS_TO = {
-    "machine": (*_PLACEMENT, "buy_usd", "watts", "idle_watts", "rent", "rent_usd", "reserved_usd"),
+    "machine": (*_PLACEMENT, "tp", "pp", "buy_usd", "watts", "idle_watts", "rent", "rent_usd", "reserved_usd"),
     "model": (*_PLACEMENT, "draft", "draft_quant", "projector"),
+    "engine": ("format", "kv_type", *ENGINE_SETTINGS),
     "rent": ("rent_usd", "reserved_usd"),
     "api": ("api_in_usd", "api_out_usd", "api_cached_usd"),
     "power": ("kwh_usd",),
@@ -406,7 +427,21 @@ def read_wishes() -> Wishes:
         min_tokens_per_s=read("speed"),
         license_use=read("licence"),
         license_profile=read_license_profile(),
+        engine=read("engine"),
     )
+
+
+def read_engine_choice() -> EngineChoice:
+    """The settings of an engine other than llama.cpp, all of them its own defaults unless given."""
+    options = EngineOptions(
+        gpu_memory_utilization=read("gpu_share"),
+        tensor_parallel=read("tp"),
+        pipeline_parallel=read("pp"),
+        max_batched_tokens=read("batched_tokens"),
+        max_sequences=read("sequences"),
+        eager=read("eager") == "on",
+    )
+    return EngineChoice(read("format"), read("kv_type"), options)
 
 
 def read_license_profile() -> LicenseProfile:
@@ -490,7 +525,8 @@ def address_of(**changes: object) -> dict[str, str]:
     new = {k: str(v) for k, v in changes.items()}
     for name in _list_stale(kept, new):
         kept.pop(name, None)
-    return {k: v for k, v in {**kept, **new}.items() if v != FIELDS[k].default}
+    # a change back to a default is named too, else what this session kept would win over the link
+    return {k: v for k, v in {**kept, **new}.items() if v != FIELDS[k].default or (v and k in new)}
 
 
 # ---- widgets: each shows one field and writes it back when changed ----
@@ -593,8 +629,8 @@ def slider(name: str, label: str, low: int, high: int, step: int = 1, help: str 
     st.slider(label, low, high, step=step, key=_key(name), on_change=_write, args=(name,), help=help)
 
 
-def auto_or_whole(name: str, label: str, high: int, help: str | None = None) -> None:
-    """A whole number up to `high`, or nothing for automatic."""
+def auto_or_whole(name: str, label: str, high: int, help: str | None = None, low: int = 0) -> None:
+    """A whole number from `low` to `high`, or nothing for automatic."""
     key, value = _key(name), read(name)
     st.session_state[key] = value if value is None or value <= high else None
 
@@ -602,7 +638,35 @@ def auto_or_whole(name: str, label: str, high: int, help: str | None = None) -> 
         new = st.session_state[key]
         set_field(name, AUTO if new is None else str(new))
 
-    st.number_input(label, 0, high, value=None, step=1, key=key, placeholder="Auto", on_change=write, help=help)
+    st.number_input(label, low, high, value=None, step=1, key=key, placeholder="Auto", on_change=write, help=help)
+
+
+def auto_or_number(name: str, label: str, low: float, high: float, step: float, help: str | None = None) -> None:
+    """A number, or nothing for automatic."""
+    key = _key(name)
+    st.session_state[key] = read(name)
+
+    def write() -> None:
+        new = st.session_state[key]
+        set_field(name, AUTO if new is None else f"{new:g}")
+
+    st.number_input(
+        label,
+        low,
+        high,
+        value=None,
+        step=step,
+        format="%g",
+        key=key,
+        placeholder="Auto",
+        on_change=write,
+        help=help,
+    )
+
+
+def clear_engine_settings() -> None:
+    """Leave every setting of the engine to its defaults again."""
+    set_fields({name: FIELDS[name].default for name in ENGINE_SETTINGS})
 
 
 def known_or_whole(name: str, label: str, high: int, help: str | None = None) -> None:

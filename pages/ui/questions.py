@@ -15,7 +15,9 @@ from catalog.machine_text import (
     read_parts,
     write_parts,
 )
+from sizing.engines.base import EngineOptions
 from sizing.errors import BadInputError
+from sizing.estimate import ENGINE
 from sizing.hardware import DeviceKind, Machine
 from sizing.license_profile import LicenseProfile
 from sizing.placement import Offload
@@ -32,6 +34,7 @@ class Wishes:
 
     `machine` is a text that names one (catalog/machine_text.py); `context_tokens` is per user, `n_parallel` users at
     once; `min_tokens_per_s` 0 means no wish. `license_profile` is who asks, its purpose that of `license_use`.
+    `engine` is a name of `sizing.engines`.
     """
 
     machine: str
@@ -41,6 +44,21 @@ class Wishes:
     min_tokens_per_s: float
     license_use: str
     license_profile: LicenseProfile = field(default_factory=LicenseProfile)
+    engine: str = ENGINE
+
+    @property
+    def is_llama_cpp(self) -> bool:
+        """Whether the engine is llama.cpp, which has solver, drafts, placement by hand and checks of its own."""
+        return self.engine == ENGINE
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """What an engine other than llama.cpp is asked for on its own; an empty format means: none chosen yet."""
+
+    weight_format: str
+    kv_type: str
+    options: EngineOptions
 
 
 @dataclass(frozen=True, slots=True)

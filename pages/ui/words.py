@@ -113,8 +113,13 @@ def list_figures(estimate: Estimate, machine: Machine, license_name: str | None 
     return parts
 
 
-def options_table(options: Sequence[Option], marks: Callable[[str], str], task: str) -> Styler:
-    """Runnable options as a table, best first: figures as numbers underneath, so that sorting works."""
+def options_table(
+    options: Sequence[Option], marks: Callable[[str], str], task: str, *, by_weights: bool = False
+) -> Styler:
+    """Runnable options as a table, best first: figures as numbers underneath, so that sorting works.
+
+    With `by_weights` the weights stand for the memory, of engines that fill their cards whatever is asked.
+    """
     rows = []
     texts = []
     for option in options:
@@ -122,10 +127,10 @@ def options_table(options: Sequence[Option], marks: Callable[[str], str], task: 
         rows.append(
             {
                 "Model": option.name,
-                "Quantization": option.quant,
+                "Format" if by_weights else "Quantization": option.quant,
                 "Fit": marks(option.verdict),
                 "Frontier": "on it" if option.on_frontier else "",
-                "Memory, GiB": option.estimate.memory.total_bytes / GIB,
+                "Weights, GiB" if by_weights else "Memory, GiB": size_of(option, by_weights=by_weights) / GIB,
                 "Speed, tokens/s": decode.mid if decode else math.nan,
                 f"Quality for {task}, 0 to 100": quality.score if quality else math.nan,
                 "Quantization loss, points": option.loss.points if option.loss else math.nan,
@@ -137,6 +142,12 @@ def options_table(options: Sequence[Option], marks: Callable[[str], str], task: 
     frame = pd.DataFrame(rows)
     shown = [(("Speed, tokens/s", a), (f"Quality for {task}, 0 to 100", b)) for a, b in texts]
     return style_table(frame, shown)
+
+
+def size_of(option: Option, *, by_weights: bool) -> int:
+    """Bytes an option takes, or its weights alone."""
+    memory = option.estimate.memory
+    return memory.parts.weight_bytes if by_weights else memory.total_bytes
 
 
 def style_table(frame: pd.DataFrame, shown: Sequence[Sequence[tuple[str, str]]] = ()) -> Styler:

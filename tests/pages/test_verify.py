@@ -100,6 +100,22 @@ def test_the_accuracy_page_shows_the_ledger_and_what_was_kept(open_page: OpenPag
     assert (published["Source"].str.startswith("https://")).all()
 
 
+def test_the_accuracy_page_shows_what_servers_printed(open_page: OpenPage) -> None:
+    app = open_page("accuracy")
+    assert not app.exception
+    assert any("starts of vLLM and SGLang" in s.value for s in app.subheader)
+    summary = next(d.value for d in app.dataframe if "Median error, %" in d.value.columns)
+    assert set(summary["Rows"]) >= {"all", "NVIDIA H100", "AMD"}
+    assert (summary["Median error, %"] <= summary["Target, %"]).all()
+    assert summary["Worst figure"].str.contains(" on 1 x | on 2 x ").any()
+    rows = next(d.value for d in app.dataframe if "Printed" in d.value.columns)
+    assert len(rows) > 100
+    assert rows["Source"].str.startswith("https://").all()
+    assert list(rows["Difference, %"].abs()) == sorted(rows["Difference, %"].abs(), reverse=True)
+    far = rows[rows["Difference, %"].abs() > 4]
+    assert (far["What may differ"] != "").all()
+
+
 def test_a_damaged_database_leaves_the_accuracy_page_up(open_page: OpenPage, home: Path) -> None:
     (home / FILE_NAME).write_bytes(b"no database" * 1000)
     app = open_page("accuracy")

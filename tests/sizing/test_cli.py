@@ -115,7 +115,7 @@ def test_recommend_answers_and_says_what_was_ruled_out(capsys: pytest.CaptureFix
         ([*LLAMA, "--hardware", "RTX 4090*0"], 2, "0"),
         ([*LLAMA, "--gpu-layers", "some"], 2, "--gpu-layers"),
         ([*LLAMA, "--tensor-split", "a,b"], 2, "--tensor-split"),
-        ([*LLAMA, "--engine", "vllm"], 2, "engine"),
+        ([*LLAMA, "--engine", "abacus"], 2, "engine"),
         (["estimate", "--model", "Llama-3.2-11B-Vision-Instruct", "--quant", "Q8_0", "--context", "4096"], 1, "mllama"),
         (["recommend", "--task", "poetry"], 2, "task"),
         (["recommend", "--limit", "0"], 2, "--limit"),

@@ -78,8 +78,19 @@ def test_formats_store_what_their_recipes_say():
 
 
 def test_embeddings_heads_and_routers_stay_in_16_bits():
+    others = [f for f in FORMATS.values() if not f.name.startswith("MLX")]
     for role in (Role.EMBEDDING, Role.HEAD, Role.ROUTER, Role.SMALL):
-        assert not any(role in f.quantizes for f in FORMATS.values())
+        assert not any(role in f.quantizes for f in others)
+    assert not any({Role.ROUTER, Role.SMALL} & f.quantizes for f in FORMATS.values())
+
+
+def test_exl_keeps_a_head_of_its_own_bits_and_mlx_quantizes_both_ends():
+    head = next(m for m in list_modules(find_model(CATALOG, "Llama-3.1-8B-Instruct").spec) if m.role is Role.HEAD)
+    embedding = find("Llama-3.1-8B-Instruct", "embed_tokens")
+    assert find_format("EXL2-4.0").count_bytes(head) * 8 / head.n_params == 6
+    assert find_format("EXL3-2.5").count_bytes(embedding) * 8 / embedding.n_params == 16
+    for module in (head, embedding):
+        assert find_format("MLX-4bit").count_bytes(module) * 8 / module.n_params == 4.5
 
 
 def test_an_unknown_format_has_near_names():

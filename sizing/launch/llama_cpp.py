@@ -1,4 +1,4 @@
-"""The command that starts what was computed, with every figure of it pinned."""
+"""The `llama-server` command that starts what was computed, with every figure of it pinned."""
 
 from __future__ import annotations
 
@@ -80,15 +80,33 @@ def format_llama_server_command(
     Flags: https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
     """
     words = ["llama-server"]
-    words += ["-hf", f"{gguf_repo}:{quant}"] if gguf_repo else ["-m", gguf_file or _file_name(model_name, quant)]
+    words += ["-hf", f"{gguf_repo}:{quant}"] if gguf_repo else ["-m", gguf_file or name_file(model_name, quant)]
     if beside.has_projector:
-        words += ["--mmproj", _file_name(f"mmproj-{model_name}", "F16")]
+        words += ["--mmproj", f"mmproj-{name_file(model_name, 'F16')}"]
     words += ["-c", str(workload.n_ctx_tokens), "-np", str(workload.n_parallel)]
-    words += ["-ub", str(workload.n_ubatch), "-b", str(max(workload.n_batch, workload.n_ubatch))]
-    words += ["-fa", "on" if workload.flash_attention else "off"]
-    words += ["-ctk", workload.kv_type_k, "-ctv", workload.kv_type_v]
+    words += list_batch_words(workload)
     if workload.kv_unified:
         words.append("--kv-unified")
+    words += list_placement_words(n_gpu_layers, n_cpu_moe, expert_layers, tensor_split)
+    if beside.draft is not None:
+        words += ["-md", name_file(*beside.draft), "-ctkd", workload.kv_type_k, "-ctvd", workload.kv_type_v]
+        if beside.n_gpu_layers is not None:
+            words += ["-ngld", str(beside.n_gpu_layers)]
+    return shlex.join(words)
+
+
+def list_batch_words(workload: Workload) -> list[str]:
+    """Batches, flash attention and cache types, which every program of llama.cpp takes alike."""
+    words = ["-ub", str(workload.n_ubatch), "-b", str(max(workload.n_batch, workload.n_ubatch))]
+    words += ["-fa", "on" if workload.flash_attention else "off"]
+    return [*words, "-ctk", workload.kv_type_k, "-ctv", workload.kv_type_v]
+
+
+def list_placement_words(
+    n_gpu_layers: int | None, n_cpu_moe: int, expert_layers: tuple[int, ...], tensor_split: tuple[int, ...] | None
+) -> list[str]:
+    """What runs where, which every program of llama.cpp takes alike."""
+    words: list[str] = []
     if n_gpu_layers is not None:
         words += ["-ngl", str(n_gpu_layers)]
     if n_cpu_moe:
@@ -98,12 +116,9 @@ def format_llama_server_command(
         words += ["-ot", rf"blk\.({layers})\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU"]
     if tensor_split is not None:
         words += ["-ts", ",".join(str(count) for count in tensor_split)]
-    if beside.draft is not None:
-        words += ["-md", _file_name(*beside.draft), "-ctkd", workload.kv_type_k, "-ctvd", workload.kv_type_v]
-        if beside.n_gpu_layers is not None:
-            words += ["-ngld", str(beside.n_gpu_layers)]
-    return shlex.join(words)
+    return words
 
 
-def _file_name(model_name: str, quant: str) -> str:
+def name_file(model_name: str, quant: str) -> str:
+    """What a GGUF file is called where nobody told its name."""
     return f"{model_name.rsplit('/', 1)[-1]}-{quant}.gguf".replace(" ", "-")
