@@ -9,14 +9,16 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from catalog.offers import list_rents
-from pages.ui import cached, charts, charts_finetune, cost_plan, finetune_words, frame, inputs, tables, words
+from pages.ui import cached, charts, charts_finetune, cost_plan, finetune_words, frame, inputs, launches, tables, words
 from pages.ui.finetune_fields import ADAPTER_WORDS, OPTIMIZER_WORDS, PRECISION_WORDS, SHARDING_WORDS
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.finetune import FineTuneEstimate
 from sizing.finetune_lora import MAX_RANK, SEVEN, count_lora_params, list_target_names
+from sizing.finetune_plan import plan_training
 from sizing.finetune_record import TrainingCost, list_parts, name_setup, price_run, say_trainable
 from sizing.finetune_setup import ATTENTIONS, LOSSES, MAX_BATCH, METHOD_WORDS, METHODS, FineTuneSetup
 from sizing.finetune_speed import TrainingSpeed
+from sizing.launch import list_training_launches
 from sizing.units import format_bytes, format_figures, format_gib, format_params, format_range, format_tokens
 
 GUIDE_RANK, GUIDE_PARAMS = 16, 83_886_080
@@ -43,6 +45,7 @@ def show(question: frame.Question) -> None:
     with right:
         show_methods(setup)
         show_claim(card, setup)
+        show_program(answer)
 
 
 def read_setup(card: ModelCard, question: frame.Question) -> FineTuneSetup:
@@ -247,6 +250,18 @@ def show_methods(setup: FineTuneSetup) -> None:
         "finetune_methods",
         column_config={c: st.column_config.TextColumn(alignment="right") for c in right},
     )
+
+
+def show_program(answer: FineTuneEstimate) -> None:
+    """The program that does this run, where it fits and trl has one that holds what was sized."""
+    if not answer.fit.runs:
+        return
+    try:
+        plan = plan_training(answer.setup)
+    except UnsupportedError as error:
+        st.caption(f"No program is shown: {charts.roomy(str(error))}.")
+        return
+    launches.show(list_training_launches(plan), "finetune")
 
 
 def show_claim(card: ModelCard, setup: FineTuneSetup) -> None:

@@ -15,6 +15,7 @@ from sizing.__main__ import main
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.finetune import estimate_finetune
 from sizing.finetune_memory import count_base_bytes, count_trained
+from sizing.finetune_plan import plan_training
 from sizing.finetune_search import compare_methods, find_largest
 from sizing.finetune_setup import OPTIMIZERS, SHARDINGS, FineTuneSetup
 from sizing.finetune_speed import count_flops_per_token
@@ -213,6 +214,27 @@ def test_an_unknown_method_is_named_with_near_ones():
 def test_a_sequence_longer_than_the_trained_context_is_refused():
     with pytest.raises(BadInputError, match="40,960"):
         estimate_finetune(replace(SETUP, sequence_tokens=50_000))
+
+
+# ---------------------------------------------------------------- the program
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_plan_holds_what_was_sized(method, optimizer):
+    asked = replace(SETUP, method=method, optimizer=optimizer, precision="bf16", targets=("q_proj", "v_proj"), rank=4)
+    plan = plan_training(asked)
+    assert (plan.method, plan.rank, plan.targets, plan.n_cards) == (method, 4, ("q_proj", "v_proj"), 1)
+    assert (plan.sequence_tokens, plan.micro_batch, plan.accumulation) == (2048, 1, 8)
+    assert "8bit" not in optimizer or "8bit" in plan.optimizer
+
+
+def test_no_program_is_made_for_what_trl_would_do_otherwise():
+    for more in ({"loss": "full"}, {"attention": "eager"}, {"adapter_bits": 16}, {"offload_optimizer": True}):
+        with pytest.raises(UnsupportedError, match="size"):
+            plan_training(replace(SETUP, **more))
+    with pytest.raises(UnsupportedError, match="ZeRO"):
+        plan_training(replace(SETUP, method="full"))
 
 
 # ---------------------------------------------------------------- the command
