@@ -372,7 +372,10 @@ def draw_grid(card: ModelCard, quant: str, grid: tuple[GridRow, ...], question: 
     most = "the most for each user"
     if beside:
         most += f" with the model whole in the accelerators' memory, or {mark} with part of it on the host"
-    st.caption(f"{card.spec.name} at {quant}. In a cell: {unit}. Last column: {most}.")
+    queued = ""
+    if find_engine(question.wishes.engine).fills_memory:
+        queued = " Where not all find room at once the rest wait, and the speed is that of those at work."
+    st.caption(f"{card.spec.name} at {quant}. In a cell: {unit}.{queued} Last column: {most}.")
     alt = f"Contexts and users of {card.spec.name} at {quant} on {name}: {say_grid(grid)}"
     frame.show_chart(charts.context_grid_chart(grid), "context_grid", alt)
 

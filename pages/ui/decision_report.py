@@ -68,7 +68,7 @@ def find_occasion(question: frame.Question, needs: Needs, launch: str) -> Occasi
 def shorten_paths(launch: str) -> str:
     """A command with the names of files in place of their paths, which would tell the reader whose machine this is.
 
-    >>> shorten_paths("llama-server -m /home/ann/models/Qwen3-14B-Q5_K_M.gguf -c 8192")
+    >>> shorten_paths("llama-server -m /srv/models/Qwen3-14B-Q5_K_M.gguf -c 8192")
     'llama-server -m Qwen3-14B-Q5_K_M.gguf -c 8192'
     """
     return re.sub(r"(?<![^\s'\"=])(?:[A-Za-z]:)?[/\\][^\n'\"]*?([^/\\\s'\"]+\.gguf)", r"\1", launch)

@@ -209,6 +209,8 @@ def show_lengths(engine: Engine, card: ModelCard, ask: EngineAsk, answer: Engine
             told = f"Not even one request of {format_tokens(setup.context_tokens)} tokens finds room"
             told += f"; the longest that starts is {format_tokens(longest)} tokens." if longest else "."
         st.caption(told)
+        if not any(point.n_requests > 0 for point in drawn):
+            return
         figure = charts_engines.requests_chart(drawn, setup.context_tokens, setup.n_parallel, longest)
         frame.show_chart(figure, "requests", f"Requests at once against their length. {told}")
         return

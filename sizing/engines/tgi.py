@@ -60,7 +60,10 @@ def find_tgi_gap(setup: EngineSetup) -> str | None:
     self.num_kv_heads > 0`).
     """
     if setup.spec.architecture not in ARCHITECTURES:
-        return f"TGI has no kernels for {setup.spec.architecture}, and is no longer developed"
+        return (
+            f"TGI has no kernels of its own for {setup.spec.architecture}: it would hand the model to Transformers, "
+            "without the cache sized here; and it is no longer developed"
+        )
     if (setup.options.pipeline_parallel or 1) > 1:
         return "TGI has no pipeline stages: every card holds a part of every layer"
     gap = find_serving_gap(_without_stages(setup), ENGINE, FORMATS, BACKENDS)

@@ -185,7 +185,7 @@ def test_a_typed_path_is_checked_before_it_is_offered(evaluate: OpenPage, tmp_pa
         ("/nowhere/model.gguf", "there is no file"),
         (str(stranger), "is no usable GGUF file"),
         ("model.gguf", "the whole path"),
-        (str(tmp_path), "is a folder"),
+        (str(tmp_path), "name ends in .gguf"),
     ):
         app = app.text_input(key="eval_path").set_value(path).run()
         assert said in warnings_of(app).replace("There", "there").replace("The whole", "the whole")

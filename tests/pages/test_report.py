@@ -207,8 +207,8 @@ def test_markdown_tables_keep_their_columns(report: Report) -> None:
 @pytest.mark.parametrize(
     ("launch", "told"),
     [
-        ("llama-server -m '/home/ann b/x y.gguf' -c 1", "llama-server -m 'y.gguf' -c 1"),
-        ("FROM /home/ann/Qwen3.gguf\nPARAMETER num_ctx 8192", "FROM Qwen3.gguf\nPARAMETER num_ctx 8192"),
+        ("llama-server -m '/srv/ann b/x y.gguf' -c 1", "llama-server -m 'y.gguf' -c 1"),
+        ("FROM /srv/ann/Qwen3.gguf\nPARAMETER num_ctx 8192", "FROM Qwen3.gguf\nPARAMETER num_ctx 8192"),
         ("llama-server -m Qwen3.gguf -c 1", "llama-server -m Qwen3.gguf -c 1"),
         ("vllm serve Qwen/Qwen3-14B --max-model-len 8192", "vllm serve Qwen/Qwen3-14B --max-model-len 8192"),
     ],

@@ -61,7 +61,7 @@ def test_sglang_windows_save_a_fifth_where_it_knows_them_and_nothing_elsewhere()
 
 
 TGI_GAPS = [
-    ("openai/gpt-oss-20b", "BF16", "RTX 4090", {}, "no kernels for gpt-oss"),
+    ("openai/gpt-oss-20b", "BF16", "RTX 4090", {}, "no kernels of its own for gpt-oss"),
     ("meta-llama/Llama-3.1-8B-Instruct", "MXFP4", "RTX 4090", {}, "does not take MXFP4"),
     ("meta-llama/Llama-3.1-8B-Instruct", "BF16", "2x RTX 4090", {"pipeline_parallel": 2}, "no pipeline stages"),
     ("Qwen/Qwen2.5-7B-Instruct", "BF16", "7x RTX 4090", {"tensor_parallel": 7}, "cannot divide 4 heads of keys"),
