@@ -21,21 +21,47 @@ QUESTION = {"machine": "RTX 4090"}
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture: its file name, the page's path in the address, and the window's width and height in pixels."""
+    """One picture: its file name, the page's path in the address, and the window's width and height in pixels.
+
+    `asked` is added to the address's question, or stands in its place.
+    """
 
     name: str
     path: str
     width: int = 1440
     height: int = 900
+    asked: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def query(self) -> str:
+        """The address's question: the machine, and what this picture asks beside it."""
+        return urlencode({**QUESTION, **dict(self.asked)})
 
 
 SHOTS = (
     Shot("choose", ""),
     Shot("size", "size"),
+    Shot(
+        "engines",
+        "size",
+        height=1020,
+        asked=(
+            ("machine", "2 x H100 SXM"),
+            ("model", "meta-llama/Llama-3.3-70B-Instruct"),
+            ("engine", "vLLM"),
+            ("format", "FP8"),
+            ("users", "16"),
+        ),
+    ),
     Shot("hardware", "hardware"),
+    Shot("compare", "compare"),
+    Shot("licenses", "licenses"),
     Shot("evaluate", "evaluate", height=1160),
+    Shot("cost", "cost"),
+    Shot("finetune", "finetune", height=1120, asked=(("model", "meta-llama/Llama-3.1-8B-Instruct"),)),
     Shot("catalog", "catalog"),
     Shot("imports", "imports"),
+    Shot("guide", "guide"),
     Shot("accuracy", "accuracy"),
     Shot("sources", "sources"),
     Shot("choose-narrow", "", width=400, height=860),
@@ -58,7 +84,7 @@ def main() -> int:
         for shot in SHOTS:
             context = browser.new_context(viewport={"width": shot.width, "height": shot.height})
             page = context.new_page()
-            page.goto(f"{app.url}/{shot.path}?{urlencode(QUESTION)}")
+            page.goto(f"{app.url}/{shot.path}?{shot.query}")
             wait_until_drawn(page)
             target = FOLDER / f"{shot.name}.png"
             page.screenshot(path=target)
