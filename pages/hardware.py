@@ -82,11 +82,7 @@ def show_in_engine(engine: Engine, question: frame.Question) -> None:
     show_sentence(card, chosen or None, answer, workload, question)
     told = answer.cheapest or next(iter(answer.unpriced), None)
     if told is not None:
-        left, right = st.columns([5, 6], gap="medium")
-        with left:
-            show_price_chart(answer)
-        with right:
-            show_machines(card, answer)
+        show_found(card, answer)
     ask = engine_answers.EngineAsk(engine.name, card.model_id, chosen, asked, question.machine)
     ask = replace(ask, weight_format=engine_answers.choose_format(ask, chosen))
     try:
@@ -131,11 +127,7 @@ def show_answers(card: ModelCard, quant: str | None, question: frame.Question) -
     told = answer.cheapest or next(iter(answer.unpriced), None)
     show_sentence(card, quant, answer, workload, question)
     if told is not None:
-        left, right = st.columns([5, 6], gap="medium")
-        with left:
-            show_price_chart(answer)
-        with right:
-            show_machines(card, answer)
+        show_found(card, answer)
     unlocks = cached.list_unlocks(card.model_id, quant, workload, spill, question.machine)
     here = next((u.quant for u in unlocks if u.quant), None) or (told.quant if told else GOOD_QUANTS[0])
     show_unlocks(card, quant, unlocks, workload, question)
@@ -346,6 +338,15 @@ def list_unlock_facts(unlocks: tuple[Unlock, ...]) -> list[tuple[str, str]]:
         last = unlocks[-1].extra_gib
         facts.append((f"Up to {last}{THIN}GiB more", "opens nothing further"))
     return facts
+
+
+def show_found(card: ModelCard, answer: HardwareAnswer) -> None:
+    """The machines that do it: price against speed, and all of them."""
+    left, right = st.columns([5, 6], gap="medium")
+    with left:
+        show_price_chart(answer)
+    with right:
+        show_machines(card, answer)
 
 
 def show_grid(card: ModelCard, quant: str, workload: Workload, question: frame.Question) -> None:

@@ -61,26 +61,14 @@ def machine_record(answer: MachineAnswer, sources: Sources, on_frontier: bool) -
     }
 
 
-def hardware_record(
-    needs: HardwareNeeds, answer: HardwareAnswer, sources: Sources, limit: int, quant_is_named: bool
-) -> dict[str, Any]:
-    """The answer as `python -m sizing hardware-for --json` prints it; lists of machines hold at most `limit`."""
-    best = answer.cheapest
-    front = {a.machine.name for a in answer.frontier}
+def machines_record(answer: HardwareAnswer, sources: Sources, limit: int) -> dict[str, Any]:
+    """The part of an answer that is the same for every engine: the machines, and how many are out for what."""
+    best, front = answer.cheapest, {a.machine.name for a in answer.frontier}
 
     def record(a: MachineAnswer) -> dict[str, Any]:
         return machine_record(a, sources, a.machine.name in front)
 
-    told = best or next(iter(answer.unpriced), None)
-    weights = needs.find_weights(told.quant) if told else needs.weights[0]
     return {
-        "model": needs.spec.model_id,
-        "quant": needs.weights[0].quant if quant_is_named else None,
-        "quants": [w.quant for w in needs.weights],
-        "context_tokens": needs.workload.context_tokens,
-        "n_parallel": needs.workload.n_parallel,
-        "min_decode_tokens_per_s": needs.min_decode_tokens_per_s,
-        "allow_offload": needs.allow_offload,
         "cheapest": record(best) if best else None,
         "machines": [record(a) for a in leave_out_surplus(answer.priced)[:limit]],
         "price_unknown": [record(a) for a in leave_out_surplus(answer.unpriced)[:limit]],
@@ -92,6 +80,24 @@ def hardware_record(
             "speed": answer.n_too_slow,
             "speed_unknown": answer.n_speed_unknown,
         },
+    }
+
+
+def hardware_record(
+    needs: HardwareNeeds, answer: HardwareAnswer, sources: Sources, limit: int, quant_is_named: bool
+) -> dict[str, Any]:
+    """The answer as `python -m sizing hardware-for --json` prints it; lists of machines hold at most `limit`."""
+    told = answer.cheapest or next(iter(answer.unpriced), None)
+    weights = needs.find_weights(told.quant) if told else needs.weights[0]
+    return {
+        "model": needs.spec.model_id,
+        "quant": needs.weights[0].quant if quant_is_named else None,
+        "quants": [w.quant for w in needs.weights],
+        "context_tokens": needs.workload.context_tokens,
+        "n_parallel": needs.workload.n_parallel,
+        "min_decode_tokens_per_s": needs.min_decode_tokens_per_s,
+        "allow_offload": needs.allow_offload,
+        **machines_record(answer, sources, limit),
         "quant_steps": [{"usable_bytes": s.usable_bytes, "quant": s.quant} for s in list_quant_steps(needs)],
         "context_steps": [
             {"usable_bytes": s.usable_bytes, "quant": s.quant, "context_tokens": s.context_tokens}

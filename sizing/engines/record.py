@@ -8,8 +8,8 @@ from typing import Any
 from sizing.engines.alike import Alike
 from sizing.engines.base import Capacity, Engine, EngineEstimate
 from sizing.engines.inverse import EngineHardwareNeeds
-from sizing.inverse import PRICE_BASIS, HardwareAnswer, MachineAnswer, PriceSource, leave_out_surplus
-from sizing.inverse_record import format_answer, machine_record
+from sizing.inverse import PRICE_BASIS, HardwareAnswer, PriceSource, leave_out_surplus
+from sizing.inverse_record import format_answer, machines_record
 from sizing.record import answer_record, list_figures
 from sizing.units import format_bytes, format_figures, format_range, format_tokens
 
@@ -137,13 +137,9 @@ def engine_hardware_record(
     needs: EngineHardwareNeeds, answer: HardwareAnswer, sources: Sources, limit: int, format_is_named: bool
 ) -> dict[str, Any]:
     """The answer as `python -m sizing hardware-for --engine --json` prints it; lists hold at most `limit`."""
-    best, question = answer.cheapest, needs.question
-    front = {a.machine.name for a in answer.frontier}
-    told = best or next(iter(answer.unpriced), None)
-
-    def record(a: MachineAnswer) -> dict[str, Any]:
-        return machine_record(a, sources, a.machine.name in front)
-
+    question = needs.question
+    told = answer.cheapest or next(iter(answer.unpriced), None)
+    machines = machines_record(answer, sources, limit)
     return {
         "model": needs.spec.model_id,
         "engine": needs.engine.name,
@@ -153,18 +149,8 @@ def engine_hardware_record(
         "n_parallel": question.n_parallel,
         "min_decode_tokens_per_s": needs.min_decode_tokens_per_s,
         "allow_offload": needs.allow_offload,
-        "cheapest": record(best) if best else None,
-        "machines": [record(a) for a in leave_out_surplus(answer.priced)[:limit]],
-        "price_unknown": [record(a) for a in leave_out_surplus(answer.unpriced)[:limit]],
-        "frontier": [record(a) for a in answer.frontier],
-        "n_machines": answer.n_machines,
-        "n_price_unknown": len(answer.unpriced),
-        "ruled_out": {
-            "memory": answer.n_short_of_memory,
-            "speed": answer.n_too_slow,
-            "speed_unknown": answer.n_speed_unknown,
-            "engine": answer.n_unsupported,
-        },
+        **machines,
+        "ruled_out": {**machines["ruled_out"], "engine": answer.n_unsupported},
         "price_basis": PRICE_BASIS,
         "assumptions": list(told.estimate.memory.assumptions) if told else [],
     }

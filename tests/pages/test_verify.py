@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from evals import verify_file
 from evals.user_store import FILE_NAME, UserStore
 from evals.verify import Difference, VerifyResult
 from pages.ui.verify import BUTTON, answers, describe_result, tabulate
@@ -77,9 +78,9 @@ def test_the_engine_is_asked_about_the_placement_by_hand(open_size: OpenPage, ho
 
 @pytest.mark.engine
 def test_an_answer_that_cannot_be_kept_is_shown_all_the_same(open_page: OpenPage, home: Path) -> None:
-    (home / FILE_NAME).write_bytes(b"no database" * 1000)
+    (home / verify_file.FILE_NAME).mkdir()  # no line can be added to a folder
     app = press_verify(open_page("size", model="Llama-3.2-1B-Instruct", quant="Q8_0"))
-    assert any("The answer was not kept" in w.value and "was damaged and made anew" in w.value for w in app.warning)
+    assert any("The answer was not kept" in w.value and "verifies.jsonl" in w.value for w in app.warning)
     assert any("llama.cpp, bytes" in d.value.columns for d in app.dataframe)
 
 
