@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -104,6 +105,13 @@ def estimate_model_bytes(layers: LayerTable, workload: Workload, projector_bytes
     )
 
 
+@lru_cache(maxsize=1024)
+def _estimate_one(spec: ModelSpec, workload: Workload, projector_bytes: int) -> ModelBytes:
+    """The same for one model; what was worked out of its buffers is kept for other machines and divisions."""
+    projector = np.array([projector_bytes], dtype=np.int64)
+    return estimate_model_bytes(LayerTable.from_specs([spec]), workload, projector)
+
+
 def _spans(layers: LayerTable, row_bytes: Ints) -> Spans:
     return Spans.from_flat(row_bytes[layers.layer_rows], layers.first_layer[:-1])
 
@@ -141,7 +149,7 @@ def estimate(
     check_workload(spec, workload)
     result = estimate_table(
         WeightTable.from_models([(spec, [weights])]),
-        estimate_model_bytes(LayerTable.from_specs([spec]), workload, np.array([projector_bytes], dtype=np.int64)),
+        _estimate_one(spec, workload, projector_bytes),
         np.array([spec.n_active_params], dtype=np.int64),
         workload,
         machine,

@@ -30,6 +30,7 @@ from pages.ui.charts import ContextPoint
 from pages.ui.inputs import THIS, read_license_profile
 from pages.ui.measured import list_measured_here
 from pages.ui.questions import Wishes
+from pages.ui.turns import one_at_a_time, sweep
 from sizing import finetune, inverse
 from sizing.beside import MAX_VOCABULARY_DIFFERENCE, PairEstimate, estimate_pair
 from sizing.compute import can_estimate_compute, estimate_compute_bytes
@@ -60,7 +61,9 @@ def catalog() -> Catalog:
 
     Where the imports cannot be read the catalog is there without them, and its notes say why.
     """
-    return open_catalog(imports=find_home_if_usable())
+    opened = open_catalog(imports=find_home_if_usable())
+    sweep()
+    return opened
 
 
 @st.cache_resource(show_spinner=False)
@@ -105,6 +108,7 @@ def renew_catalog() -> None:
     """Open the catalog anew when next asked, after an import: everything worked out of it goes, and nothing else."""
     for kept in (*_OF_THE_CATALOG, *_KEPT_ELSEWHERE.values()):
         kept.clear()
+    sweep()
 
 
 class Clearable(Protocol):
@@ -269,6 +273,7 @@ def ranker(
     candidates = list_candidates(catalog(), task, license_use, profile, measured)
     made = Ranker(candidates, newest[0] if newest else None)
     newest[:] = [made.columns]
+    sweep()
     return made
 
 
@@ -284,6 +289,7 @@ def recommend(machine: Machine, needs: Needs) -> Recommendation:
 
 
 @st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
+@one_at_a_time
 def _recommend(machine: Machine, needs: Needs, measured: tuple[MeasuredHere, ...]) -> Recommendation:
     made = ranker(needs.task, needs.license_use, needs.license_profile, measured)
     return made.recommend(machine, needs, sensitivity=False)
@@ -295,6 +301,7 @@ def find_changes(machine: Machine, needs: Needs) -> tuple[str, ...]:
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
+@one_at_a_time
 def _find_changes(machine: Machine, needs: Needs, measured: tuple[MeasuredHere, ...]) -> tuple[str, ...]:
     return ranker(needs.task, needs.license_use, needs.license_profile, measured).find_changes(machine, needs)
 
@@ -396,6 +403,7 @@ def find_weights(model_id: str, quant: str) -> WeightBytes:
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)
+@one_at_a_time
 def list_drafts(model_id: str) -> tuple[ModelCard, ...]:
     """Smaller models whose vocabulary llama.cpp takes for a draft of this one, the smallest first.
 
@@ -442,6 +450,7 @@ class BestWay:
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)
+@one_at_a_time
 def find_best_way(model_id: str, asked: Asked, machine: Machine) -> BestWay:
     """Which quantization, placement, caches, context and users serve best what is asked.
 
@@ -457,6 +466,7 @@ def find_best_way(model_id: str, asked: Asked, machine: Machine) -> BestWay:
 
 
 @st.cache_resource(show_spinner="Sizing every quantization", max_entries=128)
+@one_at_a_time
 def list_quant_rows(setup: Setup) -> tuple[QuantRow, ...]:
     """Every quantization of a model on a machine as the setup places it, largest first; a draft's room is left."""
     spec, weights = find_card(setup.model_id).spec, list_weights(setup.model_id)
@@ -492,6 +502,7 @@ class ContextSweep:
 
 
 @st.cache_resource(show_spinner="Sweeping the context", max_entries=128)
+@one_at_a_time
 def sweep_context(setup: Setup) -> ContextSweep:
     """Memory against context for one configuration, at powers of two and points between."""
     spec = find_card(setup.model_id).spec
@@ -555,6 +566,7 @@ def build_hardware_needs(
 
 
 @st.cache_resource(show_spinner="Asking every listed machine", max_entries=64)
+@one_at_a_time
 def find_hardware(
     model_id: str, quant: str | None, workload: Workload, min_tokens_per_s: float, allow_offload: bool
 ) -> HardwareAnswer:
@@ -564,6 +576,7 @@ def find_hardware(
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
+@one_at_a_time
 def list_unlocks(
     model_id: str, quant: str | None, workload: Workload, allow_offload: bool, machine: Machine
 ) -> tuple[Unlock, ...]:
@@ -572,6 +585,7 @@ def list_unlocks(
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
+@one_at_a_time
 def list_memory_steps(model_id: str, quant: str, quant_is_named: bool, workload: Workload) -> tuple[MemoryStep, ...]:
     """The memory at which each good quantization starts to run on one card, or the named one at each context."""
     needs = build_hardware_needs(model_id, quant if quant_is_named else None, workload, 0, False)
@@ -581,6 +595,7 @@ def list_memory_steps(model_id: str, quant: str, quant_is_named: bool, workload:
 
 
 @st.cache_resource(show_spinner="Trying contexts and users", max_entries=64)
+@one_at_a_time
 def list_context_grid(model_id: str, quant: str, workload: Workload, machine: Machine) -> tuple[GridRow, ...]:
     """The largest context for each number of users on a machine."""
     spec = find_card(model_id).spec
@@ -611,12 +626,14 @@ def find_import_if_readable(model_id: str) -> ImportedModel | None:
 
 
 @st.cache_resource(show_spinner="Comparing the models", max_entries=64)
+@one_at_a_time
 def compare(model_ids: tuple[str, ...], question: CompareQuestion) -> tuple[Compared, ...]:
     """What a comparison shows of each model, in the order given. Raises UnknownNameError."""
     return compare_models(catalog(), find_cards(model_ids), question, find_import_if_readable)
 
 
 @st.cache_resource(show_spinner="Sweeping the context", max_entries=256)
+@one_at_a_time
 def list_memory_points(setup: Setup) -> tuple[tuple[int, int], ...]:
     """Contexts up to the model's own, in tokens, and the bytes a configuration takes at each; two to an octave."""
     most = find_card(setup.model_id).spec.context_tokens
@@ -666,6 +683,7 @@ def _find_verdict(model_id: str, profile: LicenseProfile) -> license_rules.Verdi
 
 
 @st.cache_resource(show_spinner="Reading the licences", max_entries=16)
+@one_at_a_time
 def judge_all(profile: LicenseProfile) -> dict[str, tuple[license_rules.Outcome, str]]:
     """The verdict of every model for a profile and its reason, by id."""
     return judge_models(catalog(), catalog().cards, profile)
@@ -678,12 +696,14 @@ def estimate_finetune(setup: FineTuneSetup) -> FineTuneEstimate:
 
 
 @st.cache_resource(show_spinner="Trying ranks, lengths and batches", max_entries=128)
+@one_at_a_time
 def find_largest_finetune(setup: FineTuneSetup) -> Largest:
     """The largest rank, sequence and micro batch of a fine-tuning run, each alone."""
     return find_largest(setup)
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)
+@one_at_a_time
 def compare_finetune_methods(setup: FineTuneSetup) -> tuple[MethodAnswer, ...]:
     """A fine-tuning run by every method."""
     return compare_methods(setup)

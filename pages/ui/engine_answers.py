@@ -10,6 +10,7 @@ from pages.ui import cached, get_file, inputs
 from pages.ui.charts import ContextPoint
 from pages.ui.measured import list_measured_here
 from pages.ui.questions import Wishes
+from pages.ui.turns import one_at_a_time
 from sizing.candidate import MeasuredHere, Needs
 from sizing.engines import Engine, EngineEstimate, EngineOptions, find_engine, list_engines
 from sizing.engines.alike import Alike, list_alike
@@ -100,6 +101,7 @@ def size(ask: EngineAsk) -> EngineEstimate:
 
 
 @st.cache_resource(show_spinner="Sizing every format", max_entries=128)
+@one_at_a_time
 def list_format_rows(ask: EngineAsk) -> tuple[FormatRow, ...]:
     """Every format the engine takes, the largest first; one it cannot run with its reason."""
     engine, card = find_engine(ask.engine), cached.find_card(ask.model_id)
@@ -137,6 +139,7 @@ def choose_format(ask: EngineAsk, wanted: str) -> str:
 
 
 @st.cache_resource(show_spinner="Trying lengths", max_entries=128)
+@one_at_a_time
 def list_lengths(ask: EngineAsk) -> tuple[LengthPoint, ...]:
     """Requests at once and memory at lengths up to the model's own, two to an octave."""
     most = cached.find_card(ask.model_id).spec.context_tokens
@@ -158,6 +161,7 @@ def list_context_points(ask: EngineAsk) -> tuple[ContextPoint, ...]:
 
 
 @st.cache_resource(show_spinner="Asking every engine", max_entries=64)
+@one_at_a_time
 def list_engines_alike(
     model_id: str, machine: Machine, question: EngineQuestion, bits_per_weight: float | None
 ) -> tuple[Alike, ...]:
@@ -181,6 +185,7 @@ def recommend(wishes: Wishes, machine: Machine, needs: Needs) -> Recommendation:
 
 
 @st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
+@one_at_a_time
 def _recommend(
     engine: str,
     machine: Machine,
@@ -193,6 +198,7 @@ def _recommend(
 
 
 @st.cache_resource(show_spinner="Asking every listed machine", max_entries=64)
+@one_at_a_time
 def find_hardware(
     engine: str, model_id: str, weight_format: str, question: EngineQuestion, min_tokens_per_s: float, spill: bool
 ) -> HardwareAnswer:
@@ -208,6 +214,7 @@ def find_hardware(
 
 
 @st.cache_resource(show_spinner="Trying contexts and users", max_entries=64)
+@one_at_a_time
 def list_grid(ask: EngineAsk) -> tuple[GridRow, ...]:
     """The largest context for each number of users on a machine. Raises UnsupportedError."""
     engine, spec = find_engine(ask.engine), cached.find_card(ask.model_id).spec

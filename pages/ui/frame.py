@@ -15,7 +15,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from catalog.license_rules import NOT_LEGAL_ADVICE
 from catalog.models import ModelCard
 from catalog.queries import ASSUMED_HOST
-from pages.ui import cached, chart_files, charts, evaluation, faults, import_jobs, inputs, license_words
+from pages.ui import cached, chart_files, charts, evaluation, faults, import_jobs, inputs, license_words, turns
 from pages.ui.questions import Wishes
 from sizing.compare import MAX_MODELS
 from sizing.engines import find_engine, list_engines
@@ -89,6 +89,7 @@ def open_page(*, has_engine: bool = False) -> Question:
     one that was understood, at first this one.
     """
     _leave_folder_navigation()
+    turns.sweep_if_due()
     evaluation.wake_queue()
     if not import_jobs.imports().is_busy:  # while a row is at work, every model it keeps would renew the catalog
         cached.renew_if_changed()
