@@ -86,6 +86,7 @@ def main() -> int:
             page = context.new_page()
             page.goto(f"{app.url}/{shot.path}?{shot.query}")
             wait_until_drawn(page)
+            page.wait_for_selector("[data-testid='stSkeleton']", state="detached", timeout=20_000)
             target = FOLDER / f"{shot.name}.png"
             page.screenshot(path=target)
             context.close()
