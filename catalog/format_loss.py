@@ -1,6 +1,6 @@
 """What a weight format that is not GGUF costs in quality, from published scores of the same models in it and in BF16.
 
-These measurements share neither models nor quantizations with those of GGUF, so they are not part of that fit
+These measurements share no quantizations with those of GGUF, so they are not part of that fit
 (`catalog.quant_loss`): the loss is the mean of the differences, its interval that of their scatter between models.
 """
 
@@ -23,7 +23,9 @@ FEWEST_MODELS = 2
 def estimate_format_loss(
     rows: Sequence[QuantRow], weight_format: str, quant_native: str | None = None
 ) -> QuantLossEstimate | None:
-    """The points of MMLU a format is expected to cost; None where fewer than two models were measured in it.
+    """The points of score a format is expected to cost: of MMLU, or of the mean of OpenLLM's six suites.
+
+    None where fewer than two models were measured in it.
 
     `quant_native` is the format the publisher released: that costs nothing, by definition. A mean gain is none: the
     points are never below 0, its interval is kept.

@@ -207,7 +207,8 @@ def _to_points(row: QuantRow, points_per_nat: float) -> float:
 
 def list_studied_models(rows: Iterable[QuantRow]) -> frozenset[str]:
     """Models whose quantizations were run on benchmarks other than MMLU too."""
-    return frozenset(row.model for row in rows if row.benchmark and row.benchmark != YARDSTICK)
+    of_gguf = (row for row in rows if row.quant not in OTHER_FORMATS)
+    return frozenset(row.model for row in of_gguf if row.benchmark and row.benchmark != YARDSTICK)
 
 
 def fit_losses(rows: Sequence[QuantRow]) -> LossModel:

@@ -73,7 +73,7 @@ FORMATS: dict[str, WeightFormat] = {
     f.name: f
     for f in (
         WeightFormat("BF16", "BF16, not quantized", 16, "https://arxiv.org/abs/1905.12322", quantizes=frozenset()),
-        WeightFormat("FP8", "FP8 E4M3, a scale per output", 8, _VLLM, row_bits=32),
+        WeightFormat("FP8", "FP8 E4M3, a scale per output", 8, _VLLM, row_bits=32, loss_quant="FP8"),
         WeightFormat(
             "FP8-block",
             "FP8 E4M3, a scale per block of 128 x 128",
@@ -81,6 +81,7 @@ FORMATS: dict[str, WeightFormat] = {
             "https://arxiv.org/abs/2412.19437",
             128,
             32 / 128,
+            loss_quant="FP8",  # measured with one scale a tensor, which is coarser
         ),
         WeightFormat("INT8", "INT8 W8A8, a scale per output", 8, _VLLM, row_bits=32),
         WeightFormat("AWQ", "AWQ 4-bit, groups of 128", 4, "https://arxiv.org/abs/2306.00978", 128, 20),

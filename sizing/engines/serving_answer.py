@@ -100,12 +100,18 @@ def _estimate_speed(setup: EngineSetup, serving: Serving, capacity: Capacity) ->
 
 
 def measure_capacity(setup: EngineSetup, serving: Serving) -> Capacity:
-    """What the cache holds over all cards, in the engine's own counts."""
+    """What the cache holds over all cards.
+
+    Where layers keep different tokens (windows, states), the tokens are those of requests of the asked length, as vLLM
+    prints since 0.20: what it printed before counts every token in every layer, and may be less than one request.
+    """
     plan, kv_bytes = serving.plan, max(serving.kv_bytes, 0)
+    n_requests = plan.count_requests(kv_bytes, setup.context_tokens, serving.step_tokens)
+    is_mixed = len(plan.groups) > 1 and n_requests >= 1
     return Capacity(
         kv_bytes=plan.count_blocks(kv_bytes) * plan.block_bytes * serving.split.n_cards,
-        kv_tokens=plan.count_tokens(kv_bytes),
-        n_requests=plan.count_requests(kv_bytes, setup.context_tokens, serving.step_tokens),
+        kv_tokens=int(n_requests * setup.context_tokens) if is_mixed else plan.count_tokens(kv_bytes),
+        n_requests=n_requests,
         largest_context_tokens=plan.find_largest_context(kv_bytes, setup.spec.context_tokens, serving.step_tokens),
         block_tokens=plan.block_tokens,
     )

@@ -191,10 +191,10 @@ def _list_differences(setup: EngineSetup, serving: Serving) -> Iterator[str]:
     yield from list_common_differences(setup, serving)
     capacity = measure_capacity(setup, serving)
     if len(serving.plan.groups) > 1 and capacity.n_requests >= 1:
-        printed = format_tokens(int(capacity.n_requests * setup.context_tokens))
+        printed = format_tokens(serving.plan.count_tokens(max(serving.kv_bytes, 0)))
         yield (
-            f"vLLM prints {format_tokens(capacity.kv_tokens)} tokens of cache up to 0.19, as if all layers held every "
-            f"token; later {printed}, requests times their length"
+            f"vLLM up to 0.19 prints {printed} tokens of cache, as if all layers held every token; later "
+            f"{format_tokens(capacity.kv_tokens)}, requests times their length"
         )
     graphs = serving.rooms[0].graph_bytes
     if graphs:
