@@ -131,17 +131,21 @@ def format_hardware(needs: HardwareNeeds, answer: HardwareAnswer, sources: Sourc
         ]
     steps = ", ".join(f"{s.quant} {format_gib(s.usable_bytes)}" for s in list_quant_steps(needs))
     lines.append(f"memory it takes on one card, GiB: {steps}")
+    return "\n".join([*lines, *list_closing_lines(answer)])
+
+
+def list_closing_lines(answer: HardwareAnswer, engine: str = "the engine") -> list[str]:
+    """What every answer ends with: how many machines are out for what, what a price is, and what was assumed."""
     reasons = (
+        (answer.n_unsupported, f"{engine} itself"),
         (answer.n_short_of_memory, "memory"),
         (answer.n_too_slow, "speed"),
         (answer.n_speed_unknown, "unknown speed"),
     )
     failed = ", ".join(f"{n} by {why}" for n, why in reasons if n) or "nothing"
-    lines.append(f"ruled out of {answer.n_machines}: {failed}")
     told = answer.cheapest or next(iter(answer.unpriced), None)
-    lines.append(f"- {PRICE_BASIS}")
-    lines += [f"- {line}" for line in told.estimate.memory.assumptions] if told else []
-    return "\n".join(lines)
+    assumptions = told.estimate.memory.assumptions if told else ()
+    return [f"ruled out of {answer.n_machines}: {failed}", *(f"- {line}" for line in (PRICE_BASIS, *assumptions))]
 
 
 def format_answer(rank: int, name: str, a: MachineAnswer, sources: Sources) -> list[str]:

@@ -9,7 +9,7 @@ from sizing.engines.alike import Alike
 from sizing.engines.base import Capacity, Engine, EngineEstimate
 from sizing.engines.inverse import EngineHardwareNeeds
 from sizing.inverse import PRICE_BASIS, HardwareAnswer, PriceSource, leave_out_surplus
-from sizing.inverse_record import format_answer, machines_record
+from sizing.inverse_record import format_answer, list_closing_lines, machines_record
 from sizing.record import answer_record, list_figures
 from sizing.units import format_bytes, format_figures, format_range, format_tokens
 
@@ -167,15 +167,4 @@ def format_engine_hardware(needs: EngineHardwareNeeds, answer: HardwareAnswer, s
     if unpriced:
         names = ", ".join(a.machine.name for a in unpriced[:limit])
         lines.append(f"price unknown: {len(unpriced)} more do it, the smallest first: {names}")
-    reasons = (
-        (answer.n_unsupported, f"{needs.engine.name} itself"),
-        (answer.n_short_of_memory, "memory"),
-        (answer.n_too_slow, "speed"),
-        (answer.n_speed_unknown, "unknown speed"),
-    )
-    failed = ", ".join(f"{n} by {why}" for n, why in reasons if n) or "nothing"
-    lines.append(f"ruled out of {answer.n_machines}: {failed}")
-    told = answer.cheapest or next(iter(answer.unpriced), None)
-    lines.append(f"- {PRICE_BASIS}")
-    lines += [f"- {line}" for line in told.estimate.memory.assumptions] if told else []
-    return "\n".join(lines)
+    return "\n".join([*lines, *list_closing_lines(answer, needs.engine.name)])
