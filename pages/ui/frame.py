@@ -344,7 +344,7 @@ def _engine_panel() -> None:
 def _license_panel() -> None:
     """Who asks and what they do with a model: what licences turn on."""
     regions = license_words.list_regions(inputs.REGIONS, inputs.read("lic_region"))
-    inputs.choice("lic_region", "Where you are, as ISO code or EU", tuple(regions), regions, may_type=True)
+    inputs.choice("lic_region", "Where you are", tuple(regions), regions, may_type=True)
     inputs.known_or_whole("lic_users", "Users a month, of all your products", MAX_USERS)
     inputs.known_or_whole("lic_revenue", "Revenue a year of the company, US$", MAX_REVENUE_USD)
     inputs.yes_no("lic_finetune", "Fine-tune it")

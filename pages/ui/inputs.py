@@ -60,7 +60,7 @@ from sizing.errors import BadInputError, UnknownNameError
 from sizing.estimate import ENGINE
 from sizing.hardware import Device, DeviceKind
 from sizing.interconnect import find_interconnect
-from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS, LicenseProfile, read_region
+from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS, REGION_NAMES, LicenseProfile, read_region
 from sizing.quants import find_kv_type, read_label
 from sizing.recommend import LICENSE_USES, TASKS
 from sizing.units import GIB, format_tokens
@@ -75,7 +75,7 @@ LICENSE_WORDS = {
 }
 NOT_KNOWN = "unknown"
 YES_NO = {"on": "Yes", "off": "No", NOT_KNOWN: "Not known"}
-REGIONS = ("", "EU", "US", "GB", "CA", "CN", "IN", "JP", "KR", "BR", "AU", "CH")
+REGIONS = ("", *REGION_NAMES)
 COMMON_CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)
 MAX_CONTEXT_TOKENS = 2**27
 NO_CARD = "none"
