@@ -862,7 +862,7 @@ def _used_picker(part: MachinePart, key: str, change: Callable[[MachinePart], Ma
 
     def write() -> None:
         held = int((st.session_state[key] or 0.0) * GIB)
-        set_field("machine", change(replace(part, used_bytes=held)).text)
+        set_field("machine", change(replace(part, used_bytes=held, usable_bytes=0)).text)
 
     st.number_input(
         f"Held by other programs {each}{part.name}, GiB", 0.0, 65_536.0, step=0.5, format="%g", key=key, on_change=write
