@@ -91,7 +91,7 @@ def _describe(device: Device) -> Described:
     is_host = device.kind is DeviceKind.CPU
     return Described(
         device.kind,
-        device.memory_bytes,
+        -(-device.memory_bytes * 100 // GIB) * GIB // 100,  # to a hundredth of a GiB, upwards: usable must find room
         device.bandwidth_bytes_per_s,
         find_flops(device),
         backend=device.backend if device.backend in known else "",
