@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from catalog.gguf_header import GgufHeader, load_header
+from catalog.gguf_header import load_header
 from catalog.gguf_spec import find_model_architecture, find_other_purpose
 from catalog.gguf_weights import find_quant_label
 from catalog.local_walk import (
@@ -66,11 +66,6 @@ class LocalModel:
     missing_parts: tuple[int, ...] = ()
     problem: str | None = None
     projector: Path | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all of it is here."""
-        return not self.missing_bytes and not self.missing_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +122,6 @@ def find_local_models(
     if search.n_unsaid:
         search.problems.append(f"and {search.n_unsaid:,} more")
     return LocalFindings(tuple(models), tuple(search.problems), tuple(search.truncated))
-
-
-def load_parts(model: LocalModel) -> tuple[GgufHeader, ...]:
-    """The headers of all parts of a model, for `catalog.gguf_spec.read_header_spec`.
-
-    Raises GgufError where a file is none any more, OSError where it cannot be read.
-    """
-    return tuple(load_header(path) for path in model.paths)
 
 
 # ---------------------------------------------------------------- stores

@@ -10,12 +10,25 @@ from html import escape
 from typing import Any, Literal
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.pages_manager import PagesManager
 
 from catalog.license_rules import NOT_LEGAL_ADVICE
 from catalog.models import ModelCard
 from catalog.queries import ASSUMED_HOST
-from pages.ui import cached, chart_files, charts, evaluation, faults, import_jobs, inputs, license_words, turns
+from catalog.version import CatalogVersion, read_version
+from pages.ui import (
+    cached,
+    chart_files,
+    charts,
+    evaluation,
+    faults,
+    import_jobs,
+    inputs,
+    license_words,
+    share_link,
+    turns,
+)
 from pages.ui.questions import Wishes
 from sizing.compare import MAX_MODELS
 from sizing.engines import find_engine, list_engines
@@ -67,10 +80,11 @@ MARKS = charts.MARKS
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the context bar holds, and the machine it names."""
+    """What the context bar holds, the machine it names, and the place in it for the page's link."""
 
     wishes: Wishes
     machine: Machine
+    link: DeltaGenerator
 
 
 @contextmanager
@@ -94,7 +108,8 @@ def open_page(*, has_engine: bool = False) -> Question:
     if not import_jobs.imports().is_busy:  # while a row is at work, every model it keeps would renew the catalog
         cached.renew_if_changed()
     st.html(_STYLE)
-    problems = list(inputs.load_address())
+    version = cached.catalog().version
+    problems = list(inputs.load_address(version.text))
     wishes = inputs.read_wishes()
     try:
         machine = cached.find_machine(wishes)
@@ -104,12 +119,25 @@ def open_page(*, has_engine: bool = False) -> Question:
         wishes = inputs.read_wishes()
         machine = cached.find_machine(wishes)
     inputs.keep_machine(wishes.machine)
-    _draw_context_bar(wishes, machine, has_engine)
+    question = Question(wishes, machine, _draw_context_bar(wishes, machine, has_engine))
+    share_link.fill(question.link, wishes, machine)
+    _say_other_catalog(version)
     for problem in problems:
         st.warning(to_sentence(problem), icon=":material/edit_location_alt:")
     for problem in faults.list_problems():
         st.warning(to_sentence(escape_markdown(problem)), icon=":material/database:")
-    return Question(wishes, machine)
+    return question
+
+
+def _say_other_catalog(here: CatalogVersion) -> None:
+    """That a link was made with other facts than those that are here, until something is changed."""
+    made_with = inputs.find_other_catalog()
+    if made_with:
+        day = read_version(made_with).newest
+        st.caption(
+            f":material/history: This link was made with catalog {made_with}; here is {here.text}, and figures may "
+            f"differ. To see what its sender saw, go back to the program as it was when its newest fact was of {day}."
+        )
 
 
 def _leave_folder_navigation() -> None:
@@ -166,7 +194,9 @@ def find_chosen(question: Question) -> ModelCard:
             said = to_sentence(f"{error}. Showing another model instead")
             st.warning(said, icon=":material/edit_location_alt:")
     best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
-    return cached.find_card(best.candidate.spec.model_id) if best else cached.list_cards()[0]
+    card = cached.find_card(best.candidate.spec.model_id) if best else cached.list_cards()[0]
+    share_link.fill(question.link, question.wishes, question.machine, model=card.model_id)
+    return card
 
 
 def say_unlisted(quant: str, known: Iterable[str], instead: str) -> str:
@@ -297,7 +327,8 @@ def describe_device(device: Device) -> str:
     )
 
 
-def _draw_context_bar(wishes: Wishes, machine: Machine, has_engine: bool) -> None:
+def _draw_context_bar(wishes: Wishes, machine: Machine, has_engine: bool) -> DeltaGenerator:
+    """The question, each part a popover to change it; returns the place for the page's link."""
     users = "1 user" if wishes.n_parallel == 1 else f"{wishes.n_parallel} users"
     speed = (
         "Any speed"
@@ -331,6 +362,7 @@ def _draw_context_bar(wishes: Wishes, machine: Machine, has_engine: bool) -> Non
         with st.popover(charts.roomy(speed), icon=":material/speed:", type="tertiary"):
             inputs.number("speed", "Slowest that will do, tokens/s", 0, 100_000)
             st.caption("0 means any speed. People read at about 5 to 10 tokens/s.")
+        return share_link.draw_place()
 
 
 def _engine_panel() -> None:
@@ -355,8 +387,8 @@ def _license_panel() -> None:
 
 
 def format_machine(machine: Machine) -> str:
-    """A machine's name as people write it: '2 × RTX 4090'."""
-    return format_name(machine.name)
+    """A machine's name as people write it: '2 × RTX 4090'. The rates of one written out for a link are left out."""
+    return format_name(re.sub(r"( at [\d.]+ GB/s)?( (and|at) [\d.]+ TFLOPS)? \([\d.]+ GiB usable\)", "", machine.name))
 
 
 def format_name(name: str) -> str:

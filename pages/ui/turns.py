@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar
 
 _P, _R = ParamSpec("_P"), TypeVar("_R")
 _TURN = threading.RLock()
+_SWEEPING = threading.Lock()
 
 SWEEP_EVERY_S = 60.0
 
@@ -36,20 +37,26 @@ def one_at_a_time(work: Callable[_P, _R]) -> Callable[_P, _R]:
 def sweep() -> None:
     """Collect garbage once through everything, and take what is left out of the collector's sight until the next time.
 
-    Streamlit collects after every run of a page (script_runner.py, `_on_script_finished`), holding the interpreter;
-    walking through a catalog that never is garbage took a tenth of a second of every interaction and more.
+    Walking through a catalog that never is garbage takes tenths of a second, in which nobody is answered. So Streamlit
+    is told not to collect after every run of a page (.streamlit/config.toml, `postScriptGC`): Python collects what is
+    new by itself, and this what became old.
     """
-    with _TURN:
-        _swept.at_s = time.monotonic()
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
+    _swept.at_s = time.monotonic()
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def sweep_if_due() -> None:
-    """`sweep`, where the last time is `SWEEP_EVERY_S` ago: what sessions left behind since must not stay for ever."""
-    if time.monotonic() - _swept.at_s > SWEEP_EVERY_S:
-        sweep()
+    """`sweep`, where the last time is `SWEEP_EVERY_S` ago: what sessions left behind since must not stay for ever.
+
+    Of many who find it due one sweeps and none waits.
+    """
+    if time.monotonic() - _swept.at_s > SWEEP_EVERY_S and _SWEEPING.acquire(blocking=False):
+        try:
+            sweep()
+        finally:
+            _SWEEPING.release()
 
 
 @dataclass(slots=True)

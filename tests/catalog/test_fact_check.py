@@ -66,5 +66,6 @@ def test_the_command_counts_what_the_catalog_holds(catalog: Catalog, capsys: pyt
     assert main(["check", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["problems"] == []
+    assert told["version"] == catalog.version.text
     assert told["facts"]["models"] == catalog.fetch("SELECT count(*) FROM models")[0][0]
     assert told["facts"] == {c.kind: c.n_facts for c in count_facts(catalog)}

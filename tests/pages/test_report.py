@@ -14,7 +14,7 @@ from catalog import report as catalog_report
 from catalog.candidates import list_candidates
 from catalog.queries import find_machine, list_scores
 from catalog.store import Catalog, open_catalog
-from pages.ui import decision_report
+from pages.ui import decision_report, share_link
 from sizing.candidate import MeasuredHere, Needs
 from sizing.recommend import Ranker, Recommendation
 from sizing.report import Evidence, Occasion, Report, ReportSource, ScoreLine, build_report, list_memory
@@ -219,10 +219,10 @@ def test_the_command_does_not_tell_whose_folder_it_is(launch: str, told: str) ->
 
 def test_the_link_holds_the_question_and_no_secret() -> None:
     address = {"machine": "RTX 4090", "task": "code"}
-    link = decision_report.build_link("https://user:secret@models.example:8443/app/?token=secret#secret", address)
+    link = share_link.build_link("https://user:secret@models.example:8443/app/?token=secret#secret", address)
     assert link == "https://models.example:8443/app/?machine=RTX+4090&task=code"
-    assert decision_report.build_link(None, address) == ""
-    assert decision_report.build_link("javascript:alert(1)", address) == ""
+    assert share_link.build_link(None, address) == ""
+    assert share_link.build_link("javascript:alert(1)", address) == ""
 
 
 @given(st.text())
