@@ -280,6 +280,24 @@ def read_rope(spec: ModelSpec) -> Rope:
     )
 
 
+def count_batch_logit_bytes(spec: ModelSpec, workload: Workload) -> int:
+    """Bytes of the logits of one physical batch: a 32-bit number for each token and entry of the vocabulary."""
+    return 4 * _count_batch_tokens(workload) * spec.vocab_size
+
+
+def count_batch_score_bytes(spec: ModelSpec, workload: Workload) -> int:
+    """Bytes of one layer's attention scores of a physical batch, in 32 bits, as written without flash attention.
+
+    Every head's of every token against the whole context of a slot; 0 for a model that does not attend.
+    """
+    heads = max((g.attention.n_heads for g in spec.groups if g.attention), default=0)
+    return 4 * _count_batch_tokens(workload) * workload.context_tokens * heads
+
+
+def _count_batch_tokens(workload: Workload) -> int:
+    return min(workload.n_ubatch, workload.n_ctx_tokens)
+
+
 def count_read_bytes(spec: ModelSpec, weights: WeightBytes, n_tokens: int = 1) -> int:
     """Bytes of weights that a step over `n_tokens` tokens reads: all but the embedding rows and unused experts.
 
@@ -292,6 +310,13 @@ def count_read_bytes(spec: ModelSpec, weights: WeightBytes, n_tokens: int = 1) -
     layers = table.layers.between(zero, table.n_layers)
     experts = table.experts.between(zero, table.n_layers)
     return int(active_bytes(layers + table.output_bytes + head, experts, share)[0])
+
+
+def find_decode_ceiling(spec: ModelSpec, weights: WeightBytes, bandwidth_bytes_per_s: float) -> float:
+    """Tokens/s of one user that memory of this bandwidth feeds at most, with nothing but weights read."""
+    if bandwidth_bytes_per_s <= 0:
+        raise BadInputError(f"a ceiling wants a bandwidth above zero bytes/s, got {bandwidth_bytes_per_s!r}")
+    return bandwidth_bytes_per_s / count_read_bytes(spec, weights)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pages.ui.charts import KV_CACHE
 from pages.ui.charts_guide import HOLLOW, Bar, Segment
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.fit import Verdict
+from sizing.formulas import find_formulas
 from sizing.lessons import (
     VLLM_BLOCK_TOKENS,
     CacheBytes,
@@ -76,14 +77,7 @@ def show_attention(lesson: Lesson) -> None:
             "**MLA**: keys and values are kept as one short row and rebuilt when needed.",
             "K and V types of 8 or 4 bits shrink the cache further; the Size page offers them.",
         )
-        guide_frame.show_formula(
-            [
-                "bytes for a token = layers x (K width + V width) x bytes of the type",
-                "K width = V width = KV heads x width of a head; for MLA one row, kept once",
-            ],
-            lesson.list_formulas("KV cache"),
-            "GQA: arXiv:2305.13245; MQA: arXiv:1911.02150; MLA: arXiv:2405.04434, section 2.1.",
-        )
+        guide_frame.show_formula(find_formulas("token", "width"), lesson.list_formulas("KV cache"))
         guide_frame.link_to_size(lesson, "The example's cache in other types and contexts")
     with right:
         workload = guide_frame.with_context(lesson.workload, lesson.workload.context_tokens)
@@ -169,13 +163,7 @@ def show_pages(lesson: Lesson) -> None:
             "vLLM pages. llama-server has slots, or one pool that its slots share (`--kv-unified`); the figures of "
             "this app are for slots.",
         )
-        guide_frame.show_formula(
-            [
-                "slots: users x context; pages: the sum of each length rounded up to whole pages",
-                f"empty in pages: less than {VLLM_BLOCK_TOKENS} tokens a user",
-            ],
-            source="arXiv:2309.06180, sections 3 and 7.2; 16 tokens is vLLM's default (vllm/config/cache.py).",
-        )
+        guide_frame.show_formula(find_formulas("slots", "pages"))
         guide_frame.link_to_size(lesson, f"The example with {n_users} users", users=n_users)
     with right:
         bars = [

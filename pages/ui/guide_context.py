@@ -12,6 +12,7 @@ from pages.ui import cached, charts_guide, frame, guide_frame
 from pages.ui.charts import FAMILY_COLOURS, OTHER_FAMILY
 from pages.ui.charts_guide import Line
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
+from sizing.formulas import find_formulas
 from sizing.lessons import (
     CacheBytes,
     Rope,
@@ -70,13 +71,7 @@ def show_windows(lesson: Lesson) -> None:
             f"{'all' if honoured == len(windowed) else honoured} of them. "
             "`--swa-full` keeps everything, so that an earlier prompt can be taken up again at any place.",
         )
-        guide_frame.show_formula(
-            [
-                "cells of a layer with a window = window + micro-batch, in pads of 256, never more than the context",
-                "cells of any other layer = context",
-            ],
-            lesson.list_formulas("KV cache"),
-        )
+        guide_frame.show_formula(find_formulas("window", "cells"), lesson.list_formulas("KV cache"))
         guide_frame.link_to_size(lesson, "The example's memory against context")
     with right:
         st.subheader("Cache against context, one user, f16", anchor=False)
@@ -132,11 +127,7 @@ def show_recurrent(lesson: Lesson) -> None:
             f"{hybrid} models of the catalog have recurrent layers. Their states are kept in 32 bit for each user and "
             "are read and written for every token.",
         )
-        guide_frame.show_formula(
-            ["state = layers x users x (convolution + state elements) x 4 bytes"],
-            lesson.list_formulas("recurrent state"),
-            "Mamba-2: arXiv:2405.21060; gated delta networks: arXiv:2412.06464.",
-        )
+        guide_frame.show_formula(find_formulas("state"), lesson.list_formulas("recurrent state"))
         guide_frame.link_to_size(lesson, "The example's memory against context")
     with right:
         st.subheader("Cache and state against context, one user", anchor=False)
@@ -159,10 +150,7 @@ def show_rope(lesson: Lesson) -> None:
             say_turns(rope, lesson),
             "This app never sizes a context above the one a model was trained or stretched for.",
         )
-        guide_frame.show_formula(
-            ["tokens for one turn of pair i = 2 pi x base^(2i / width)"],
-            source="Su et al. 2021, arXiv:2104.09864, section 3.2.2; YaRN: arXiv:2309.00071.",
-        )
+        guide_frame.show_formula(find_formulas("turn"))
         guide_frame.link_to_catalog("Models of 128K tokens and more", at_least=LONG_TOKENS)
     with right:
         if rope.freq_base is not None and rope.n_dims >= 2:

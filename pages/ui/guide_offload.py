@@ -10,6 +10,7 @@ from pages.ui.charts_guide import Line
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.errors import BadInputError, UnsupportedError
 from sizing.fit import Verdict
+from sizing.formulas import find_formulas
 from sizing.hardware import DeviceKind, Machine
 from sizing.lessons import count_read_bytes, expect_draft_tokens
 from sizing.memory import WeightBytes
@@ -44,13 +45,7 @@ def show_offload(lesson: Lesson) -> None:
             say_mapping(lesson.spec, lesson.weights),
             *say_drafts(lesson),
         )
-        guide_frame.show_formula(
-            [
-                "time for a token = bytes read on the card / its bandwidth + bytes read on the host / its bandwidth",
-                "tokens for a step with n drafted = 1 + a + a^2 + ... + a^n, a the share that holds",
-            ],
-            source="Speculative decoding: Leviathan et al. 2023, arXiv:2211.17192.",
-        )
+        guide_frame.show_formula(find_formulas("offload", "draft"))
         guide_frame.link_to_size(lesson, "Place the example's layers by hand", machine=machine.name)
     with right:
         where = frame.format_machine(machine)

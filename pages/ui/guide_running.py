@@ -12,6 +12,7 @@ from pages.ui.charts import COMPUTE, FAMILY_COLOURS, OTHER_FAMILY
 from pages.ui.charts_guide import Bar, Line, RoofPoint, Segment
 from pages.ui.guide_frame import Lesson, say, tell
 from sizing.errors import UnsupportedError
+from sizing.formulas import find_formulas
 from sizing.lessons import Work, count_decode_work, count_prefill_work, find_ridge
 from sizing.memory import WeightBytes
 from sizing.throughput import find_flops
@@ -62,10 +63,7 @@ def show_buffers(lesson: Lesson) -> None:
             f"tokens, {format_bytes(small)} with it.",
             "A smaller n_ubatch saves memory and makes prompts slower; answers stay as they are.",
         )
-        guide_frame.show_formula(
-            ["logits = n_ubatch x vocabulary x 4 bytes", "scores = n_ubatch x context x heads x 4 bytes"],
-            lesson.list_formulas("compute", "output"),
-        )
+        guide_frame.show_formula(find_formulas("logits", "scores"), lesson.list_formulas("compute", "output"))
         guide_frame.link_to_size(lesson, "The example with another micro-batch")
     with right:
         st.subheader(f"Buffer against micro-batch, {format_tokens(workload.context_tokens)} tokens", anchor=False)
@@ -139,14 +137,7 @@ def show_roofline(lesson: Lesson) -> None:
             "which moves an answer to the right.",
             *say_speed(lesson, answer, prompt, peak, bandwidth),
         )
-        guide_frame.show_formula(
-            [
-                "operations/s at most = the lower of peak and (operations per byte x bandwidth)",
-                "operations for a token = 2 x parameters in use + those of attention",
-                "balanced = peak / bandwidth",
-            ],
-            source="Williams, Waterman and Patterson 2009, doi:10.1145/1498765.1498785.",
-        )
+        guide_frame.show_formula(find_formulas("reach", "operations", "ridge"))
         guide_frame.link_to_size(lesson, "The example's estimated speed")
     with right:
         points = [draw_step(name, work, peak, bandwidth) for name, work in steps]

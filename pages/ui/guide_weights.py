@@ -7,12 +7,14 @@ from collections import Counter
 import pandas as pd
 import streamlit as st
 
+from catalog.formulas import FORMULAS as LOSS_FORMULAS
 from catalog.models import ModelCard
 from catalog.quant_loss import QuantLossEstimate
 from pages.ui import cached, charts_guide, frame, guide_frame, words
 from pages.ui.charts import COMPUTE, FAMILY_COLOURS, KV_CACHE, OTHER_FAMILY, OVERHEAD, WEIGHTS
 from pages.ui.charts_guide import Bar, LossPoint, Segment
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
+from sizing.formulas import find_formulas
 from sizing.lessons import BLOCK_LAYOUTS, BlockLayout
 from sizing.memory import WeightBytes
 from sizing.quants import GGML_TYPES, QUANTS
@@ -112,9 +114,7 @@ def show_bits(lesson: Lesson) -> None:
             f"tensors alike: a recipe gives some of them more, so the average is its own for each model.",
             "Files are listed in GB of 10⁹ bytes, memory is counted in GiB of 2³⁰: 7% more for each.",
         )
-        guide_frame.show_formula(
-            ["bits for each weight = 8 x bytes of all tensors / parameters"], lesson.list_formulas("weights")
-        )
+        guide_frame.show_formula(find_formulas("bits"), lesson.list_formulas("weights"))
         guide_frame.link_to_size(lesson, "Every figure of the example")
     with right:
         bars = [draw_weights(w, spec.n_params, w.quant == lesson.quant) for w in pick_weights(lesson)]
@@ -182,11 +182,7 @@ def show_quants(lesson: Lesson) -> None:
     left, right = st.columns([5, 6], gap="large")
     with left:
         tell(*list_kinds())
-        guide_frame.show_formula(
-            ["log(points lost) = part of the quantization + part of the model, fitted to published measurements"],
-            source="Divergences and perplexities count in points of score by the pair of models that has both; "
-            "an interval holds 8 of 10.",
-        )
+        guide_frame.show_formula((LOSS_FORMULAS["points"],))
         guide_frame.link_to_size(lesson, "All quantizations of the example, with their speed")
     with right:
         st.subheader("What it saves and what it costs", anchor=False)
