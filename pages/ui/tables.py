@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
-from pandas.io.formats.style import Styler
 
 from pages.ui import words
+from pages.ui.shown_table import ShownTable
 from sizing.safe_text import csv_line, name_file, plain_spaces
 
-Table = pd.DataFrame | Styler
+Table = pd.DataFrame | ShownTable
 Value = str | int | float | bool | None
 """What an exported cell may hold; None is what is not known."""
 
@@ -42,13 +42,13 @@ def show_table(
     """
     with st.container(gap="xsmall"):
         st.dataframe(
-            table,
+            table.to_styler() if isinstance(table, ShownTable) else table,
             hide_index=True,
             key=key,
             height=height,
             width=width,
             column_config=column_config,
-            placeholder=words.UNKNOWN if isinstance(table, Styler) else None,
+            placeholder=words.UNKNOWN if isinstance(table, ShownTable) else None,
             on_select="rerun" if selection_mode else "ignore",
             selection_mode=selection_mode or "multi-row",
         )
@@ -100,13 +100,13 @@ def list_columns(table: Table) -> list[tuple[str, list[Value]]]:
 
     A number that is shown as more than itself has a second column, with the words shown.
     """
-    data = table.data if isinstance(table, Styler) else table
-    shown = dict(_list_shown(table)) if isinstance(table, Styler) else {}
+    data = table.data if isinstance(table, ShownTable) else table
+    shown = table.texts if isinstance(table, ShownTable) else {}
     found: list[tuple[str, list[Value]]] = []
     for place, name in enumerate(data.columns):
         values = [to_value(x) for x in data.iloc[:, place].tolist()]
         found.append((plain_spaces(str(name)), values))
-        texts = shown.get(place, [])
+        texts = [plain_spaces(text) for text in shown.get(str(name), ())]
         is_number = any(isinstance(x, int | float) for x in values)
         if is_number and len(texts) == len(values) and any(map(_says_more, values, texts)):
             found.append((f"{plain_spaces(str(name))}, {AS_SHOWN}", [None if t == words.UNKNOWN else t for t in texts]))
@@ -127,18 +127,6 @@ def to_value(cell: Any) -> Value:
         return cell.isoformat()
     text = plain_spaces(str(cell))
     return None if text in ("", words.UNKNOWN) else text
-
-
-def _list_shown(table: Styler) -> Iterator[tuple[int, list[str]]]:
-    """The words shown in each column, by its place.
-
-    Only the private half of pandas' Styler knows them; Streamlit reads it likewise to show the same table.
-    """
-    body: Sequence[Sequence[Mapping[str, Any]]] = table._translate(False, False)["body"]
-    for place in range(table.data.shape[1]):
-        id_of_column = f"col{place}"
-        cells = (next(c for c in row if c["type"] == "td" and c["class"].split()[-1] == id_of_column) for row in body)
-        yield place, [plain_spaces(str(cell["display_value"])) for cell in cells]
 
 
 def _says_more(value: Value, text: str) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
-from pandas.io.formats.style import Styler
 
+from pages.ui.shown_table import ShownTable
 from sizing.device_rows import fold_devices, used_of
 from sizing.estimate import Estimate
 from sizing.hardware import Machine
@@ -102,7 +102,7 @@ def list_figures(estimate: Estimate, machine: Machine, license_name: str | None 
 
 def options_table(
     options: Sequence[Option], marks: Callable[[str], str], task: str, *, by_weights: bool = False
-) -> Styler:
+) -> ShownTable:
     """Runnable options as a table, best first: figures as numbers underneath, so that sorting works.
 
     With `by_weights` the weights stand for the memory, of engines that fill their cards whatever is asked.
@@ -137,37 +137,34 @@ def size_of(option: Option, *, by_weights: bool) -> int:
     return memory.parts.weight_bytes if by_weights else memory.total_bytes
 
 
-def style_table(frame: pd.DataFrame, shown: Sequence[Sequence[tuple[str, str]]] = ()) -> Styler:
+def style_table(frame: pd.DataFrame, shown: Sequence[Sequence[tuple[str, str]]] = ()) -> ShownTable:
     """Numbers to three significant figures, counts with separators, missing as 'unknown'.
 
     `shown[i]` gives (column, text) pairs that stand for the number in row i, such as an interval for its middle.
     """
-    styler = frame.style
-
-    def count(value: Any) -> str:
-        return UNKNOWN if pd.isna(value) else f"{int(value):,}"
-
-    def figure(value: Any) -> str:
-        return UNKNOWN if pd.isna(value) else format_figures(float(value))
-
-    def fixed(text: str) -> Callable[[Any], str]:
-        return lambda _: text
-
+    texts = {}
     for column in frame.columns:
         if column.endswith("tokens"):
-            styler = styler.format(count, subset=[column])
-        elif pd.api.types.is_numeric_dtype(frame[column]):
-            styler = styler.format(figure, subset=[column])
-    for column in dict.fromkeys(column for pairs in shown for column, _ in pairs):
-        texts = [dict(pairs).get(column) for pairs in shown]
-        told = {value: text for value, text in zip(frame[column], texts, strict=True) if text is not None}
-        # one function for the whole column; only equal numbers that are told differently need one of their own
-        styler = styler.format(lambda value, told=told: told.get(value) or figure(value), subset=[column])
-        for i, (value, text) in enumerate(zip(frame[column], texts, strict=True)):
-            wanted = figure(value) if text is None else text
-            if wanted != (told.get(value) or figure(value)):
-                styler = styler.format(fixed(wanted), subset=pd.IndexSlice[frame.index[i], column])
-    return styler
+            write = _write_count
+        else:
+            write = _write_figures if pd.api.types.is_numeric_dtype(frame[column]) else _write_plain
+        texts[column] = [write(value) for value in frame[column].tolist()]
+    for row, pairs in enumerate(shown):
+        for column, text in pairs:
+            texts[column][row] = text
+    return ShownTable(frame, texts)
+
+
+def _write_count(value: Any) -> str:
+    return UNKNOWN if pd.isna(value) else f"{int(value):,}"
+
+
+def _write_figures(value: Any) -> str:
+    return UNKNOWN if pd.isna(value) else format_figures(float(value))
+
+
+def _write_plain(value: Any) -> str:
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 def _interval(interval: Interval | None) -> str:

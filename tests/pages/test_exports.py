@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +52,32 @@ def test_an_interval_that_stands_for_a_number_is_a_column_of_its_own() -> None:
         "Speed, tokens/s": None,
         "Speed, tokens/s, as shown": None,
     }
+
+
+def test_the_browser_is_told_the_words_of_every_cell_and_the_numbers_under_them() -> None:
+    def draw() -> None:
+        import pandas
+
+        from pages.ui import tables, words
+
+        frame = pandas.DataFrame(
+            {"Model": ["A", "B"], "Speed, tokens/s": [30.5, float("nan")], "Context, tokens": [131072, 8192]}
+        )
+        tables.show_table(words.style_table(frame, [(("Speed, tokens/s", "25 to 40"),), ()]), key="one")
+
+    drawn = AppTest.from_function(draw).run()
+    assert not drawn.exception
+    sent = drawn.dataframe[0].proto.arrow_data
+    shown = pa.ipc.open_stream(sent.styler.display_values).read_pandas()
+    assert shown.to_dict("list") == {
+        "Model": ["A", "B"],
+        "Speed, tokens/s": ["25 to 40", "unknown"],
+        "Context, tokens": ["131,072", "8,192"],
+    }
+    under = pa.ipc.open_stream(sent.data).read_pandas()
+    assert under["Context, tokens"].tolist() == [131072, 8192] and under["Speed, tokens/s"][0] == 30.5
+    first, again = (AppTest.from_function(draw).run().dataframe[0].proto.SerializeToString() for _ in range(2))
+    assert first == again, "what has not changed is not sent again"
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+SUM(A1)", "-2+3", "@now", "\tcmd", "\r=1", " =1", "-", "=HYPERLINK(1)"])

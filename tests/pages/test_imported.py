@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -164,6 +163,4 @@ def test_numbers_are_told_by_their_own_text_even_where_they_are_equal() -> None:
     frame_of = pd.DataFrame({"Speed": [1.5, 2.5, 1.5, math.nan, 4.0]})
     texts = [[("Speed", "1 to 2")], [("Speed", "2 to 3")], [("Speed", "1.4 to 1.6")], [("Speed", "unknown")], []]
     shown = words.style_table(frame_of, texts)
-    html = shown.to_html()
-    cells = re.findall(r"<td[^>]*>([^<]*)</td>", html)
-    assert cells == ["1 to 2", "2 to 3", "1.4 to 1.6", "unknown", "4.00"]
+    assert shown.texts["Speed"] == ["1 to 2", "2 to 3", "1.4 to 1.6", "unknown", "4.00"]
