@@ -9,7 +9,7 @@ from math import log2
 
 import plotly.graph_objects as go
 
-from pages.ui.charts import FONT_PX, OVER, OVERHEAD, roomy
+from pages.ui.charts_base import FONT_PX, OVER, OVERHEAD, plain, roomy
 from sizing.layer_strip import LayerKind, LayerRun
 from sizing.units import GIB, format_bytes, format_tokens
 
@@ -100,7 +100,7 @@ def layers_chart(strips: Sequence[LayerStrip]) -> go.Figure:
         )
     _add_experts(figure, strips)
     for place, strip in enumerate(strips):
-        for text, y in ((f"<b>{_plain(strip.name)}</b>", place - 0.44), (_plain(roomy(strip.text)), place - 0.27)):
+        for text, y in ((f"<b>{plain(strip.name)}</b>", place - 0.44), (plain(roomy(strip.text)), place - 0.27)):
             figure.add_annotation(
                 x=0, xref="paper", xanchor="left", y=y, text=text, showarrow=False, font={"size": FONT_PX - 1}
             )
@@ -160,7 +160,7 @@ def memory_lines_chart(
             line={"color": colour, "width": 2},
             marker={"color": colour, "size": 5},
             name=name,
-            hovertext=[f"{_plain(name)}<br>{format_tokens(c)} tokens: {format_bytes(b)}" for c, b in line.points],
+            hovertext=[f"{plain(name)}<br>{format_tokens(c)} tokens: {format_bytes(b)}" for c, b in line.points],
             hoverinfo="text",
         )
     for x, y, numbers in place_labels([line.points for line in lines], top, high / low):
@@ -242,8 +242,3 @@ def find_label_place(points: Sequence[tuple[int, int]], top_gib: float) -> tuple
             share = (top_gib - y0) / (y1 - y0)
             return x0 * (x1 / x0) ** share, top_gib
     return float(points[-1][0]), points[-1][1] / GIB
-
-
-def _plain(text: str) -> str:
-    """Text that plotly shows as it is: it reads a few tags of HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

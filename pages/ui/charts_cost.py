@@ -8,7 +8,7 @@ from math import ceil, log10
 
 import plotly.graph_objects as go
 
-from pages.ui.charts import FONT_PX, OVERHEAD, log_axis
+from pages.ui.charts_base import FONT_PX, OVERHEAD, log_axis
 from sizing.cost import CostBand
 from sizing.cost_record import format_count
 from sizing.units import format_range

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from pages.ui.charts import FAMILY_COLOURS, FONT_PX, OTHER_FAMILY, OVERHEAD, log_axis, roomy
+from pages.ui.charts_base import FAMILY_COLOURS, FONT_PX, OTHER_FAMILY, OVERHEAD, log_axis, plain, roomy
 from sizing.units import THIN, format_bytes, format_figures
 
 NOT_TOLD = "not distinguishable"
@@ -105,13 +105,13 @@ def score_chart(suites: Sequence[SuiteRow], colours: dict[str, str]) -> go.Figur
 
 def _write_title(figure: go.Figure, suite: SuiteRow, y: float) -> None:
     figure.add_annotation(
-        x=0, xanchor="left", y=y, text=f"<b>{_plain(suite.title)}</b>", showarrow=False, font={"size": FONT_PX}
+        x=0, xanchor="left", y=y, text=f"<b>{plain(suite.title)}</b>", showarrow=False, font={"size": FONT_PX}
     )
 
 
 def _add_dot(figure: go.Figure, suite: SuiteRow, dot: ScoreDot, y: float, colour: str) -> None:
     said = (
-        f"{_plain(dot.model)}<br>{_plain(suite.title)}: {100 * dot.value:.1f}%"
+        f"{plain(dot.model)}<br>{plain(suite.title)}: {100 * dot.value:.1f}%"
         f" ({100 * dot.low:.1f} to {100 * dot.high:.1f})<br>{dot.n_items:,} items"
     )
     figure.add_scatter(
@@ -190,7 +190,7 @@ def speed_chart(points: Sequence[SpeedPoint], colours: dict[str, str]) -> go.Fig
                 "width": 4,
             },
             hovertext=(
-                f"{_plain(p.model)}<br>{100 * p.value:.1f}% ({100 * p.low:.1f} to {100 * p.high:.1f})"
+                f"{plain(p.model)}<br>{100 * p.value:.1f}% ({100 * p.low:.1f} to {100 * p.high:.1f})"
                 f"<br>{format_figures(p.tokens_per_s)}{THIN}tokens/s<br>{memory}"
             ),
             hoverinfo="text",
@@ -228,9 +228,4 @@ def _shorten(text: str) -> str:
         text = name[: room - 1].rstrip() + "… " + quant
     elif len(text) > MAX_NAME_CHARACTERS:
         text = text[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
-    return roomy(_plain(text))
-
-
-def _plain(text: str) -> str:
-    """Text of a person's or a model's, without plotly's own markup."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return roomy(plain(text))

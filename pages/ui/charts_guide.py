@@ -9,7 +9,7 @@ from math import log10
 
 import plotly.graph_objects as go
 
-from pages.ui.charts import FAMILY_COLOURS, FONT_PX, OVER, OVERHEAD, roomy
+from pages.ui.charts_base import FAMILY_COLOURS, FONT_PX, OVER, OVERHEAD, plain, roomy
 from sizing.units import GIB, THIN, format_bytes, format_figures, format_range, format_tokens
 
 ROW_PX = 46
@@ -96,14 +96,14 @@ def bars_chart(bars: Sequence[Bar], most: float | None = None) -> go.Figure:
                 orientation="h",
                 name=segment.name,
                 marker={"color": segment.colour, "line": {"width": 0}},
-                hovertext=[roomy(f"{_plain(bar.title)}<br>{segment.told}")],
+                hovertext=[roomy(f"{plain(bar.title)}<br>{segment.told}")],
                 hoverinfo="text",
                 showlegend=segment.name not in seen and bool(segment.name),
                 width=0.42,
             )
             seen.add(segment.name)
             start += segment.value
-        title = roomy(_plain(bar.title))
+        title = roomy(plain(bar.title))
         title = f"<b>{title}</b>" if bar.is_example else title
         figure.add_annotation(x=0, xanchor="left", y=y - 0.42, text=title, showarrow=False, font={"size": FONT_PX})
     figure.update_layout(
@@ -139,7 +139,7 @@ def lines_chart(
             mode="lines",
             name=line.name,
             line={"width": 2, "color": line.colour, "dash": "dash" if line.is_dashed else "solid"},
-            hovertext=[roomy(f"{_plain(line.name)}<br>{told}") for told in line.told],
+            hovertext=[roomy(f"{plain(line.name)}<br>{told}") for told in line.told],
             hoverinfo="text",
         )
     for y, words in levels:
@@ -290,8 +290,3 @@ def _short(x: float) -> str:
     if x >= 1024 and x % 1024 == 0:
         return f"{int(x) >> 10}K"
     return format_tokens(int(x))
-
-
-def _plain(text: str) -> str:
-    """Text that others wrote without what plotly takes for markup."""
-    return text.replace("<", "&lt;").replace(">", "&gt;")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import plotly.graph_objects as go
 import pytest
 
 from pages.ui import charts
@@ -23,7 +24,7 @@ PARTS = Parts(
 )
 
 
-def trace(figure: charts.go.Figure, start: str) -> charts.go.Bar:
+def trace(figure: go.Figure, start: str) -> charts.go.Bar:
     """The one trace whose name begins with `start`."""
     (found,) = [t for t in figure.data if t.name and t.name.startswith(start)]
     return found
