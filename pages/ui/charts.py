@@ -11,20 +11,22 @@ from pages.ui.charts_base import (
     CLEAR,
     COMPUTE,
     DRAFT,
-    FAMILY_COLOURS,
     FONT_PX,
     KV_CACHE,
-    OTHER_FAMILY,
+    OTHERS,
     OVER,
     OVERHEAD,
+    SERIES,
+    THEME_TEXT,
     WEIGHTS,
     Figure,
+    Series,
     log_axis,
     plain,
     roomy,
     to_log10,
 )
-from pages.ui.charts_keys import Key, list_keys
+from pages.ui.charts_keys import Key, keys_html, list_keys
 from pages.ui.charts_machines import MARKS, PricePoint, context_grid_chart, find_price_front, price_chart
 from pages.ui.charts_memory import NARROWEST_LABEL, ContextPoint, Purpose, context_chart, list_purposes, memory_bar
 from sizing.units import THIN, format_bytes, format_figures, format_range
@@ -33,14 +35,14 @@ __all__ = [
     "CLEAR",
     "COMPUTE",
     "DRAFT",
-    "FAMILY_COLOURS",
     "FONT_PX",
     "KV_CACHE",
     "MARKS",
     "NARROWEST_LABEL",
-    "OTHER_FAMILY",
+    "OTHERS",
     "OVER",
     "OVERHEAD",
+    "SERIES",
     "WEIGHTS",
     "ContextPoint",
     "Figure",
@@ -53,6 +55,7 @@ __all__ = [
     "find_front",
     "find_price_front",
     "frontier_chart",
+    "keys_html",
     "list_keys",
     "list_purposes",
     "log_axis",
@@ -87,10 +90,10 @@ class FrontierPoint:
 
 
 def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
-    """Quality with its interval against decode speed; area of a dot is memory, colour is the family.
+    """Quality with its interval against decode speed; area of a dot is memory, colour and symbol are the family.
 
     The line joins the choices that no other beats in both. Families on
-    that line are named first, then the most frequent; past seven they share one grey.
+    that line are named first, then the most frequent; past seven they share a grey ring.
     """
     figure = go.Figure()
     counts: dict[str, int] = {}
@@ -98,7 +101,7 @@ def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
         counts[p.family] = counts.get(p.family, 0) + 1
     leading = list(dict.fromkeys(p.family for p in (*[p for p in points if p.is_best], *reversed(find_front(points)))))
     ranked = leading + sorted((f for f in counts if f not in leading), key=lambda f: (-counts[f], f))
-    named = ranked[: len(FAMILY_COLOURS)]
+    named = ranked[: len(SERIES)]
     largest = max((p.total_bytes for p in points), default=1)
     front = find_front(points)
     if len(front) > 1:
@@ -114,7 +117,7 @@ def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
         group = [p for p in points if (p.family == family if family else p.family not in named)]
         if not group:
             continue
-        colour = FAMILY_COLOURS[named.index(family)] if family else OTHER_FAMILY
+        look = SERIES[named.index(family)] if family else OTHERS
         figure.add_scatter(
             x=[p.speed_mid for p in group],
             y=[p.quality for p in group],
@@ -122,16 +125,20 @@ def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
             name=family or "other families",
             legendrank=1 + (named.index(family) if family else len(named)),
             marker={
-                "color": colour,
+                "color": look.colour,
+                "symbol": look.symbol,
                 "size": [9 + 21 * (p.total_bytes / largest) ** 0.5 for p in group],
                 "opacity": [0.95 if p.on_frontier else BEATEN_OPACITY for p in group],
-                "line": {"width": [3 if p.is_best else 0.5 for p in group], "color": "#FFFFFF"},
+                "line": {
+                    "width": [3 if p.is_best else 1.5 for p in group],
+                    "color": [_edge_colour(p, look) for p in group],
+                },
             },
             error_y={
                 "type": "data",
                 "array": [p.quality_high - p.quality for p in group],
                 "arrayminus": [p.quality - p.quality_low for p in group],
-                "color": colour,
+                "color": look.colour,
                 "thickness": 1,
                 "width": 0,
             },
@@ -168,6 +175,11 @@ def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
         yaxis={"title": "quality, published evidence (0 to 100)", "fixedrange": True, "nticks": 6},
     )
     return figure
+
+
+def _edge_colour(p: FrontierPoint, look: Series) -> str:
+    """The recommended choice has an edge in the colour of text."""
+    return THEME_TEXT if p.is_best else look.colour
 
 
 def find_front(points: Sequence[FrontierPoint]) -> tuple[FrontierPoint, ...]:

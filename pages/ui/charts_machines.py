@@ -7,17 +7,19 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from pages.ui.charts_base import FONT_PX, OVERHEAD, log_axis, to_log10
+from pages.ui.charts_base import FONT_PX, ON_LIGHT, OTHERS, OVERHEAD, SERIES, log_axis, to_log10
 from sizing.fit import Verdict
 from sizing.inverse import GridCell, GridRow
 from sizing.units import THIN, format_bytes, format_figures, format_range, format_tokens
 
 MARKS = {"fits": "●", "tight": "◐", "offload": "◒", "does not fit": "○"}
 """One mark per verdict; the word always stands beside it."""
-VERDICT_COLOURS = {"fits": "#009E73", "tight": "#E69F00", "offload": "#56B4E9", "does not fit": "#8C8C8C"}
-CELL_COLOURS = {"fits": "#8FD3BE", "tight": "#F3CF85", "offload": "#ADDBF4", "does not fit": "#D2D5D7"}
-"""The same, light enough for dark text in either theme; MOST is for a cell that is no verdict."""
-MOST, CELL_TEXT = "#ECEEF0", "#1A1A1A"
+VERDICT_COLOURS = {"fits": SERIES[0].colour, "tight": SERIES[0].colour, "offload": OTHERS.colour}
+"""Verdicts are told by mark and symbol: filled, open, grey; the colours of memory are no verdicts."""
+CELL_COLOURS = {"fits": "#A89AE0", "tight": "#C9C0EE", "offload": "#E3DFF5", "does not fit": "#F4F4F5"}
+"""One hue from strong to faint, so that grey keeps the order, and light enough for dark text in either theme; MOST is
+for a cell that is no verdict."""
+MOST = "#D9DCDF"
 VERDICT_SYMBOLS = {"fits": "circle", "tight": "circle-open", "offload": "square"}
 
 
@@ -139,7 +141,7 @@ def context_grid_chart(rows: Sequence[GridRow]) -> go.Figure:
         ygap=2,
         text=[[*(_cell_text(c) for c in r.cells), f"<b>{_say_most(r)}</b>"] for r in rows],
         texttemplate="%{text}",
-        textfont={"color": CELL_TEXT, "size": FONT_PX if len(columns) <= 7 else FONT_PX - 2},
+        textfont={"color": ON_LIGHT, "size": FONT_PX if len(columns) <= 7 else FONT_PX - 2},
         hoverinfo="text",
         hovertext=[[_describe_cell(r, i) for i in range(len(columns))] for r in rows],
         showlegend=False,

@@ -7,7 +7,24 @@ from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 
-from pages.ui.charts_base import CLEAR, COMPUTE, DRAFT, FONT_PX, KV_CACHE, OVER, OVERHEAD, WEIGHTS, roomy, to_log10
+from pages.ui.charts_base import (
+    CLEAR,
+    COMPUTE,
+    DRAFT,
+    FONT_PX,
+    HATCHES,
+    KV_CACHE,
+    ON_DARK,
+    ON_LIGHT,
+    OVER,
+    OVERHEAD,
+    THEME_TEXT,
+    WEIGHTS,
+    fill,
+    hatch,
+    roomy,
+    to_log10,
+)
 from sizing.device_rows import BarRow, fold_devices
 from sizing.memory import DeviceUse, Parts
 from sizing.units import GIB, format_bytes, format_tokens
@@ -49,10 +66,10 @@ def list_purposes(parts: Parts) -> tuple[Purpose, ...]:
     compute = parts.compute_bytes + parts.output_bytes
     compute_detail = f"buffers {format_bytes(parts.compute_bytes)}, output {format_bytes(parts.output_bytes)}"
     return (
-        Purpose("Weights", WEIGHTS, "#FFFFFF", parts.weight_bytes),
-        Purpose("KV cache", KV_CACHE, "#1A1A1A", cache, cache_detail),
-        Purpose("Compute", COMPUTE, "#FFFFFF", compute, compute_detail if parts.output_bytes else ""),
-        Purpose("Overhead", OVERHEAD, "#1A1A1A", parts.overhead_bytes),
+        Purpose("Weights", WEIGHTS, ON_DARK, parts.weight_bytes),
+        Purpose("KV cache", KV_CACHE, ON_LIGHT, cache, cache_detail),
+        Purpose("Compute", COMPUTE, ON_LIGHT, compute, compute_detail if parts.output_bytes else ""),
+        Purpose("Overhead", OVERHEAD, ON_LIGHT, parts.overhead_bytes),
     )
 
 
@@ -91,7 +108,7 @@ def memory_bar(devices: Sequence[DeviceUse], draft_bytes: Sequence[int] = ()) ->
             base=list(starts),
             orientation="h",
             name=name,
-            marker={"color": column[0].colour, "line": {"width": 0}},
+            marker=fill(column[0].colour),
             text=[
                 _inside(p.name, p.n_bytes, span * unit) if (start + width) * unit <= d.usable_bytes else ""
                 for p, d, unit, start, width in zip(column, devices, units, starts, widths, strict=True)
@@ -149,7 +166,7 @@ def memory_bar(devices: Sequence[DeviceUse], draft_bytes: Sequence[int] = ()) ->
 def _with_draft(row: BarRow) -> tuple[Purpose, ...]:
     """The segments of a device with the draft's part of the overhead as one of its own."""
     *parts, overhead = list_purposes(row.use.parts)
-    draft = Purpose("Draft", DRAFT, "#1A1A1A", row.draft_bytes)
+    draft = Purpose("Draft", DRAFT, ON_LIGHT, row.draft_bytes)
     return (*parts, draft, replace(overhead, n_bytes=overhead.n_bytes - row.draft_bytes))
 
 
@@ -165,9 +182,9 @@ def _add_free(
         base=[min(d.parts.total_bytes, d.usable_bytes) / unit for d, unit in zip(devices, units, strict=True)],
         orientation="h",
         name="Free" if len(devices) > 1 else f"Free {format_bytes(total)}",
-        marker={"color": CLEAR, "line": {"width": 1, "color": OVERHEAD}},
+        marker=fill(CLEAR),
         text=[_inside("Free", f, span * unit) for f, unit in zip(free, units, strict=True)],
-        textfont={"size": FONT_PX, "color": "#7A7A7A"},
+        textfont={"size": FONT_PX, "color": THEME_TEXT},
         textposition="inside",
         insidetextanchor="middle",
         textangle=0,
@@ -190,9 +207,9 @@ def _add_overrun(
         base=[d.usable_bytes / unit for d, unit in zip(devices, units, strict=True)],
         orientation="h",
         name=f"Over the limit by {format_bytes(max(over))}",
-        marker={"color": OVER, "line": {"width": 1, "color": OVER}},
+        marker=fill(OVER),
         text=[_inside("Over", o, span * unit) for o, unit in zip(over, units, strict=True)],
-        textfont={"size": FONT_PX, "color": "#FFFFFF"},
+        textfont={"size": FONT_PX, "color": ON_LIGHT},
         textposition="inside",
         insidetextanchor="middle",
         textangle=0,
@@ -212,7 +229,7 @@ def _add_unusable(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[st
         base=[end / unit for end, unit in zip(ends, units, strict=True)],
         orientation="h",
         name="Not usable" if len(devices) > 1 else f"Not usable {format_bytes(total)}",
-        marker={"color": "rgba(140,140,140,0.16)", "line": {"width": 0}},
+        marker={"color": CLEAR, "line": {"width": 0}, "pattern": hatch("/", OVERHEAD)},
         hovertext=[f"{d.name}<br>Not for the model: {format_bytes(r)}" for d, r in zip(devices, rest, strict=True)],
         hoverinfo="text",
         showlegend=total > 0,
@@ -239,6 +256,7 @@ def context_chart(
             mode="lines",
             line={"width": 0.5, "color": columns[0][index].colour},
             fillcolor=_faded(columns[0][index].colour),
+            fillpattern=hatch(HATCHES.get(columns[0][index].colour, "")),
             hovertext=[f"{columns[0][index].name} {format_bytes(s)}" for s in sizes],
             hoverinfo="x+text",
         )
@@ -252,13 +270,13 @@ def context_chart(
         hoverinfo="skip",
     )
     figure.add_vline(x=context_tokens, line={"width": 1, "dash": "dot", "color": OVERHEAD})
-    for (what, tokens), fill in zip(largest, ("#FFFFFF", "#F0E442"), strict=False):
+    for (what, tokens), symbol in zip(largest, ("diamond", "circle"), strict=False):
         figure.add_scatter(
             x=[tokens],
             y=[min(limit_bytes / GIB, _total_at(points, tokens))],
             mode="markers",
             cliponaxis=False,
-            marker={"size": 11, "symbol": "diamond", "color": fill, "line": {"width": 2, "color": OVER}},
+            marker={"size": 11, "symbol": symbol, "color": ON_DARK, "line": {"width": 2, "color": OVER}},
             name=f"{what}: {format_tokens(tokens)}",
             hovertext=f"{what}: {format_tokens(tokens)} tokens",
             hoverinfo="text",
