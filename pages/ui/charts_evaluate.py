@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from pages.ui.charts import FAMILY_COLOURS, FONT_PX, OTHER_FAMILY, OVERHEAD, log_axis, roomy
+from pages.ui.charts_base import FONT_PX, OTHERS, OVERHEAD, SERIES, Series, dot, log_axis, plain, roomy
 from sizing.units import THIN, format_bytes, format_figures
 
 NOT_TOLD = "not distinguishable"
@@ -54,13 +54,13 @@ class SpeedPoint:
     peak_bytes: int
 
 
-def colour_models(models: Sequence[str]) -> dict[str, str]:
-    """A colour for each model, in the order they come; past seven they share one grey."""
+def tell_models_apart(models: Sequence[str]) -> dict[str, Series]:
+    """A colour and a symbol for each model, in the order they come; past seven they share the grey ones."""
     names = list(dict.fromkeys(models))
-    return {name: FAMILY_COLOURS[i] if i < len(FAMILY_COLOURS) else OTHER_FAMILY for i, name in enumerate(names)}
+    return {name: SERIES[i] if i < len(SERIES) else OTHERS for i, name in enumerate(names)}
 
 
-def score_chart(suites: Sequence[SuiteRow], colours: dict[str, str]) -> go.Figure:
+def score_chart(suites: Sequence[SuiteRow], looks: dict[str, Series]) -> go.Figure:
     """Dots and whiskers in percent, suite under suite, each model a row; a bracket across pairs not told apart."""
     figure = go.Figure()
     at, places, names = 0.0, [], []
@@ -68,14 +68,14 @@ def score_chart(suites: Sequence[SuiteRow], colours: dict[str, str]) -> go.Figur
         at += 0.8
         _write_title(figure, suite, at - 0.5)
         first = at
-        for i, dot in enumerate(suite.dots):
+        for i, score in enumerate(suite.dots):
             y = at
             places.append(y)
-            names.append(_shorten(dot.model))
-            _add_dot(figure, suite, dot, y, colours.get(dot.model, OTHER_FAMILY))
+            names.append(_shorten(score.model))
+            _add_dot(figure, suite, score, y, looks.get(score.model, OTHERS))
             bracketed = i + 1 < len(suite.dots) and suite.not_told[i]
             if bracketed:
-                _add_bracket(figure, dot, suite.dots[i + 1], y)
+                _add_bracket(figure, score, suite.dots[i + 1], y)
             at += 1 if bracketed else CLOSE_ROW
         if 0 < suite.chance < 1:
             _add_chance(figure, suite, first, at - CLOSE_ROW)
@@ -105,27 +105,27 @@ def score_chart(suites: Sequence[SuiteRow], colours: dict[str, str]) -> go.Figur
 
 def _write_title(figure: go.Figure, suite: SuiteRow, y: float) -> None:
     figure.add_annotation(
-        x=0, xanchor="left", y=y, text=f"<b>{_plain(suite.title)}</b>", showarrow=False, font={"size": FONT_PX}
+        x=0, xanchor="left", y=y, text=f"<b>{plain(suite.title)}</b>", showarrow=False, font={"size": FONT_PX}
     )
 
 
-def _add_dot(figure: go.Figure, suite: SuiteRow, dot: ScoreDot, y: float, colour: str) -> None:
+def _add_dot(figure: go.Figure, suite: SuiteRow, score: ScoreDot, y: float, look: Series) -> None:
     said = (
-        f"{_plain(dot.model)}<br>{_plain(suite.title)}: {100 * dot.value:.1f}%"
-        f" ({100 * dot.low:.1f} to {100 * dot.high:.1f})<br>{dot.n_items:,} items"
+        f"{plain(score.model)}<br>{plain(suite.title)}: {100 * score.value:.1f}%"
+        f" ({100 * score.low:.1f} to {100 * score.high:.1f})<br>{score.n_items:,} items"
     )
     figure.add_scatter(
-        x=[100 * dot.value],
+        x=[100 * score.value],
         y=[y],
         mode="markers",
-        name=dot.model,
+        name=score.model,
         showlegend=False,
-        marker={"color": colour, "size": 11, "line": {"width": 0}},
+        marker=dot(look, 11),
         error_x={
             "type": "data",
-            "array": [100 * (dot.high - dot.value)],
-            "arrayminus": [100 * (dot.value - dot.low)],
-            "color": colour,
+            "array": [100 * (score.high - score.value)],
+            "arrayminus": [100 * (score.value - score.low)],
+            "color": look.colour,
             "thickness": 2,
             "width": 5,
         },
@@ -149,7 +149,7 @@ def _add_bracket(figure: go.Figure, upper: ScoreDot, lower: ScoreDot, y: float) 
         showarrow=False,
         xanchor="right" if left else "left",
         xshift=-8 if left else 8,
-        font={"size": FONT_PX - 1, "color": OVERHEAD},
+        font={"size": FONT_PX - 1},
     )
 
 
@@ -166,12 +166,12 @@ def _add_chance(figure: go.Figure, suite: SuiteRow, y: float, last: float) -> No
     )
 
 
-def speed_chart(points: Sequence[SpeedPoint], colours: dict[str, str]) -> go.Figure:
+def speed_chart(points: Sequence[SpeedPoint], looks: dict[str, Series]) -> go.Figure:
     """Score in percent with its interval against decode speed; the area of a dot is peak memory."""
     figure = go.Figure()
     largest = max((p.peak_bytes for p in points), default=0)
     for p in points:
-        colour = colours.get(p.model, OTHER_FAMILY)
+        look = looks.get(p.model, OTHERS)
         size = 11 + 19 * (p.peak_bytes / largest) ** 0.5 if largest else 13
         memory = f"{format_bytes(p.peak_bytes)} at its peak" if p.peak_bytes else "peak memory unknown"
         figure.add_scatter(
@@ -180,17 +180,17 @@ def speed_chart(points: Sequence[SpeedPoint], colours: dict[str, str]) -> go.Fig
             mode="markers",
             name=p.model,
             showlegend=p is next(q for q in points if q.model == p.model),
-            marker={"color": colour, "size": size, "opacity": 0.9, "line": {"width": 0.5, "color": "#FFFFFF"}},
+            marker={**dot(look, size), "opacity": 0.9},
             error_y={
                 "type": "data",
                 "array": [100 * (p.high - p.value)],
                 "arrayminus": [100 * (p.value - p.low)],
-                "color": colour,
+                "color": look.colour,
                 "thickness": 1.5,
                 "width": 4,
             },
             hovertext=(
-                f"{_plain(p.model)}<br>{100 * p.value:.1f}% ({100 * p.low:.1f} to {100 * p.high:.1f})"
+                f"{plain(p.model)}<br>{100 * p.value:.1f}% ({100 * p.low:.1f} to {100 * p.high:.1f})"
                 f"<br>{format_figures(p.tokens_per_s)}{THIN}tokens/s<br>{memory}"
             ),
             hoverinfo="text",
@@ -228,9 +228,4 @@ def _shorten(text: str) -> str:
         text = name[: room - 1].rstrip() + "… " + quant
     elif len(text) > MAX_NAME_CHARACTERS:
         text = text[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
-    return roomy(_plain(text))
-
-
-def _plain(text: str) -> str:
-    """Text of a person's or a model's, without plotly's own markup."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return roomy(plain(text))

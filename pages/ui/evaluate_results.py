@@ -11,6 +11,7 @@ from evals.plans import RunKind
 from evals.results import RunSummary, SuiteScore
 from evals.stats import Verdict
 from pages.ui import charts_evaluate, evaluation, frame, tables
+from pages.ui.charts_base import Series
 from pages.ui.charts_evaluate import ScoreDot, SpeedPoint, SuiteRow
 from pages.ui.evaluate_words import is_share, name_run, tabulate_scores, title_of
 
@@ -38,7 +39,7 @@ def show(summaries: Sequence[RunSummary], titles: Mapping[str, str]) -> None:
         return
     by_suite = group_newest(scored)
     drawn = dict(list(by_suite.items())[:MAX_SUITES_DRAWN])
-    colours = charts_evaluate.colour_models([name_run(s) for found in drawn.values() for s, _ in found])
+    looks = charts_evaluate.tell_models_apart([name_run(s) for found in drawn.values() for s, _ in found])
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Scores", anchor=False)
@@ -50,9 +51,9 @@ def show(summaries: Sequence[RunSummary], titles: Mapping[str, str]) -> None:
             told = "; ".join(
                 f"{r.title}: " + ", ".join(f"{d.model} {100 * d.value:.0f}%" for d in r.dots) for r in rows
             )
-            frame.show_chart(charts_evaluate.score_chart(rows, colours), "eval_scores", told)
+            frame.show_chart(charts_evaluate.score_chart(rows, looks), "eval_scores", told)
     with right:
-        show_speed(drawn, colours)
+        show_speed(drawn, looks)
     st.subheader("All measured here", anchor=False)
     st.caption("Newest first. Speed and peak memory are those of the whole run, with its questions side by side.")
     tables.show_table(
@@ -94,7 +95,7 @@ def is_not_told(a: RunSummary, b: RunSummary, suite: str) -> bool:
     return comparison is not None and comparison.verdict is Verdict.NOT_DISTINGUISHABLE
 
 
-def show_speed(by_suite: Mapping[str, tuple[Found, ...]], colours: dict[str, str]) -> None:
+def show_speed(by_suite: Mapping[str, tuple[Found, ...]], looks: dict[str, Series]) -> None:
     """Score against speed, one suite at a time."""
     st.subheader("Score against speed", anchor=False)
     st.caption("Measured in the same runs; the area of a dot is peak memory.")
@@ -107,7 +108,7 @@ def show_speed(by_suite: Mapping[str, tuple[Found, ...]], colours: dict[str, str
         st.markdown("No speed was measured in these runs: an endpoint may not tell how many tokens it wrote.")
         return
     told = ", ".join(f"{p.model}: {100 * p.value:.0f}% at {p.tokens_per_s:.3g} tokens/s" for p in points)
-    frame.show_chart(charts_evaluate.speed_chart(points, colours), "eval_speed", told)
+    frame.show_chart(charts_evaluate.speed_chart(points, looks), "eval_speed", told)
 
 
 def build_point(summary: RunSummary, score: SuiteScore) -> SpeedPoint | None:

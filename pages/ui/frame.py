@@ -21,6 +21,7 @@ from pages.ui import (
     cached,
     chart_files,
     charts,
+    charts_keys,
     evaluation,
     faults,
     import_jobs,
@@ -47,15 +48,6 @@ _STYLE = """<style>
 .wb-whole { white-space: nowrap; }
 .wb-figures { font-size: 1rem; font-weight: 600; margin: 0.1rem 0; }
 .wb-quiet { font-size: 0.87rem; opacity: 0.75; margin: 0; }
-.wb-keys { display: flex; flex-wrap: wrap; gap: 0.1rem 1.1rem; margin: 0; font-size: 0.87rem; }
-.wb-key { display: inline-flex; align-items: center; gap: 0.4rem; white-space: nowrap; }
-.wb-key i { width: 0.75rem; height: 0.75rem; background: var(--mark); display: inline-block; flex: none; }
-.wb-key i.wb-outline { background: none; border: 1px solid var(--mark); }
-.wb-key i.wb-dot { border-radius: 50%; }
-.wb-key i.wb-ring { border-radius: 50%; background: none; border: 2px solid var(--mark); }
-.wb-key i.wb-dash { height: 0; background: none; border-top: 2px dashed var(--mark); width: 1.2rem; }
-.wb-key i.wb-line { height: 0; background: none; border-top: 2px solid var(--mark); width: 1.2rem; }
-.wb-key i.wb-diamond { transform: rotate(45deg) scale(0.8); outline: 2px solid #D55E00; }
 .wb-list { margin: 0; padding-left: 1.1rem; }
 .wb-list li { margin: 0.12rem 0; font-size: 1rem; }
 .wb-verdict { font-size: 0.87rem; font-weight: 600; }
@@ -107,7 +99,7 @@ def open_page(*, has_engine: bool = False) -> Question:
     evaluation.wake_queue()
     if not import_jobs.imports().is_busy:  # while a row is at work, every model it keeps would renew the catalog
         cached.renew_if_changed()
-    st.html(_STYLE)
+    st.html(_STYLE + charts_keys.STYLE)
     version = cached.catalog().version
     problems = list(inputs.load_address(version.text))
     wishes = inputs.read_wishes()
@@ -161,14 +153,10 @@ def show_chart(figure: charts.Figure, key: str, alt: str, name: str = "") -> Non
 
     It can be taken along as PNG or SVG; `name` names the file, the key where it is not given.
     """
-    entries = "".join(
-        f'<span class="wb-key"><i class="wb-{k.mark}" style="--mark: {k.colour}"></i>'
-        f"{escape(charts.roomy(k.name))}</span>"
-        for k in charts.list_keys(figure)
-    )
     with st.container(gap=None):
         st.plotly_chart(figure, config=chart_files.build_config(name or key), key=key, alt=alt)
-        st.html(f'<p class="wb-keys">{entries}</p>')
+        if keys := charts_keys.keys_html(figure):
+            st.html(keys)
         st.html(chart_files.SCRIPT, unsafe_allow_javascript=True)
 
 

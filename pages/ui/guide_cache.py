@@ -7,7 +7,7 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts_guide, frame, guide_frame, words
-from pages.ui.charts import KV_CACHE
+from pages.ui.charts_base import KV_CACHE
 from pages.ui.charts_guide import HOLLOW, Bar, Segment
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.fit import Verdict

@@ -9,7 +9,7 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts_guide, frame, guide_frame
-from pages.ui.charts import FAMILY_COLOURS, OTHER_FAMILY
+from pages.ui.charts_base import OTHERS, SERIES, Series
 from pages.ui.charts_guide import Line
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.formulas import find_formulas
@@ -46,13 +46,13 @@ def cache_of(spec: ModelSpec, context_tokens: int, swa_full: bool = False) -> Ca
     return estimate_caches([spec], Workload(context_tokens, swa_full=swa_full))[0]
 
 
-def draw_cache(card: ModelCard, colour: str, *, swa_full: bool = False, most: int = LONG_TOKENS) -> Line:
+def draw_cache(card: ModelCard, look: Series, *, swa_full: bool = False, most: int = LONG_TOKENS) -> Line:
     """A model's cache against its context as a line that ends where its training does."""
     tokens = sorted({int(c) // 256 * 256 for c in CONTEXTS if c <= min(most, card.spec.context_tokens)} or {1024})
     sizes = [cache_of(card.spec, t, swa_full).total_bytes for t in tokens]
     told = tuple(f"{format_bytes(n)} at {format_tokens(t)} tokens" for t, n in zip(tokens, sizes, strict=True))
     name = f"{card.name} without its windows" if swa_full else card.name
-    return Line(name, tuple(tokens), tuple(map(float, sizes)), told, colour, swa_full)
+    return Line(name, tuple(tokens), tuple(map(float, sizes)), told, look)
 
 
 def show_windows(lesson: Lesson) -> None:
@@ -77,8 +77,8 @@ def show_windows(lesson: Lesson) -> None:
         st.subheader("Cache against context, one user, f16", anchor=False)
         others = [c for c in cached.find_cards(WINDOWED_MODELS) if c.model_id != lesson.card.model_id]
         cards = [lesson.card, *others]
-        lines = [draw_cache(c, colour) for c, colour in zip(cards, FAMILY_COLOURS, strict=False)]
-        lines.append(draw_cache(shown, OTHER_FAMILY, swa_full=True))
+        lines = [draw_cache(c, look) for c, look in zip(cards, SERIES, strict=False)]
+        lines.append(draw_cache(shown, OTHERS, swa_full=True))
         show_cache_lines(lines, "guide_windows")
 
 
@@ -133,7 +133,7 @@ def show_recurrent(lesson: Lesson) -> None:
         st.subheader("Cache and state against context, one user", anchor=False)
         others = [c for c in cached.find_cards(RECURRENT_MODELS) if c.model_id != lesson.card.model_id]
         cards = [lesson.card, *others]
-        lines = [draw_cache(c, colour) for c, colour in zip(cards, FAMILY_COLOURS, strict=False)]
+        lines = [draw_cache(c, look) for c, look in zip(cards, SERIES, strict=False)]
         show_cache_lines(lines, "guide_recurrent")
 
 
@@ -194,7 +194,7 @@ def draw_turns(lesson: Lesson, rope: Rope, freq_base: float) -> charts_guide.go.
     """The wavelength of each pair of the example, with its contexts as levels."""
     waves = find_wavelengths(freq_base, rope.n_dims)
     told = tuple(f"pair {i}: one turn in {format_tokens(round(w))} tokens" for i, w in enumerate(waves))
-    line = Line("tokens for one turn", tuple(range(len(waves))), waves, told, FAMILY_COLOURS[0])
+    line = Line("tokens for one turn", tuple(range(len(waves))), waves, told, SERIES[0])
     context = lesson.spec.context_tokens
     levels = [(float(context), f"context: {format_tokens(context)}")]
     if rope.original_tokens and rope.original_tokens < context:

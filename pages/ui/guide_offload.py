@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui import cached, charts_guide, frame, guide_frame, words
-from pages.ui.charts import FAMILY_COLOURS
+from pages.ui.charts_base import SERIES
 from pages.ui.charts_guide import Line
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.errors import BadInputError, UnsupportedError
@@ -54,9 +54,7 @@ def show_offload(lesson: Lesson) -> None:
             st.caption("It does not run there in any division.")
             return
         told = tuple(f"{n} layers on the card: {format_figures(s)} tokens/s" for n, s in points)
-        line = Line(
-            "tokens/s, middle", tuple(n for n, _ in points), tuple(s for _, s in points), told, FAMILY_COLOURS[0]
-        )
+        line = Line("tokens/s, middle", tuple(n for n, _ in points), tuple(s for _, s in points), told, SERIES[0])
         figure = charts_guide.lines_chart([line], "layers on the card", "tokens/s", is_log_x=False)
         frame.show_chart(figure, "guide_offload", "; ".join(told))
 

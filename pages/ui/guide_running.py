@@ -8,7 +8,7 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts_guide, frame, guide_frame
-from pages.ui.charts import COMPUTE, FAMILY_COLOURS, OTHER_FAMILY
+from pages.ui.charts_base import COMPUTE, OTHERS, SERIES, Series
 from pages.ui.charts_guide import Bar, Line, RoofPoint, Segment
 from pages.ui.guide_frame import Lesson, say, tell
 from sizing.errors import UnsupportedError
@@ -80,20 +80,20 @@ def show_buffers(lesson: Lesson) -> None:
 def list_buffer_lines(lesson: Lesson, workload: Workload) -> list[Line]:
     """The example's buffer with and without flash attention, and its logits alone."""
     lines = []
-    for name, is_flash, colour in (
-        ("flash attention on", True, FAMILY_COLOURS[2]),
-        ("flash attention off", False, FAMILY_COLOURS[5]),
+    for name, is_flash, look in (
+        ("flash attention on", True, SERIES[0]),
+        ("flash attention off", False, SERIES[1]),
     ):
         asked = replace(workload, flash_attention=is_flash)
         sizes = [(n, compute_of(lesson.card.model_id, replace(asked, n_ubatch=n)) or 0) for n in UBATCHES]
-        lines.append(_line(name, sizes, colour))
+        lines.append(_line(name, sizes, look))
     logits = [(n, n * lesson.spec.vocab_size * 4) for n in UBATCHES]
-    return [*lines, replace(_line("logits alone", logits, OTHER_FAMILY), is_dashed=True)]
+    return [*lines, _line("logits alone", logits, OTHERS)]
 
 
-def _line(name: str, sizes: list[tuple[int, int]], colour: str) -> Line:
+def _line(name: str, sizes: list[tuple[int, int]], look: Series) -> Line:
     told = tuple(f"{format_bytes(b)} for {n:,} tokens at once" for n, b in sizes)
-    return Line(name, tuple(n for n, _ in sizes), tuple(float(b) for _, b in sizes), told, colour)
+    return Line(name, tuple(n for n, _ in sizes), tuple(float(b) for _, b in sizes), told, look)
 
 
 def draw_vocabulary(card: ModelCard) -> Bar | None:

@@ -11,7 +11,7 @@ from catalog.formulas import FORMULAS as LOSS_FORMULAS
 from catalog.models import ModelCard
 from catalog.quant_loss import QuantLossEstimate
 from pages.ui import cached, charts_guide, frame, guide_frame, words
-from pages.ui.charts import COMPUTE, FAMILY_COLOURS, KV_CACHE, OTHER_FAMILY, OVERHEAD, WEIGHTS
+from pages.ui.charts_base import OTHERS, SERIES, WEIGHTS
 from pages.ui.charts_guide import Bar, LossPoint, Segment
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.formulas import find_formulas
@@ -80,15 +80,16 @@ def say_shared_licence(cards: tuple[ModelCard, ...]) -> str:
 def list_openness(cards: tuple[ModelCard, ...]) -> list[Bar]:
     """One bar for each kind of openness: its models by licence, the common ones named."""
     common = [name for name, _ in Counter(c.license_id for c in cards).most_common(NAMED_LICENCES)]
-    colours = dict(zip(common, FAMILY_COLOURS, strict=False))
+    looks = dict(zip(common, SERIES, strict=False))
     bars = []
     for kind in OPENNESS_WORDS:
-        licences = Counter(c.license_id if c.license_id in colours else "" for c in cards if c.openness == kind)
+        licences = Counter(c.license_id if c.license_id in looks else "" for c in cards if c.openness == kind)
         segments = tuple(
-            Segment(name, licences[key], colours.get(key, OTHER_FAMILY), f"{name}: {licences[key]} models")
+            Segment(name, licences[key], look.colour, f"{name}: {licences[key]} models", look.hatch)
             for key in (*common, "")
             if licences[key]
             for name in (words.shorten_license(cached.find_license(key).name) if key else "other licences",)
+            for look in (looks.get(key, OTHERS),)
         )
         bars.append(Bar(f"{frame.to_title(kind)}: {sum(licences.values())} models", segments))
     return bars
@@ -138,14 +139,15 @@ def draw_weights(weights: WeightBytes, n_params: int, is_chosen: bool) -> Bar:
     """One quantization as a bar: embeddings, layers, routed experts, output."""
     experts = sum(weights.layer_expert_bytes)
     parts = (
-        ("token embeddings", weights.input_bytes, KV_CACHE),
-        ("layers", sum(weights.layer_bytes) - experts, WEIGHTS),
-        ("routed experts", experts, COMPUTE),
-        ("output head", weights.output_bytes, OVERHEAD),
+        ("token embeddings", weights.input_bytes, "."),
+        ("layers", sum(weights.layer_bytes) - experts, ""),
+        ("routed experts", experts, "/"),
+        ("output head", weights.output_bytes, "x"),
     )
     title = f"{weights.quant}: {format_bytes(weights.tensor_bytes)}, "
     title += f"{8 * weights.tensor_bytes / n_params:.2f} bits"
-    return Bar(title, tuple(Segment(n, b, c, f"{n}: {format_bytes(b)}") for n, b, c in parts if b), is_chosen)
+    segments = tuple(Segment(n, b, WEIGHTS, f"{n}: {format_bytes(b)}", pattern) for n, b, pattern in parts if b)
+    return Bar(title, segments, is_chosen)
 
 
 def list_quoted() -> pd.DataFrame:
@@ -250,9 +252,9 @@ def show_blocks() -> None:
 def draw_layout(layout: BlockLayout) -> Bar:
     """One block type as a bar of bits for each value."""
     parts = (
-        ("values", layout.value_bits, WEIGHTS),
-        ("scales and offsets of blocks" if layout.has_offset else "scales of blocks", layout.scale_bits, KV_CACHE),
-        ("factors of the super-block", layout.outer_bits, OVERHEAD),
+        ("values", layout.value_bits, ""),
+        ("scales and offsets of blocks" if layout.has_offset else "scales of blocks", layout.scale_bits, "/"),
+        ("factors of the super-block", layout.outer_bits, "x"),
     )
     bits = GGML_TYPES[layout.type_name].bits_per_element
     offset = " and an offset" if layout.has_offset else ""
@@ -264,10 +266,11 @@ def draw_layout(layout: BlockLayout) -> Bar:
             Segment(
                 "scales and offsets of blocks" if "of blocks" in what else what,
                 layout.per_value(n),
-                colour,
+                WEIGHTS,
                 f"{what}: {n:,} of {layout.value_bits + layout.scale_bits + layout.outer_bits:,} bits",
+                pattern,
             )
-            for what, n, colour in parts
+            for what, n, pattern in parts
             if n
         ),
     )

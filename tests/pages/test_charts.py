@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import plotly.graph_objects as go
 import pytest
 
 from pages.ui import charts
@@ -23,7 +24,7 @@ PARTS = Parts(
 )
 
 
-def trace(figure: charts.go.Figure, start: str) -> charts.go.Bar:
+def trace(figure: go.Figure, start: str) -> charts.go.Bar:
     """The one trace whose name begins with `start`."""
     (found,) = [t for t in figure.data if t.name and t.name.startswith(start)]
     return found
@@ -151,7 +152,7 @@ def test_the_price_chart_tells_verdicts_by_word_mark_and_shape() -> None:
     dots = [t for t in figure.data if t.mode == "markers"]
     assert [t.name for t in dots] == ["● Fits", "◐ Tight", "◒ Offload"]
     assert len({t.marker.symbol for t in dots}) == 3
-    assert {k.mark for k in charts.list_keys(figure)} == {"dash", "dot", "ring", "block"}
+    assert {k.mark for k in charts.list_keys(figure)} == {"dotted", "dot", "ring", "block"}
     assert "about $100" in dots[0].hovertext[0]
     assert [a.text for a in figure.layout.annotations] == ["a", "c"]
     assert [a.text for a in charts.price_chart(points[:1]).layout.annotations] == ["a"]

@@ -6,8 +6,8 @@ import pytest
 
 from pages.ui import charts, compare_table
 from pages.ui.charts_compare import (
-    KIND_COLOURS,
-    KIND_HATCHES,
+    KIND_SERIES,
+    KIND_WORDS,
     LayerStrip,
     MemoryLine,
     find_label_place,
@@ -33,8 +33,8 @@ MIXED = LayerStrip(
 
 
 def test_every_kind_has_a_colour_and_a_hatching_of_its_own() -> None:
-    assert len(set(KIND_COLOURS.values())) == len(set(KIND_HATCHES.values())) == len(LayerKind)
-    assert set(KIND_COLOURS) == set(KIND_HATCHES) == set(LayerKind)
+    assert len({s.hatch for s in KIND_SERIES.values()}) == len(set(KIND_WORDS.values())) == len(LayerKind)
+    assert set(KIND_SERIES) == set(KIND_WORDS) == set(LayerKind)
 
 
 def test_strips_have_one_cell_a_layer_in_order() -> None:
