@@ -103,9 +103,8 @@ def find_chosen(question: frame.Question) -> tuple[ModelCard, str]:
         try:
             return cached.find_card(chosen), FALLBACK_QUANT
         except UnknownNameError as error:
-            st.warning(
-                frame.to_sentence(f"{error}. Showing another model instead"), icon=":material/edit_location_alt:"
-            )
+            said = f"{frame.to_sentence(str(error))} Showing another model instead."
+            st.warning(said, icon=":material/edit_location_alt:")
     best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
     if best is None:
         return cached.list_cards()[0], FALLBACK_QUANT
