@@ -179,7 +179,7 @@ def find_chosen(question: Question) -> ModelCard:
         try:
             return cached.find_card(chosen)
         except UnknownNameError as error:
-            said = to_sentence(f"{error}. Showing another model instead")
+            said = f"{to_sentence(str(error))} Showing another model instead."
             st.warning(said, icon=":material/edit_location_alt:")
     best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
     card = cached.find_card(best.candidate.spec.model_id) if best else cached.list_cards()[0]
