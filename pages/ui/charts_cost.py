@@ -66,7 +66,7 @@ def cost_chart(curves: Sequence[CostCurve], tokens_per_day: float) -> go.Figure:
         showlegend=False,
         hovermode="closest",
         xaxis=_count_axis(low, high),
-        yaxis=log_axis("US$ a month", bottom, top, ",.6g"),
+        yaxis=log_axis("US$ a month", bottom, top, ",.12g"),
         font={"size": FONT_PX},
     )
     return figure

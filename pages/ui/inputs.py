@@ -1125,3 +1125,14 @@ def _keep(kept: dict[str, str]) -> None:
                 st.query_params[name] = shown[name]
         elif name in st.query_params:
             del st.query_params[name]
+
+
+def millions(name: str, label: str, high: float, step: float = 0.1) -> None:
+    """A number up to `high`, typed and shown in millions: a number box has no separators for thousands."""
+    key = _key(name)
+    st.session_state[key] = float(read(name)) / 1e6
+
+    def write() -> None:
+        set_field(name, f"{st.session_state[key] * 1e6:.12g}")
+
+    st.number_input(label, 0.0, high / 1e6, step=step, format="%g", key=key, on_change=write)

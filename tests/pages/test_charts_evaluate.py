@@ -57,6 +57,16 @@ def test_what_guessing_gives_is_a_line_with_a_name() -> None:
     assert not charts.list_keys(charts_evaluate.score_chart([replace(ROW, chance=0.0)], LOOKS))
 
 
+def test_the_axis_begins_near_the_scores_and_guessing_below_it_is_said_in_words() -> None:
+    high = replace(ROW, title="A suite whose title is far too long for a single line", chance=0.08, dots=DOTS[:2])
+    figure = charts_evaluate.score_chart([replace(high, not_told=(True,))], LOOKS)
+    assert figure.layout.xaxis.range[0] == 69 and not charts.list_keys(figure)
+    assert texts_of(figure)[0].count("<b>") == 2 and texts_of(figure)[0].endswith("<br>guessing gives 8%")
+    assert not any(shape.x0 == 8 for shape in figure.layout.shapes)
+    low = replace(ROW, dots=(replace(DOTS[2], low=0.15),), not_told=())
+    assert charts_evaluate.find_start([low]) == 0
+
+
 def test_a_long_name_keeps_its_quantization() -> None:
     dot = replace(DOTS[0], model="A model whose name goes on for very long at Q4_K_M")
     figure = charts_evaluate.score_chart([replace(ROW, dots=(dot,), not_told=())], LOOKS)

@@ -111,7 +111,7 @@ def test_the_link_of_a_page_that_chose_a_model_names_it(open_page: Opener) -> No
 
 
 def test_nothing_of_this_machine_or_of_other_pages_is_in_the_link(open_page: Opener) -> None:
-    secret = "/home/somebody/private"
+    secret = "/private/of/somebody"
     app = open_page(
         "evaluate",
         folders=f"{secret}|{secret}2",
