@@ -114,7 +114,7 @@ def test_every_number_says_what_it_counts(path: str) -> None:
         ('def f():\n    """F."""\n    raise BadInputError("x")', ["f: BadInputError"]),
         ('def f():\n    """F. Raises BadInputError."""\n    raise BadInputError("x")', []),
         (
-            'class A:\n    """A."""\n    def f(self):\n        """F."""\n        if 1:\n            raise HubError("x")',
+            'class A:\n    """A."""\n    def f(self):\n        """F."""\n        if 1:\n            raise HubError()',
             ["A.f: HubError"],
         ),
         ('def f():\n    """F."""\n    try:\n        raise HubError("x", "y")\n    except HubError:\n        pass', []),
