@@ -44,7 +44,7 @@ class Outcome(StrEnum):
 
     @property
     def severity(self) -> int:
-        """0 for the mildest."""
+        """Its rank among verdicts, 0 for the mildest."""
         return list(Outcome).index(self)
 
     @property

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from catalog import local_models, local_walk
 from catalog.gguf_header import load_header
 from catalog.gguf_spec import read_header_spec
-from catalog.local_models import LocalFindings, LocalModel, find_label, find_local_models
+from catalog.hub_files import find_recipe
+from catalog.local_models import LocalFindings, LocalModel, find_local_models
 from catalog.local_walk import SearchLimits
 from catalog.model_stores import HUB, LLAMA_CPP, LM_STUDIO, OLLAMA, Store, list_stores
 from tools.fuzz_gguf import STRING, U32, Draft, DraftKey, draft_llama, text
@@ -348,18 +349,20 @@ def test_one_file_in_two_places_has_one_key(tmp_path: Path) -> None:
     ("stem", "label"),
     [
         ("Qwen3-30B-A3B-UD-Q4_K_XL", "UD-Q4_K_XL"),
-        ("Llama-3.2-1B-Instruct.i1-IQ2_XXS", "IQ2_XXS"),
+        ("Llama-3.2-1B-Instruct.i1-IQ2_XXS", "i1-IQ2_XXS"),
         ("gpt-oss-20b-mxfp4", "MXFP4"),
         ("phi-4-bf16", "BF16"),
         ("mistral-7b-v0.1.Q5_K_S", "Q5_K_S"),
         ("Qwen2.5-7B", ""),
         ("model_q4_0", "Q4_0"),
-        ("Q8", "Q8"),
+        ("Q8", ""),
+        ("phi.q8_0", "Q8_0"),
+        ("Llama-3.2-1B-fp16", "F16"),
         ("aqua-q4x", ""),
     ],
 )
 def test_the_quantization_is_read_from_a_name(stem: str, label: str) -> None:
-    assert find_label(stem) == label
+    assert find_recipe(f"{stem}.gguf") == label
 
 
 # ---------------------------------------------------------------- what is none
@@ -510,5 +513,5 @@ def test_only_headers_are_read(tmp_path: Path) -> None:
 
 @given(st.text(max_size=40))
 def test_any_name_gives_a_label_or_none(stem: str) -> None:
-    label = find_label(stem)
-    assert label == label.upper() and (not label or label in stem.upper())
+    label = find_recipe(stem)
+    assert not label or label.casefold() in stem.casefold().replace("fp16", "f16").replace("fp32", "f32")
