@@ -12,6 +12,7 @@ from math import log10
 
 import plotly.graph_objects as go
 
+from pages.ui.charts_kept import keep_figures
 from sizing.device_rows import BarRow, fold_devices
 from sizing.fit import Verdict
 from sizing.inverse import GridCell, GridRow
@@ -155,6 +156,7 @@ FURTHEST_SCALE = 6
 """Devices of which one is more than this many times another do not share a scale: the small one would be a sliver."""
 
 
+@keep_figures
 def memory_bar(devices: Sequence[DeviceUse], draft_bytes: Sequence[int] = ()) -> go.Figure:
     """One stacked horizontal bar per device, in GiB: parts, free memory as an outline, a hairline at the usable limit.
 
@@ -314,6 +316,7 @@ def _add_unusable(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[st
     )
 
 
+@keep_figures
 def context_chart(
     points: Sequence[ContextPoint], limit_bytes: int, context_tokens: int, largest: Sequence[tuple[str, int]]
 ) -> go.Figure:
@@ -379,6 +382,7 @@ def context_chart(
     return figure
 
 
+@keep_figures
 def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
     """Quality with its interval against decode speed; area of a dot is memory, colour is the family.
 
@@ -463,6 +467,7 @@ def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
     return figure
 
 
+@keep_figures
 def price_chart(points: Sequence[PricePoint]) -> go.Figure:
     """Decode speed against price, both on log scales; area of a dot is memory left, colour and shape the verdict.
 
@@ -555,6 +560,7 @@ def log_axis(title: str, low: float, high: float, form: str, prefix: str = "") -
     }
 
 
+@keep_figures
 def context_grid_chart(rows: Sequence[GridRow]) -> go.Figure:
     """Context per user against users: each cell coloured by its verdict, with its mark and what each user sees.
 

@@ -18,6 +18,7 @@ from pages.ui.charts import (
     log_axis,
     roomy,
 )
+from pages.ui.charts_kept import keep_figures
 from sizing.memory import Parts
 from sizing.units import GIB, format_bytes, format_figures, format_tokens
 
@@ -33,6 +34,7 @@ class EngineBar:
     speed: str
 
 
+@keep_figures
 def engines_chart(bars: Sequence[EngineBar], usable_bytes: int) -> go.Figure:
     """A stacked bar for each engine in the colours of the memory bar, and a line at what the machine's cards can hold.
 
@@ -110,6 +112,7 @@ class RequestPoint:
     n_requests: float
 
 
+@keep_figures
 def requests_chart(
     points: Sequence[RequestPoint], context_tokens: int, n_parallel: int, largest_tokens: int
 ) -> go.Figure:

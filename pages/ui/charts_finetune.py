@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from pages.ui.charts import CLEAR, COMPUTE, FONT_PX, NARROWEST_LABEL, OVER, OVERHEAD, WEIGHTS, Purpose, roomy
+from pages.ui.charts_kept import keep_figures
 from sizing.finetune import TrainingUse
 from sizing.finetune_memory import TrainingParts
 from sizing.units import GIB, format_bytes
@@ -29,6 +30,7 @@ def list_training_purposes(parts: TrainingParts) -> tuple[Purpose, ...]:
     )
 
 
+@keep_figures
 def training_bar(devices: Sequence[TrainingUse]) -> go.Figure:
     """One stacked bar for each kind of device, in GiB, with what is free and a hairline at the usable limit.
 
