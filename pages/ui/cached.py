@@ -11,7 +11,7 @@ from typing import Protocol
 import streamlit as st
 
 from catalog import license_rules, licenses, machines, queries
-from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, find_loss_model, list_candidates, list_quant_losses
+from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, find_loss_model, list_quant_losses
 from catalog.compare import Compared, CompareQuestion, compare_models
 from catalog.import_merge import LEFT_OUT
 from catalog.import_store import ImportStore
@@ -26,6 +26,8 @@ from catalog.search import FilterOptions, list_filter_options
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from evals.home import find_home_if_usable
+from pages.ui import second_core
+from pages.ui.calculations import build_ranker
 from pages.ui.charts import ContextPoint
 from pages.ui.inputs import THIS, read_license_profile
 from pages.ui.kept import BY_NUMBER
@@ -62,6 +64,7 @@ def catalog() -> Catalog:
 
     Where the imports cannot be read the catalog is there without them, and its notes say why.
     """
+    second_core.start()
     opened = open_catalog(imports=find_home_if_usable())
     sweep()
     return opened
@@ -109,6 +112,7 @@ def renew_catalog() -> None:
     """Open the catalog anew when next asked, after an import: everything worked out of it goes, and nothing else."""
     for kept in (*_OF_THE_CATALOG, *_KEPT_ELSEWHERE.values()):
         kept.clear()
+    second_core.renew()
     sweep()
 
 
@@ -271,8 +275,7 @@ def ranker(
     `measured` are scores of this box that reorder what they were measured of.
     """
     newest = _newest_columns()
-    candidates = list_candidates(catalog(), task, license_use, profile, measured)
-    made = Ranker(candidates, newest[0] if newest else None)
+    made = build_ranker(catalog(), newest[0] if newest else None, task, license_use, profile, measured)
     newest[:] = [made.columns]
     sweep()
     return made
@@ -302,9 +305,12 @@ def find_changes(machine: Machine, needs: Needs) -> tuple[str, ...]:
 
 
 @st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=BY_NUMBER)
-@one_at_a_time
 def _find_changes(machine: Machine, needs: Needs, measured: tuple[MeasuredHere, ...]) -> tuple[str, ...]:
-    return ranker(needs.task, needs.license_use, needs.license_profile, measured).find_changes(machine, needs)
+    @one_at_a_time
+    def find_here() -> tuple[str, ...]:
+        return ranker(needs.task, needs.license_use, needs.license_profile, measured).find_changes(machine, needs)
+
+    return second_core.ask("find_changes", (machine, needs, measured), find_here)
 
 
 def build_needs(wishes: Wishes) -> Needs:
@@ -567,13 +573,13 @@ def build_hardware_needs(
 
 
 @st.cache_resource(show_spinner="Asking every listed machine", max_entries=64, hash_funcs=BY_NUMBER)
-@one_at_a_time
 def find_hardware(
     model_id: str, quant: str | None, workload: Workload, min_tokens_per_s: float, allow_offload: bool
 ) -> HardwareAnswer:
     """Which listed machines do it."""
     needs = build_hardware_needs(model_id, quant, workload, min_tokens_per_s, allow_offload)
-    return inverse.find_hardware(needs, list_machines())
+    find_here = one_at_a_time(lambda: inverse.find_hardware(needs, list_machines()))
+    return second_core.ask("find_hardware", (needs,), find_here)
 
 
 @st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=BY_NUMBER)
@@ -596,7 +602,6 @@ def list_memory_steps(model_id: str, quant: str, quant_is_named: bool, workload:
 
 
 @st.cache_resource(show_spinner="Trying contexts and users", max_entries=64, hash_funcs=BY_NUMBER)
-@one_at_a_time
 def list_context_grid(model_id: str, quant: str, workload: Workload, machine: Machine) -> tuple[GridRow, ...]:
     """The largest context for each number of users on a machine."""
     spec = find_card(model_id).spec
@@ -604,7 +609,8 @@ def list_context_grid(model_id: str, quant: str, workload: Workload, machine: Ma
     contexts = inverse.list_contexts(spec)
     if len(contexts) > 9:  # wider than a phone's screen
         contexts = contexts[::-2][::-1]
-    return inverse.list_context_grid(spec, weights, workload, machine, contexts=contexts)
+    list_here = one_at_a_time(lambda: inverse.list_context_grid(spec, weights, workload, machine, contexts=contexts))
+    return second_core.ask("list_context_grid", (spec, weights, workload, machine, contexts), list_here)
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)
