@@ -11,7 +11,7 @@ from typing import Protocol
 import streamlit as st
 
 from catalog import license_rules, licenses, machines, queries
-from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, find_loss_model, list_candidates, list_quant_losses
+from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, find_loss_model, list_quant_losses
 from catalog.compare import Compared, CompareQuestion, compare_models
 from catalog.import_merge import LEFT_OUT
 from catalog.import_store import ImportStore
@@ -26,8 +26,11 @@ from catalog.search import FilterOptions, list_filter_options
 from catalog.store import Catalog, open_catalog
 from evals.bench_result import calibrate_machine
 from evals.home import find_home_if_usable
+from pages.ui import second_core
+from pages.ui.calculations import build_ranker
 from pages.ui.charts import ContextPoint
 from pages.ui.inputs import THIS, read_license_profile
+from pages.ui.kept import BY_NUMBER
 from pages.ui.measured import list_measured_here
 from pages.ui.questions import Wishes
 from pages.ui.turns import one_at_a_time, sweep
@@ -61,6 +64,7 @@ def catalog() -> Catalog:
 
     Where the imports cannot be read the catalog is there without them, and its notes say why.
     """
+    second_core.start()
     opened = open_catalog(imports=find_home_if_usable())
     sweep()
     return opened
@@ -108,6 +112,7 @@ def renew_catalog() -> None:
     """Open the catalog anew when next asked, after an import: everything worked out of it goes, and nothing else."""
     for kept in (*_OF_THE_CATALOG, *_KEPT_ELSEWHERE.values()):
         kept.clear()
+    second_core.renew()
     sweep()
 
 
@@ -261,7 +266,7 @@ def find_gap(model_id: str) -> str:
     return queries.find_weigh_gap(catalog(), model_id) or "it has not been weighed with the engine yet"
 
 
-@st.cache_resource(show_spinner="Reading the evidence", max_entries=32)
+@st.cache_resource(show_spinner="Reading the evidence", max_entries=32, hash_funcs=BY_NUMBER)
 def ranker(
     task: str, license_use: str, profile: LicenseProfile | None = None, measured: tuple[MeasuredHere, ...] = ()
 ) -> Ranker:
@@ -270,8 +275,7 @@ def ranker(
     `measured` are scores of this box that reorder what they were measured of.
     """
     newest = _newest_columns()
-    candidates = list_candidates(catalog(), task, license_use, profile, measured)
-    made = Ranker(candidates, newest[0] if newest else None)
+    made = build_ranker(catalog(), newest[0] if newest else None, task, license_use, profile, measured)
     newest[:] = [made.columns]
     sweep()
     return made
@@ -288,7 +292,7 @@ def recommend(machine: Machine, needs: Needs) -> Recommendation:
     return _recommend(machine, needs, list_measured_here())
 
 
-@st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
+@st.cache_resource(show_spinner="Ranking the catalog", max_entries=64, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def _recommend(machine: Machine, needs: Needs, measured: tuple[MeasuredHere, ...]) -> Recommendation:
     made = ranker(needs.task, needs.license_use, needs.license_profile, measured)
@@ -300,10 +304,13 @@ def find_changes(machine: Machine, needs: Needs) -> tuple[str, ...]:
     return _find_changes(machine, needs, list_measured_here())
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
-@one_at_a_time
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=BY_NUMBER)
 def _find_changes(machine: Machine, needs: Needs, measured: tuple[MeasuredHere, ...]) -> tuple[str, ...]:
-    return ranker(needs.task, needs.license_use, needs.license_profile, measured).find_changes(machine, needs)
+    @one_at_a_time
+    def find_here() -> tuple[str, ...]:
+        return ranker(needs.task, needs.license_use, needs.license_profile, measured).find_changes(machine, needs)
+
+    return second_core.ask("find_changes", (machine, needs, measured), find_here)
 
 
 def build_needs(wishes: Wishes) -> Needs:
@@ -371,7 +378,7 @@ def find_projector_bytes(card: ModelCard) -> int:
     return (card.spec.n_params_projector or 0) * PROJECTOR_BYTES_PER_PARAM
 
 
-@st.cache_resource(show_spinner=False, max_entries=128)
+@st.cache_resource(show_spinner=False, max_entries=128, hash_funcs=BY_NUMBER)
 def size_setup(setup: Setup) -> Sized:
     """Memory, speed and fit of one configuration.
 
@@ -449,7 +456,7 @@ class BestWay:
     is_automatic: bool
 
 
-@st.cache_resource(show_spinner=False, max_entries=128)
+@st.cache_resource(show_spinner=False, max_entries=128, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def find_best_way(model_id: str, asked: Asked, machine: Machine) -> BestWay:
     """Which quantization, placement, caches, context and users serve best what is asked.
@@ -465,7 +472,7 @@ def find_best_way(model_id: str, asked: Asked, machine: Machine) -> BestWay:
     return BestWay(answer, alone.offload == answer.estimate.offload)
 
 
-@st.cache_resource(show_spinner="Sizing every quantization", max_entries=128)
+@st.cache_resource(show_spinner="Sizing every quantization", max_entries=128, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def list_quant_rows(setup: Setup) -> tuple[QuantRow, ...]:
     """Every quantization of a model on a machine as the setup places it, largest first; a draft's room is left."""
@@ -501,7 +508,7 @@ class ContextSweep:
     max_tokens: int
 
 
-@st.cache_resource(show_spinner="Sweeping the context", max_entries=128)
+@st.cache_resource(show_spinner="Sweeping the context", max_entries=128, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def sweep_context(setup: Setup) -> ContextSweep:
     """Memory against context for one configuration, at powers of two and points between."""
@@ -524,7 +531,7 @@ def sweep_context(setup: Setup) -> ContextSweep:
     return ContextSweep(points, largest, on_cards, most)
 
 
-@st.cache_resource(show_spinner=False, max_entries=128)
+@st.cache_resource(show_spinner=False, max_entries=128, hash_funcs=BY_NUMBER)
 def list_formulas(setup: Setup) -> tuple[PartFormula, ...]:
     """The formula of every part of one configuration, with the values put in; a draft is a part of its own."""
     sized = size_setup(setup)
@@ -565,17 +572,17 @@ def build_hardware_needs(
     return HardwareNeeds(find_card(model_id).spec, weights, workload, min_tokens_per_s or None, allow_offload)
 
 
-@st.cache_resource(show_spinner="Asking every listed machine", max_entries=64)
-@one_at_a_time
+@st.cache_resource(show_spinner="Asking every listed machine", max_entries=64, hash_funcs=BY_NUMBER)
 def find_hardware(
     model_id: str, quant: str | None, workload: Workload, min_tokens_per_s: float, allow_offload: bool
 ) -> HardwareAnswer:
     """Which listed machines do it."""
     needs = build_hardware_needs(model_id, quant, workload, min_tokens_per_s, allow_offload)
-    return inverse.find_hardware(needs, list_machines())
+    find_here = one_at_a_time(lambda: inverse.find_hardware(needs, list_machines()))
+    return second_core.ask("find_hardware", (needs,), find_here)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def list_unlocks(
     model_id: str, quant: str | None, workload: Workload, allow_offload: bool, machine: Machine
@@ -584,7 +591,7 @@ def list_unlocks(
     return inverse.list_unlocks(build_hardware_needs(model_id, quant, workload, 0, allow_offload), machine)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def list_memory_steps(model_id: str, quant: str, quant_is_named: bool, workload: Workload) -> tuple[MemoryStep, ...]:
     """The memory at which each good quantization starts to run on one card, or the named one at each context."""
@@ -594,8 +601,7 @@ def list_memory_steps(model_id: str, quant: str, quant_is_named: bool, workload:
     return inverse.list_quant_steps(needs)
 
 
-@st.cache_resource(show_spinner="Trying contexts and users", max_entries=64)
-@one_at_a_time
+@st.cache_resource(show_spinner="Trying contexts and users", max_entries=64, hash_funcs=BY_NUMBER)
 def list_context_grid(model_id: str, quant: str, workload: Workload, machine: Machine) -> tuple[GridRow, ...]:
     """The largest context for each number of users on a machine."""
     spec = find_card(model_id).spec
@@ -603,7 +609,8 @@ def list_context_grid(model_id: str, quant: str, workload: Workload, machine: Ma
     contexts = inverse.list_contexts(spec)
     if len(contexts) > 9:  # wider than a phone's screen
         contexts = contexts[::-2][::-1]
-    return inverse.list_context_grid(spec, weights, workload, machine, contexts=contexts)
+    list_here = one_at_a_time(lambda: inverse.list_context_grid(spec, weights, workload, machine, contexts=contexts))
+    return second_core.ask("list_context_grid", (spec, weights, workload, machine, contexts), list_here)
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)
@@ -625,14 +632,14 @@ def find_import_if_readable(model_id: str) -> ImportedModel | None:
         return None
 
 
-@st.cache_resource(show_spinner="Comparing the models", max_entries=64)
+@st.cache_resource(show_spinner="Comparing the models", max_entries=64, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def compare(model_ids: tuple[str, ...], question: CompareQuestion) -> tuple[Compared, ...]:
     """What a comparison shows of each model, in the order given. Raises UnknownNameError."""
     return compare_models(catalog(), find_cards(model_ids), question, find_import_if_readable)
 
 
-@st.cache_resource(show_spinner="Sweeping the context", max_entries=256)
+@st.cache_resource(show_spinner="Sweeping the context", max_entries=256, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def list_memory_points(setup: Setup) -> tuple[tuple[int, int], ...]:
     """Contexts up to the model's own, in tokens, and the bytes a configuration takes at each; two to an octave."""
@@ -663,7 +670,7 @@ def list_loss_estimates(model_id: str) -> tuple[QuantLossEstimate, ...]:
     return tuple(e for e in found if e is not None)
 
 
-@st.cache_resource(show_spinner=False, max_entries=512)
+@st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=BY_NUMBER)
 def size_compute(model_id: str, workload: Workload) -> int:
     """A model's compute buffer with everything on the host, in bytes. Raises UnsupportedError."""
     return int(estimate_compute_bytes(LayerTable.from_specs([find_card(model_id).spec]), workload)[0])
@@ -677,32 +684,32 @@ def find_verdict(model_id: str, profile: LicenseProfile | None = None) -> licens
     return _find_verdict(model_id, profile or read_license_profile())
 
 
-@st.cache_resource(show_spinner=False, max_entries=512)
+@st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=BY_NUMBER)
 def _find_verdict(model_id: str, profile: LicenseProfile) -> license_rules.Verdict:
     return judge_model(catalog(), find_card(model_id), profile)
 
 
-@st.cache_resource(show_spinner="Reading the licences", max_entries=16)
+@st.cache_resource(show_spinner="Reading the licences", max_entries=16, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def judge_all(profile: LicenseProfile) -> dict[str, tuple[license_rules.Outcome, str]]:
     """The verdict of every model for a profile and its reason, by id."""
     return judge_models(catalog(), catalog().cards, profile)
 
 
-@st.cache_resource(show_spinner=False, max_entries=128)
+@st.cache_resource(show_spinner=False, max_entries=128, hash_funcs=BY_NUMBER)
 def estimate_finetune(setup: FineTuneSetup) -> FineTuneEstimate:
     """What a fine-tuning run holds. Raises BadInputError, UnknownNameError or UnsupportedError."""
     return finetune.estimate_finetune(setup)
 
 
-@st.cache_resource(show_spinner="Trying ranks, lengths and batches", max_entries=128)
+@st.cache_resource(show_spinner="Trying ranks, lengths and batches", max_entries=128, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def find_largest_finetune(setup: FineTuneSetup) -> Largest:
     """The largest rank, sequence and micro batch of a fine-tuning run, each alone."""
     return find_largest(setup)
 
 
-@st.cache_resource(show_spinner=False, max_entries=128)
+@st.cache_resource(show_spinner=False, max_entries=128, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def compare_finetune_methods(setup: FineTuneSetup) -> tuple[MethodAnswer, ...]:
     """A fine-tuning run by every method."""

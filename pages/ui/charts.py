@@ -26,6 +26,7 @@ from pages.ui.charts_base import (
     roomy,
     to_log10,
 )
+from pages.ui.charts_kept import keep_figures
 from pages.ui.charts_keys import Key, keys_html, list_keys
 from pages.ui.charts_machines import MARKS, PricePoint, context_grid_chart, find_price_front, price_chart
 from pages.ui.charts_memory import NARROWEST_LABEL, ContextPoint, Purpose, context_chart, list_purposes, memory_bar
@@ -89,6 +90,7 @@ class FrontierPoint:
     on_frontier: bool = True
 
 
+@keep_figures
 def frontier_chart(points: Sequence[FrontierPoint]) -> go.Figure:
     """Quality with its interval against decode speed; area of a dot is memory, colour and symbol are the family.
 

@@ -10,6 +10,7 @@ from math import log2
 import plotly.graph_objects as go
 
 from pages.ui.charts_base import FONT_PX, OTHERS, OVER, OVERHEAD, SERIES, fill, plain, roomy
+from pages.ui.charts_kept import keep_figures
 from sizing.layer_strip import LayerKind, LayerRun
 from sizing.units import GIB, format_bytes, format_tokens
 
@@ -52,6 +53,7 @@ class MemoryLine:
     points: tuple[tuple[int, int], ...]
 
 
+@keep_figures
 def layers_chart(strips: Sequence[LayerStrip]) -> go.Figure:
     """Every model's layers from the first on the left, one cell a layer, coloured and hatched by kind of attention.
 
@@ -118,6 +120,7 @@ def _add_experts(figure: go.Figure, strips: Sequence[LayerStrip]) -> None:
     )
 
 
+@keep_figures
 def memory_lines_chart(
     lines: Sequence[MemoryLine], limits: Sequence[tuple[str, int]], context_tokens: int
 ) -> go.Figure:

@@ -9,6 +9,7 @@ from math import ceil, log10
 import plotly.graph_objects as go
 
 from pages.ui.charts_base import FONT_PX, OVERHEAD, SERIES, THEME_TEXT, log_axis
+from pages.ui.charts_kept import keep_figures
 from sizing.cost import CostBand
 from sizing.cost_record import format_count
 from sizing.units import format_range
@@ -35,6 +36,7 @@ class CostCurve:
     meets_at: tuple[float, ...] = ()
 
 
+@keep_figures
 def cost_chart(curves: Sequence[CostCurve], tokens_per_day: float) -> go.Figure:
     """US$ a month against tokens a day, both on log scales: a line for the middle, a band for the speed's interval.
 

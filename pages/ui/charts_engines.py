@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from pages.ui.charts_base import FONT_PX, OVER, OVERHEAD, SERIES, fill, log_axis, roomy
+from pages.ui.charts_kept import keep_figures
 from pages.ui.charts_machines import MARKS
 from pages.ui.charts_memory import list_purposes
 from sizing.memory import Parts
@@ -25,6 +26,7 @@ class EngineBar:
     speed: str
 
 
+@keep_figures
 def engines_chart(bars: Sequence[EngineBar], usable_bytes: int) -> go.Figure:
     """A stacked bar for each engine in the colours of the memory bar, and a line at what the machine's cards can hold.
 
@@ -102,6 +104,7 @@ class RequestPoint:
     n_requests: float
 
 
+@keep_figures
 def requests_chart(
     points: Sequence[RequestPoint], context_tokens: int, n_parallel: int, largest_tokens: int
 ) -> go.Figure:

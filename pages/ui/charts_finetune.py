@@ -25,6 +25,7 @@ from pages.ui.charts_base import (
     fill,
     roomy,
 )
+from pages.ui.charts_kept import keep_figures
 from pages.ui.charts_memory import NARROWEST_LABEL, Purpose
 from sizing.finetune import TrainingUse
 from sizing.finetune_memory import TrainingParts
@@ -42,6 +43,7 @@ def list_training_purposes(parts: TrainingParts) -> tuple[Purpose, ...]:
     )
 
 
+@keep_figures
 def training_bar(devices: Sequence[TrainingUse]) -> go.Figure:
     """One stacked bar for each kind of device, in GiB, with what is free and a hairline at the usable limit.
 

@@ -10,6 +10,7 @@ from math import log10
 import plotly.graph_objects as go
 
 from pages.ui.charts_base import CLEAR, FONT_PX, OTHERS, OVERHEAD, SERIES, THEME_TEXT, Series, dot, fill, plain, roomy
+from pages.ui.charts_kept import keep_figures
 from sizing.units import GIB, THIN, format_bytes, format_figures, format_range, format_tokens
 
 ROW_PX = 46
@@ -77,6 +78,7 @@ class RoofPoint:
     told: str
 
 
+@keep_figures
 def bars_chart(bars: Sequence[Bar], most: float | None = None) -> go.Figure:
     """Stacked bars from the top down, each under its own line of text, so that names cost no width on a phone.
 
@@ -117,6 +119,7 @@ def bars_chart(bars: Sequence[Bar], most: float | None = None) -> go.Figure:
     return figure
 
 
+@keep_figures
 def lines_chart(
     lines: Sequence[Line],
     x_title: str,
@@ -166,6 +169,7 @@ def lines_chart(
     return figure
 
 
+@keep_figures
 def loss_chart(points: Sequence[LossPoint]) -> go.Figure:
     """What each quantization costs against its size, both axes as the choice sees them; whiskers are the interval."""
     figure = go.Figure()
@@ -227,6 +231,7 @@ def _edge_colours(family: str, points: Sequence[LossPoint]) -> list[str]:
     return [THEME_TEXT if p.is_chosen else QUANT_SERIES[family].colour for p in points]
 
 
+@keep_figures
 def roofline_chart(peak_flops: float, bandwidth_bytes_per_s: float, points: Sequence[RoofPoint]) -> go.Figure:
     """Operations/s a device can reach against operations per byte, and where steps of a model lie under its roof."""
     ridge = peak_flops / bandwidth_bytes_per_s

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from pages.ui.charts_base import FONT_PX, ON_LIGHT, OTHERS, OVERHEAD, SERIES, log_axis, to_log10
+from pages.ui.charts_kept import keep_figures
 from sizing.fit import Verdict
 from sizing.inverse import GridCell, GridRow
 from sizing.units import THIN, format_bytes, format_figures, format_range, format_tokens
@@ -38,6 +39,7 @@ class PricePoint:
     is_best: bool = False
 
 
+@keep_figures
 def price_chart(points: Sequence[PricePoint]) -> go.Figure:
     """Decode speed against price, both on log scales; area of a dot is memory left, colour and shape the verdict.
 
@@ -116,6 +118,7 @@ def _describe_price(p: PricePoint) -> str:
     )
 
 
+@keep_figures
 def context_grid_chart(rows: Sequence[GridRow]) -> go.Figure:
     """Context per user against users: each cell coloured by its verdict, with its mark and what each user sees.
 

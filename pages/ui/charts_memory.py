@@ -25,6 +25,7 @@ from pages.ui.charts_base import (
     roomy,
     to_log10,
 )
+from pages.ui.charts_kept import keep_figures
 from sizing.device_rows import BarRow, fold_devices
 from sizing.memory import DeviceUse, Parts
 from sizing.units import GIB, format_bytes, format_tokens
@@ -77,6 +78,7 @@ FURTHEST_SCALE = 6
 """Devices of which one is more than this many times another do not share a scale: the small one would be a sliver."""
 
 
+@keep_figures
 def memory_bar(devices: Sequence[DeviceUse], draft_bytes: Sequence[int] = ()) -> go.Figure:
     """One stacked horizontal bar per device, in GiB: parts, free memory as an outline, a hairline at the usable limit.
 
@@ -236,6 +238,7 @@ def _add_unusable(figure: go.Figure, devices: Sequence[DeviceUse], rows: list[st
     )
 
 
+@keep_figures
 def context_chart(
     points: Sequence[ContextPoint], limit_bytes: int, context_tokens: int, largest: Sequence[tuple[str, int]]
 ) -> go.Figure:

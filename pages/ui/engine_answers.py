@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.ui import cached, get_file, inputs
 from pages.ui.charts import ContextPoint
+from pages.ui.kept import BY_NUMBER
 from pages.ui.measured import list_measured_here
 from pages.ui.questions import Wishes
 from pages.ui.turns import one_at_a_time
@@ -89,7 +90,7 @@ def find_offer(engine: Engine, model_id: str, weight_format: str) -> Offer:
     return Offer(weight_format)
 
 
-@st.cache_resource(show_spinner=False, max_entries=256)
+@st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=BY_NUMBER)
 def size(ask: EngineAsk) -> EngineEstimate:
     """The engine's answer. Raises UnsupportedError with its reason, BadInputError for a setting it refuses."""
     engine, spec = find_engine(ask.engine), cached.find_card(ask.model_id).spec
@@ -100,7 +101,7 @@ def size(ask: EngineAsk) -> EngineEstimate:
     return ask_engine(engine, ask.question, spec, offer, ask.machine)
 
 
-@st.cache_resource(show_spinner="Sizing every format", max_entries=128)
+@st.cache_resource(show_spinner="Sizing every format", max_entries=128, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def list_format_rows(ask: EngineAsk) -> tuple[FormatRow, ...]:
     """Every format the engine takes, the largest first; one it cannot run with its reason."""
@@ -138,7 +139,7 @@ def choose_format(ask: EngineAsk, wanted: str) -> str:
     return chosen.weight_format if chosen else ""
 
 
-@st.cache_resource(show_spinner="Trying lengths", max_entries=128)
+@st.cache_resource(show_spinner="Trying lengths", max_entries=128, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def list_lengths(ask: EngineAsk) -> tuple[LengthPoint, ...]:
     """Requests at once and memory at lengths up to the model's own, two to an octave."""
@@ -160,7 +161,7 @@ def list_context_points(ask: EngineAsk) -> tuple[ContextPoint, ...]:
     return tuple(ContextPoint(a.question.context_tokens, size(a).estimate.memory.parts) for a in asked)
 
 
-@st.cache_resource(show_spinner="Asking every engine", max_entries=64)
+@st.cache_resource(show_spinner="Asking every engine", max_entries=64, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def list_engines_alike(
     model_id: str, machine: Machine, question: EngineQuestion, bits_per_weight: float | None
@@ -170,7 +171,7 @@ def list_engines_alike(
     return list_alike(list_engines(), spec, cached.list_weights(model_id), machine, question, bits_per_weight)
 
 
-@st.cache_resource(show_spinner="Reading the evidence", max_entries=16)
+@st.cache_resource(show_spinner="Reading the evidence", max_entries=16, hash_funcs=BY_NUMBER)
 def _ranker(
     engine: str, needs: Needs, options: EngineOptions, kv_type: str, measured: tuple[MeasuredHere, ...]
 ) -> EngineRanker:
@@ -184,7 +185,7 @@ def recommend(wishes: Wishes, machine: Machine, needs: Needs) -> Recommendation:
     return _recommend(wishes.engine, machine, needs, choice.options, choice.kv_type, list_measured_here())
 
 
-@st.cache_resource(show_spinner="Ranking the catalog", max_entries=64)
+@st.cache_resource(show_spinner="Ranking the catalog", max_entries=64, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def _recommend(
     engine: str,
@@ -197,7 +198,7 @@ def _recommend(
     return _ranker(engine, needs, options, kv_type, measured).recommend(machine, needs)
 
 
-@st.cache_resource(show_spinner="Asking every listed machine", max_entries=64)
+@st.cache_resource(show_spinner="Asking every listed machine", max_entries=64, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def find_hardware(
     engine: str, model_id: str, weight_format: str, question: EngineQuestion, min_tokens_per_s: float, spill: bool
@@ -213,7 +214,7 @@ def find_hardware(
     return find_engine_hardware(needs, cached.list_machines())
 
 
-@st.cache_resource(show_spinner="Trying contexts and users", max_entries=64)
+@st.cache_resource(show_spinner="Trying contexts and users", max_entries=64, hash_funcs=BY_NUMBER)
 @one_at_a_time
 def list_grid(ask: EngineAsk) -> tuple[GridRow, ...]:
     """The largest context for each number of users on a machine. Raises UnsupportedError."""

@@ -10,6 +10,7 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts, engine_answers, frame, get_file, inputs, tables, words
+from pages.ui.kept import BY_NUMBER
 from sizing.cluster import (
     ENGINES,
     MAX_NODES,
@@ -62,14 +63,14 @@ class ClusterAsk:
         )
 
 
-@st.cache_resource(show_spinner="Planning the machines", max_entries=64)
+@st.cache_resource(show_spinner="Planning the machines", max_entries=64, hash_funcs=BY_NUMBER)
 def plan(ask: ClusterAsk, n_nodes: int) -> ClusterPlan:
     """One number of machines. Raises UnsupportedError with the engine's reason."""
     cluster = Cluster(ask.node, n_nodes, find_interconnect(ask.link))
     return plan_cluster(ask.to_setup(), cluster, ask.engine, ask.across)
 
 
-@st.cache_resource(show_spinner="Trying numbers of machines", max_entries=64)
+@st.cache_resource(show_spinner="Trying numbers of machines", max_entries=64, hash_funcs=BY_NUMBER)
 def list_plan_rows(ask: ClusterAsk) -> tuple[tuple[ClusterRow, ...], int | None]:
     """The table, and the fewest machines that hold the model on their cards."""
     setup, link = ask.to_setup(), find_interconnect(ask.link)

@@ -8,6 +8,7 @@ leave the thread that answers browsers no time at all.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import threading
 import time
@@ -21,6 +22,8 @@ _TURN = threading.RLock()
 _SWEEPING = threading.Lock()
 
 SWEEP_EVERY_S = 60.0
+
+atexit.register(gc.unfreeze)  # else what is out of sight would be told as leaked when Python ends
 
 
 def one_at_a_time(work: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -1,0 +1,34 @@
+"""Figures drawn before are not drawn again: a page is run anew at every click, mostly with the same charts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec
+
+import plotly.graph_objects as go
+
+_P = ParamSpec("_P")
+
+KEPT_FIGURES = 64
+"""Of each kind. A figure is some tens of kilobytes."""
+
+
+def keep_figures(draw: Callable[_P, go.Figure]) -> Callable[_P, go.Figure]:
+    """The same function, which gives the figure it made of equal values before. Nobody may change what it gives."""
+
+    @lru_cache(maxsize=KEPT_FIGURES)
+    def find(args: tuple[Any, ...], settings: tuple[tuple[str, Any], ...]) -> go.Figure:
+        return draw(*args, **dict(settings))  # type: ignore[call-arg, arg-type]
+
+    @wraps(draw)
+    def draw_or_find(*args: _P.args, **settings: _P.kwargs) -> go.Figure:
+        named = tuple((name, _to_values(value)) for name, value in settings.items())
+        return find(tuple(map(_to_values, args)), named)
+
+    return draw_or_find
+
+
+def _to_values(value: Any) -> Any:
+    """Lists as tuples, so that what they hold can be compared."""
+    return tuple(map(_to_values, value)) if isinstance(value, list | tuple) else value
