@@ -12,7 +12,7 @@ from catalog.license_chain import count_outcomes
 from catalog.license_rules import NOT_LEGAL_ADVICE, Outcome, evaluate
 from catalog.licenses import License
 from catalog.models import ModelCard
-from pages.ui import cached, frame, inputs, license_words, tables, words
+from pages.ui import cached, frame, inputs, license_words, model_picker, tables, words
 from pages.ui.charts import roomy
 from sizing.errors import UnknownNameError
 from sizing.license_profile import LicenseProfile
@@ -55,7 +55,7 @@ def find_chosen() -> ModelCard:
         try:
             return cached.find_card(name)
         except UnknownNameError as error:
-            said = frame.to_sentence(f"{error}. Showing another model instead")
+            said = f"{frame.to_sentence(str(error))} Showing another model instead."
             st.warning(said, icon=":material/edit_location_alt:")
     cards = cached.list_cards()
     return next((c for c in cards if c.base_models), cards[0])
@@ -64,12 +64,8 @@ def find_chosen() -> ModelCard:
 def show_model(card: ModelCard, profile: LicenseProfile) -> None:
     """One model's verdict with its chain, what applies and what to watch."""
     verdict = cached.find_verdict(card.model_id, profile)
-    choices = cached.list_choices()
-    names = choices.with_model(card)
     with st.container(border=True, key="license_verdict"):
-        inputs.choice(
-            "model", "Why a model", tuple(names), names, shown=card.model_id, width=380, may_type=choices.has_more
-        )
+        model_picker.show(card, width=380)
         st.html(license_words.verdict_html(verdict, card.spec.name))
         left, right = st.columns(2, gap="large")
         with left:
@@ -139,9 +135,9 @@ def show_terms(terms: License, profile: LicenseProfile) -> None:
     """One licence: its verdict and every clause with its words and its source."""
     verdict = evaluate(terms, profile)
     with st.container(border=True, key="license_terms"):
-        st.html(license_words.verdict_html(verdict, terms.name))
+        st.html(license_words.verdict_html(verdict, terms.name, "wb-figures"))
         st.markdown("\n".join(f"- {line}" for line in license_words.list_clauses(terms)))
-        st.caption(f"[Text of the licence]({terms.url}), read {terms.as_of}. {NOT_LEGAL_ADVICE}")
+        st.caption(f"[Text of the licence]({terms.url}), read {terms.as_of}.")
 
 
 with frame.kind_errors():

@@ -9,11 +9,11 @@ from pages.ui import cached, inputs
 from sizing.quants import QUANTS
 
 
-def show(card: ModelCard, *, label: str = "Model", width: int = 310) -> None:
+def show(card: ModelCard, *, width: int = 310) -> None:
     """A select box over the models of the catalog, `card` being the one on the page."""
     choices = cached.list_choices()
     names = choices.with_model(card)
-    inputs.choice("model", label, tuple(names), names, shown=card.model_id, width=width, may_type=choices.has_more)
+    inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=width, may_type=choices.has_more)
 
 
 def order_quants(known: Iterable[str]) -> tuple[str, ...]:

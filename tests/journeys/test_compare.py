@@ -26,7 +26,8 @@ def pick(page: Page, name: str) -> None:
 def test_pick_three_see_what_differs_and_take_it_along(page: Page, running_app: RunningApp, tmp_path: Path) -> None:
     page.goto(f"{running_app.url}/compare?machine=RTX+4090")
     wait_until_drawn(page)
-    expect(page.locator(".wb-answer").first).to_have_text("No models are chosen yet.")
+    expect(page.locator(".wb-answer").first).to_have_text("All 3 models run on RTX 4090.")
+    expect(page.get_by_text("Nothing is chosen, so here are the recommendation")).to_be_visible()
     pick(page, "Qwen3 14B")
     expect(page.locator(".wb-answer").first).to_have_text("Qwen3 14B runs on RTX 4090.")
     pick(page, "Qwen3 8B")

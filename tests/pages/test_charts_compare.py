@@ -107,6 +107,13 @@ def test_the_table_escapes_marks_and_pales() -> None:
     assert "Kind" not in compare_table.table_html(make(best, equal), ["G"], True)
 
 
+def test_a_count_of_tokens_says_so_in_its_name() -> None:
+    told = Row("G", "Trained context", (Cell("40,960", 40960), Cell("8,192", 8192)), "tokens", "more")
+    speed = Row("G", "Speed", (Cell("9 tokens/s", 9), Cell("8 tokens/s", 8)), "tokens/s", "more")
+    html = compare_table.table_html(make(told, speed), ["G"], False)
+    assert ">Trained context, tokens<" in html and ">Speed<" in html
+
+
 def test_a_group_without_a_row_left_has_no_heading() -> None:
     equal = Row("Quiet", "Kind", (Cell("x"), Cell("x")))
     assert "Quiet" not in compare_table.table_html(make(equal), ["Quiet"], True)
