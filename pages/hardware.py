@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, engine_answers, engine_size, frame, inputs, tables, words
+from pages.ui import cached, charts, charts_words, engine_answers, engine_size, frame, inputs, tables, words
 from sizing.engines import Engine, find_engine
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.fit import Verdict
@@ -223,8 +223,7 @@ def show_price_chart(answer: HardwareAnswer) -> None:
         st.caption(f"Too few machines of known price do it to draw them.{missing}")
         return
     st.caption(f"{len(points)} machines; dot area is memory left.{missing}")
-    alt = f"Price against speed of {len(points)} machines; the table beside holds them all"
-    frame.show_chart(charts.price_chart(points), "price_speed", alt)
+    frame.show_chart(charts.price_chart(points), "price_speed", charts_words.describe_prices(points))
 
 
 def to_point(answer: MachineAnswer, is_best: bool) -> charts.PricePoint | None:
