@@ -12,6 +12,7 @@ from pages.ui import (
     bench,
     cached,
     charts,
+    charts_words,
     decision_report,
     engine_answers,
     engine_choose,
@@ -181,8 +182,7 @@ def show_frontier(answer: Recommendation, needs: Needs, by_weights: bool) -> Non
         f"for {needs.task}, less what the quantization costs; dot area is {area}. {n_front} are on the frontier, drawn "
         f"full: no other is as good, as fast and as small at once.{note}"
     )
-    alt = f"Quality against speed of {len(points)} models; the table below holds them all"
-    frame.show_chart(charts.frontier_chart(points), "frontier", alt)
+    frame.show_chart(charts.frontier_chart(points), "frontier", charts_words.describe_frontier(points))
 
 
 def to_point(option: Option, is_best: bool, by_weights: bool) -> charts.FrontierPoint | None:

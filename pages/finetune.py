@@ -97,7 +97,8 @@ def show_answer(answer: FineTuneEstimate) -> None:
         st.markdown("\n".join(f"- {frame.to_sentence(a)}" for a in answer.assumptions))
     devices = (*answer.devices, *((answer.host,) if answer.host else ()))
     alt = "; ".join(
-        f"{u.name}: " + ", ".join(f"{word} {format_bytes(n)}" for word, n in list_parts(u) if n)
+        f"{u.name}, {format_bytes(u.parts.total_bytes)} of {format_bytes(u.usable_bytes)} usable: "
+        + ", ".join(f"{word} {format_bytes(n)}" for word, n in list_parts(u) if n)
         for u in dict.fromkeys(devices)
     )
     frame.show_chart(charts_finetune.training_bar(devices), "finetune_memory", alt)

@@ -9,6 +9,7 @@ from catalog.models import ModelCard
 from pages.ui import cached, charts_guide, frame, guide_frame, words
 from pages.ui.charts_base import KV_CACHE
 from pages.ui.charts_guide import HOLLOW, Bar, Segment
+from pages.ui.charts_words import describe_bars
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.fit import Verdict
 from sizing.formulas import find_formulas
@@ -84,7 +85,7 @@ def show_attention(lesson: Lesson) -> None:
         tokens = format_tokens(workload.context_tokens)
         st.subheader(f"Bytes for one token past {tokens}, f16", anchor=False)
         bars = [*list_variants(lesson, workload), *list_compared(lesson, workload)]
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_attention", say_bars(bars))
+        frame.show_chart(charts_guide.bars_chart(bars), "guide_attention", describe_bars(bars))
 
 
 def say_heads(lesson: Lesson, attention: Attention) -> str:
@@ -130,11 +131,6 @@ def draw_growth(card: ModelCard, growth: float, workload: Workload, is_example: 
     return Bar(title, (segment,), is_example)
 
 
-def say_bars(bars: list[Bar]) -> str:
-    """What a chart of bars shows, for those who cannot see it."""
-    return "; ".join(bar.title for bar in bars)
-
-
 def show_pages(lesson: Lesson) -> None:
     """Slots of the whole context against pages taken as needed, for the users of the bar."""
     workload = lesson.workload
@@ -170,7 +166,7 @@ def show_pages(lesson: Lesson) -> None:
             draw_reserved("Slots", slots, per_token),
             draw_reserved(f"Pages of {VLLM_BLOCK_TOKENS} tokens", pages, per_token),
         ]
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_pages", say_bars(bars))
+        frame.show_chart(charts_guide.bars_chart(bars), "guide_pages", describe_bars(bars))
         show_room(lesson, slot, pages.reserved_tokens * per_token / n_users)
 
 

@@ -11,6 +11,7 @@ from catalog.models import ModelCard
 from pages.ui import cached, charts_guide, frame, guide_frame
 from pages.ui.charts_base import OTHERS, SERIES, Series
 from pages.ui.charts_guide import Line
+from pages.ui.charts_words import describe_lines
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.formulas import find_formulas
 from sizing.lessons import (
@@ -104,7 +105,7 @@ def show_cache_lines(lines: list[Line], key: str) -> None:
     figure = charts_guide.lines_chart(
         lines, "context, tokens (log scale)", "memory (log scale)", y_unit="bytes", x_ticks=TICKS
     )
-    frame.show_chart(figure, key, "; ".join(f"{line.name}: {line.told[-1]}" for line in lines))
+    frame.show_chart(figure, key, f"Cache against context. {describe_lines(lines)}")
 
 
 def show_recurrent(lesson: Lesson) -> None:
@@ -155,7 +156,8 @@ def show_rope(lesson: Lesson) -> None:
     with right:
         if rope.freq_base is not None and rope.n_dims >= 2:
             st.subheader("Tokens for one turn of each pair", anchor=False)
-            frame.show_chart(draw_turns(lesson, rope, rope.freq_base), "guide_rope", f"Rotations of {name}")
+            alt = f"Rotations of {name}. {say_turns(rope, lesson)}"
+            frame.show_chart(draw_turns(lesson, rope, rope.freq_base), "guide_rope", alt)
         else:
             st.caption(f"The rotation base of {name_in_prose(name)} is not in the catalog, so its turns are not drawn.")
     st.subheader("How the catalog's models were stretched", anchor=False)

@@ -9,6 +9,7 @@ from catalog.models import ModelCard
 from pages.ui import cached, charts_guide, frame, guide_frame
 from pages.ui.charts_base import WEIGHTS
 from pages.ui.charts_guide import HOLLOW, Bar, Segment
+from pages.ui.charts_words import describe_bars
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.formulas import find_formulas
 from sizing.lessons import count_read_bytes, find_decode_ceiling, find_expert_share
@@ -59,8 +60,7 @@ def show_experts(lesson: Lesson) -> None:
         rows = list_experts(lesson)
         longest = max(w.tensor_bytes for _, w in rows)
         bars = [draw_read(c, w, c.model_id == lesson.card.model_id) for c, w in rows]
-        alt = "; ".join(bar.title for bar in bars)
-        frame.show_chart(charts_guide.bars_chart(bars, longest), "guide_experts", alt)
+        frame.show_chart(charts_guide.bars_chart(bars, longest), "guide_experts", describe_bars(bars))
     show_ceilings(lesson, rows)
 
 

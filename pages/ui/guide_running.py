@@ -10,6 +10,7 @@ from catalog.models import ModelCard
 from pages.ui import cached, charts_guide, frame, guide_frame
 from pages.ui.charts_base import COMPUTE, OTHERS, SERIES, Series
 from pages.ui.charts_guide import Bar, Line, RoofPoint, Segment
+from pages.ui.charts_words import describe_bars, describe_lines
 from pages.ui.guide_frame import Lesson, say, tell
 from sizing.errors import UnsupportedError
 from sizing.formulas import find_formulas
@@ -71,10 +72,10 @@ def show_buffers(lesson: Lesson) -> None:
         figure = charts_guide.lines_chart(
             lines, "n_ubatch, tokens (log scale)", "memory (log scale)", y_unit="bytes", x_ticks=UBATCHES
         )
-        frame.show_chart(figure, "guide_buffers", "; ".join(f"{x.name}: {x.told[-1]}" for x in lines))
+        frame.show_chart(figure, "guide_buffers", f"Buffer against micro-batch. {describe_lines(lines)}")
         st.subheader("Like models, other vocabularies, 512 tokens at once", anchor=False)
         bars = [b for c in cached.find_cards(VOCABULARIES) if (b := draw_vocabulary(c)) is not None]
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_vocabularies", "; ".join(b.title for b in bars))
+        frame.show_chart(charts_guide.bars_chart(bars), "guide_vocabularies", describe_bars(bars))
 
 
 def list_buffer_lines(lesson: Lesson, workload: Workload) -> list[Line]:

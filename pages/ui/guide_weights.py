@@ -13,6 +13,7 @@ from catalog.quant_loss import QuantLossEstimate
 from pages.ui import cached, charts_guide, frame, guide_frame, words
 from pages.ui.charts_base import OTHERS, SERIES, WEIGHTS
 from pages.ui.charts_guide import Bar, LossPoint, Segment
+from pages.ui.charts_words import describe_bars, describe_losses
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.formulas import find_formulas
 from sizing.lessons import BLOCK_LAYOUTS, BlockLayout
@@ -65,7 +66,7 @@ def show_openness(lesson: Lesson) -> None:
         guide_frame.link_to_catalog("The open-source models", openness="open source")
     with right:
         bars = list_openness(cards)
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_openness", "; ".join(bar.title for bar in bars))
+        frame.show_chart(charts_guide.bars_chart(bars), "guide_openness", describe_bars(bars))
 
 
 def say_shared_licence(cards: tuple[ModelCard, ...]) -> str:
@@ -119,7 +120,7 @@ def show_bits(lesson: Lesson) -> None:
         guide_frame.link_to_size(lesson, "Every figure of the example")
     with right:
         bars = [draw_weights(w, spec.n_params, w.quant == lesson.quant) for w in pick_weights(lesson)]
-        alt = f"Weights of {lesson.card.name} in {len(bars)} quantizations, by what they are"
+        alt = f"Weights of {lesson.card.name}: {describe_bars(bars)}"
         frame.show_chart(charts_guide.bars_chart(bars), "guide_bits", alt)
     st.subheader("Round figures beside the engine's", anchor=False)
     st.caption(
@@ -189,8 +190,7 @@ def show_quants(lesson: Lesson) -> None:
     with right:
         st.subheader("What it saves and what it costs", anchor=False)
         points = list_loss_points(lesson, losses)
-        alt = f"Points lost against size of {lesson.card.name} in {len(points)} quantizations"
-        frame.show_chart(charts_guide.loss_chart(points), "guide_losses", alt)
+        frame.show_chart(charts_guide.loss_chart(points), "guide_losses", describe_losses(lesson.card.name, points))
     show_blocks()
 
 
@@ -245,8 +245,8 @@ def show_blocks() -> None:
     """How a block of each common type is laid out, in bits for each value."""
     st.subheader("Where the bits of a weight go", anchor=False)
     layouts = [BLOCK_LAYOUTS[name] for name in DRAWN_TYPES]
-    figure = charts_guide.bars_chart([draw_layout(layout) for layout in layouts])
-    frame.show_chart(figure, "guide_blocks", "Bits for each weight of common block types, by what they hold")
+    bars = [draw_layout(layout) for layout in layouts]
+    frame.show_chart(charts_guide.bars_chart(bars), "guide_blocks", f"Bits for each weight: {describe_bars(bars)}")
 
 
 def draw_layout(layout: BlockLayout) -> Bar:

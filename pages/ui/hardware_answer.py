@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.models import ModelCard
-from pages.ui import cached, charts, frame, inputs, tables, words
+from pages.ui import cached, charts, charts_words, frame, inputs, tables, words
 from sizing.hardware import Machine
 from sizing.inverse import (
     PRICE_BASIS,
@@ -133,7 +133,7 @@ def show_price_chart(card: ModelCard, points: Sequence[charts.PricePoint], n_unp
     st.subheader("Price against speed", anchor=False)
     missing = f" {n_unpriced} that do it are not drawn: their price is unknown." if n_unpriced else ""
     st.caption(f"{len(points)} machines; dot area is memory left.{missing}")
-    alt = f"Price against speed of {len(points)} machines; the table beside holds them all"
+    alt = charts_words.describe_prices(points)
     frame.show_chart(charts.price_chart(points), "price_speed", alt, f"price-against-speed-{card.spec.name}")
 
 
