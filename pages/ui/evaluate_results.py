@@ -52,7 +52,7 @@ def show(summaries: Sequence[RunSummary], titles: Mapping[str, str]) -> None:
             figure = charts_evaluate.score_chart(rows, colours, dict(zip(order, part_names(order)[1], strict=True)))
             frame.show_chart(figure, "eval_scores", told, name="scores-measured-here")
     with right:
-        show_speed(drawn, colours)
+        show_speed(drawn, colours, order)
     st.subheader("All measured here", anchor=False)
     st.caption("Newest first. Speed and peak memory are those of the whole run, with its questions side by side.")
     tables.show_table(
@@ -116,7 +116,7 @@ def is_not_told(a: RunSummary, b: RunSummary, suite: str) -> bool:
     return comparison is not None and comparison.verdict is Verdict.NOT_DISTINGUISHABLE
 
 
-def show_speed(by_suite: Mapping[str, tuple[Found, ...]], colours: dict[str, str]) -> None:
+def show_speed(by_suite: Mapping[str, tuple[Found, ...]], colours: dict[str, str], order: Sequence[str]) -> None:
     """Score against speed, one suite at a time."""
     st.subheader("Score against speed", anchor=False)
     st.caption("Measured in the same runs; the area of a dot is peak memory.")
@@ -124,7 +124,8 @@ def show_speed(by_suite: Mapping[str, tuple[Found, ...]], colours: dict[str, str
     suite = next(iter(names), None)
     if len(names) > 1:
         suite = st.selectbox("Suite", tuple(names), format_func=names.__getitem__, key="eval_speed_suite", width=320)
-    points = [p for s, x in by_suite.get(suite or "", ()) if (p := build_point(s, x)) is not None]
+    found = sorted(by_suite.get(suite or "", ()), key=lambda pair: order.index(name_run(pair[0])))
+    points = [p for s, x in found if (p := build_point(s, x)) is not None]
     if not points:
         st.markdown("No speed was measured in these runs: an endpoint may not tell how many tokens it wrote.")
         return
