@@ -53,7 +53,7 @@ def show(summaries: Sequence[RunSummary], titles: Mapping[str, str]) -> None:
             figure = charts_evaluate.score_chart(rows, looks, dict(zip(order, part_names(order)[1], strict=True)))
             frame.show_chart(figure, "eval_scores", told, name="scores-measured-here")
     with right:
-        show_speed(drawn, looks)
+        show_speed(drawn, looks, order)
     st.subheader("All measured here", anchor=False)
     st.caption("Newest first. Speed and peak memory are those of the whole run, with its questions side by side.")
     tables.show_table(
@@ -117,7 +117,7 @@ def is_not_told(a: RunSummary, b: RunSummary, suite: str) -> bool:
     return comparison is not None and comparison.verdict is Verdict.NOT_DISTINGUISHABLE
 
 
-def show_speed(by_suite: Mapping[str, tuple[Found, ...]], looks: dict[str, Series]) -> None:
+def show_speed(by_suite: Mapping[str, tuple[Found, ...]], looks: dict[str, Series], order: Sequence[str]) -> None:
     """Score against speed, one suite at a time."""
     st.subheader("Score against speed", anchor=False)
     st.caption("Measured in the same runs; the area of a dot is peak memory.")
@@ -125,7 +125,8 @@ def show_speed(by_suite: Mapping[str, tuple[Found, ...]], looks: dict[str, Serie
     suite = next(iter(names), None)
     if len(names) > 1:
         suite = st.selectbox("Suite", tuple(names), format_func=names.__getitem__, key="eval_speed_suite", width=320)
-    points = [p for s, x in by_suite.get(suite or "", ()) if (p := build_point(s, x)) is not None]
+    found = sorted(by_suite.get(suite or "", ()), key=lambda pair: order.index(name_run(pair[0])))
+    points = [p for s, x in found if (p := build_point(s, x)) is not None]
     if not points:
         st.markdown("No speed was measured in these runs: an endpoint may not tell how many tokens it wrote.")
         return

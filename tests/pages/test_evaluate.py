@@ -420,7 +420,7 @@ def test_two_answers_to_one_question_stand_side_by_side(
     monkeypatch.setattr("pages.ui.inputs.picked_row", lambda key: 0 if key == f"pairs_{a}_{b}" else None)
     app = evaluate(runs=f"{a},{b}")
     assert {"41", "a guess"} <= set(texts_of(app))
-    assert "Weighbridge Demo at Q2_K: wrong." in html_of(app)
+    assert "Q2_K: wrong." in html_of(app)
 
 
 def test_runs_without_a_suite_in_common_are_not_compared(evaluate: OpenPage, home: Path) -> None:

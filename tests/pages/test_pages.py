@@ -199,9 +199,13 @@ def test_catalog_filters_narrow_the_list(open_page: OpenPage) -> None:
 
 
 def test_catalog_without_a_match_says_so(open_page: OpenPage) -> None:
-    app = open_page("catalog", find="no such model at all")
+    app = open_page("catalog", find="no such model at all", family="Qwen3")
     assert not app.exception
     assert "No model matches" in html_of(app)
+    next(b for b in app.button if b.label == "Clear all").click().run()
+    assert "No model matches" not in html_of(app) and len(app.dataframe[0].value) > 100
+    assert "find" not in app.query_params and "family" not in app.query_params
+    assert not any(b.label == "Clear all" for b in app.button)
 
 
 def test_a_broken_data_file_is_a_sentence_and_the_app_stays_up(
