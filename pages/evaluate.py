@@ -85,5 +85,6 @@ def say_latest(done: Sequence[RunSummary]) -> str:
 
 
 with frame.kind_errors():
-    frame.open_page()
+    asked = frame.open_page()
     show()
+    frame.link_onward("evaluate", asked)

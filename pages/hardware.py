@@ -454,4 +454,6 @@ def show_listed() -> None:
 
 
 with frame.kind_errors():
-    show(frame.open_page(has_engine=True))
+    asked = frame.open_page(has_engine=True)
+    show(asked)
+    frame.link_onward("hardware", asked)
