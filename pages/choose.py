@@ -13,7 +13,6 @@ from pages.ui import (
     cached,
     charts,
     charts_words,
-    decision_report,
     engine_answers,
     engine_choose,
     evaluate_measured,
@@ -64,6 +63,7 @@ def show(question: frame.Question) -> None:
         show_frontier(answer, needs, by_weights)
         show_alternatives(answer, needs, by_weights)
     show_ruled_out(answer, question.wishes.engine)
+    frame.link_onward("choose", question)
     if changes is not None:
         found = cached.find_changes(question.machine, needs)
         told = (
@@ -106,16 +106,13 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     changes.html('<p class="wb-quiet">What would change this: working it out.</p>')
     asked = (best.quant, needs.workload, question.machine)
     starts = engine_answers.list_llama_cpp_starts(best.candidate.spec.model_id, asked, best.estimate)
-    start = launches.choose(starts, "choose")
-    launches.show_chosen(start, "choose")
-    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
-        frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
-        evidence.show(best.candidate.spec.model_id, needs.task, "best")
-        frame.show_assumptions(best.estimate)
-        decision_report.show(cached.recommend(question.machine, needs), question, needs, start.text)
     spec = best.candidate.spec
-    get_file.show_for(spec.model_id, best.quant)
-    bench.show_checks(spec.model_id, spec.name, best.quant, needs.workload, question)
+    start = launches.show_picked(starts, "choose", lambda: get_file.show_for(spec.model_id, best.quant))
+
+    def show_actions() -> None:
+        engine_choose.show_actions(best, cached.recommend(question.machine, needs), question, needs, start)
+
+    bench.show_checks(spec.model_id, spec.name, best.quant, needs.workload, question, beside=show_actions)
     return changes
 
 

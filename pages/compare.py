@@ -274,4 +274,6 @@ def list_limits(machine: Machine) -> tuple[tuple[str, int], ...]:
 
 
 with frame.kind_errors():
-    show(frame.open_page())
+    asked = frame.open_page()
+    show(asked)
+    frame.link_onward("compare", asked)

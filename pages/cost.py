@@ -221,4 +221,6 @@ def show_limits() -> None:
 
 
 with frame.kind_errors():
-    show(frame.open_page())
+    asked = frame.open_page()
+    show(asked)
+    frame.link_onward("cost", asked)

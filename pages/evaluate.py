@@ -40,5 +40,6 @@ def show() -> None:
 
 
 with frame.kind_errors():
-    frame.open_page()
+    asked = frame.open_page()
     show()
+    frame.link_onward("evaluate", asked)

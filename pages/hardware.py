@@ -120,4 +120,6 @@ def show_answers(card: ModelCard, quant: str | None, question: frame.Question) -
 
 
 with frame.kind_errors():
-    show(frame.open_page(has_engine=True))
+    asked = frame.open_page(has_engine=True)
+    show(asked)
+    frame.link_onward("hardware", asked)

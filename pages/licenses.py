@@ -141,4 +141,6 @@ def show_terms(terms: License, profile: LicenseProfile) -> None:
 
 
 with frame.kind_errors():
-    show(frame.open_page())
+    asked = frame.open_page()
+    show(asked)
+    frame.link_onward("licenses", asked)

@@ -250,4 +250,6 @@ def speed_text(estimate: Estimate) -> str:
 
 
 with frame.kind_errors():
-    show(frame.open_page(has_engine=True))
+    asked = frame.open_page(has_engine=True)
+    show(asked)
+    frame.link_onward("size", asked)

@@ -56,6 +56,8 @@ _STYLE = """<style>
 .wb-facts td:first-child { opacity: 0.75; padding-right: 1rem; width: 9.5rem; }
 .st-key-context_bar { border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent); }
 .st-key-context_bar { padding-bottom: 0.4rem; }
+.st-key-context_bar > :last-child { margin-left: auto; }
+.st-key-onward { border-top: 1px solid color-mix(in srgb, currentColor 15%, transparent); padding-top: 0.6rem; }
 .st-key-size_figures [data-testid="stColumn"] > div { gap: 0; }
 .st-key-context_bar button { min-height: 2rem; padding: 0.1rem 0.6rem; }
 .modebar:focus-within { opacity: 1 !important; }
@@ -182,9 +184,7 @@ def find_chosen(question: Question) -> ModelCard:
             said = f"{to_sentence(str(error))} Showing another model instead."
             st.warning(said, icon=":material/edit_location_alt:")
     best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
-    card = cached.find_card(best.candidate.spec.model_id) if best else cached.list_cards()[0]
-    share_link.fill(question.link, question.wishes, question.machine, model=card.model_id)
-    return card
+    return cached.find_card(best.candidate.spec.model_id) if best else cached.list_cards()[0]
 
 
 def say_unlisted(quant: str, known: Iterable[str], instead: str) -> str:
@@ -223,6 +223,46 @@ def _address_of_quant(quant: str) -> dict[str, str]:
     if quant and quant in engine.formats:
         return {"format": quant}
     return {"quant": quant} if not quant or engine.takes_gguf else {"quant": quant, "engine": ENGINE}
+
+
+ONWARD = {
+    "choose": ("pages/size.py", "size it: memory, context, every quantization", ":material/straighten:"),
+    "size": ("pages/hardware.py", "the machines that run it", ":material/developer_board:"),
+    "hardware": ("pages/compare.py", "compare it with others", ":material/compare_arrows:"),
+    "compare": ("pages/licenses.py", "what its licence allows you", ":material/gavel:"),
+    "licenses": ("pages/evaluate.py", "evaluate it on your own machine", ":material/checklist:"),
+    "evaluate": ("pages/cost.py", "what it costs, here, rented and by API", ":material/payments:"),
+    "cost": ("pages/choose.py", "back to the recommendation and its report", ":material/flag:"),
+}
+"""The path through the app: where each of its pages leads on, and how that is said."""
+
+
+def link_onward(page: str, question: Question) -> None:
+    """The foot of a page of the path: one quiet link to the next, which takes the whole question along.
+
+    A page that shows the recommended model, none being chosen, names it in this link and in its own.
+    """
+    shown = _find_shown(page, question)
+    if shown and page != "choose":
+        share_link.fill(question.link, question.wishes, question.machine, **shown)
+    target, words, icon = ONWARD[page]
+    model = shown.get("model") or inputs.read("model")
+    if page == "hardware" and model and not inputs.read("compare"):
+        shown["compare"] = model
+    with st.container(key="onward"):
+        st.page_link(target, label=f"Next: {words}", icon=icon, query_params=inputs.address_of(**shown))
+
+
+def _find_shown(page: str, question: Question) -> dict[str, str]:
+    """The fields that name the recommended model on a page that shows it because none is chosen."""
+    if page not in ("choose", "size", "hardware", "cost") or inputs.read("model") or not question.wishes.is_llama_cpp:
+        return {}
+    best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
+    if best is None:
+        return {}
+    model = {"model": best.candidate.spec.model_id}
+    has_quant = page in ("choose", "size") and not inputs.read("quant")
+    return {**model, "quant": best.quant} if has_quant else model
 
 
 def link_to_hardware(model_id: str, quant: str, label: str) -> None:

@@ -173,7 +173,7 @@ def test_the_grid_chart_says_mark_and_speed_in_every_cell_and_the_most_at_the_en
     assert list(heat.y) == ["1 user", "2 users", "4 users"]
     assert list(heat.text[0]) == ["● 51", "◒ 1.8", "◐ ?", "○", "<b>6K</b>"]
     assert [row[-1] for row in heat.text[1:]] == ["<b>◒ 2M</b>", "<b>none</b>"]
-    assert "40.0 to 60.0" in heat.hovertext[0][0]
+    assert "40 to 60" in heat.hovertext[0][0]
     assert "20,480" in heat.hovertext[0][-1]
     assert "not at all" in heat.hovertext[2][-1]
     assert [k.name for k in charts.list_keys(figure)] == ["● Fits", "◐ Tight", "◒ Offload", "○ Does not fit"]

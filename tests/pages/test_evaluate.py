@@ -104,7 +104,7 @@ def answer_of(app: AppTest) -> str:
 
 
 def texts_of(app: AppTest) -> list[str]:
-    return [c.value for c in app.code]
+    return [c.value for c in app.code if "catalog=" not in c.value]
 
 
 def table_of(app: AppTest, column: str) -> list[dict[str, object]]:

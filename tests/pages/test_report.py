@@ -165,7 +165,7 @@ def test_own_results_of_the_model_are_told_and_no_others(
     assert best is not None
     own = (measure(best.candidate.spec.model_id), measure("someone/else", "other"))
     made = build_report(answer, find_machine(catalog, HARDWARE), NEEDS, evidence, OCCASION, own)
-    assert made.measured == ("Arithmetic: 71.0% (63.0 to 78.0), 120 items, at Q4_K_M, 2026-11-20",)
+    assert made.measured == ("Arithmetic: 71.0% (63 to 78), 120 items, at Q4_K_M, 2026-11-20",)
 
 
 def test_nothing_that_runs_is_said_with_its_reasons(catalog: Catalog, evidence: Evidence) -> None:

@@ -102,16 +102,34 @@ def test_a_link_shows_the_same_headline_on_another_machine(
     assert headline(open_page(page, **link)) == told
 
 
-def test_the_link_of_a_page_that_chose_a_model_names_it(open_page: Opener) -> None:
+def test_the_link_of_a_page_that_shows_the_recommended_model_names_it(open_page: Opener) -> None:
     app = open_page("size")
-    assert read_link(app)["model"] in headline(app) or cached.find_card(read_link(app)["model"]).name in headline(app)
+    link = read_link(app)
+    assert headline(app).startswith(f"{cached.find_card(link['model']).name} at {link['quant']}:")
     named = open_page("size", model="Qwen/Qwen3-8B", quant="Q5_K_M", machine="RTX 4090")
     link = read_link(named)
     assert (link["model"], link["quant"], link["machine"]) == ("Qwen/Qwen3-8B", "Q5_K_M", "RTX 4090")
 
 
+def onward(app: AppTest) -> tuple[str, dict[str, str]]:
+    """The page that the foot leads to, and the fields it takes there."""
+    assert not app.exception, app.exception
+    (link,) = [e.proto for e in app.get("page_link") if e.proto.label.startswith("Next: ")]
+    return link.page, dict(parse_qsl(link.query_string))
+
+
+def test_the_path_leads_from_each_page_to_the_next_with_the_question(open_page: Opener) -> None:
+    pages = ("choose", "size", "hardware", "compare", "licenses", "evaluate", "cost")
+    for page, after in zip(pages, (*pages[1:], ""), strict=True):
+        target, fields = onward(open_page(page, context="4096", task="code", model="Qwen/Qwen3-8B"))
+        assert target == after
+        assert (fields["context"], fields["task"], fields["catalog"]) == ("4096", "code", VERSION)
+        assert fields["model"] == "Qwen/Qwen3-8B"
+        assert page != "hardware" or fields["compare"] == "Qwen/Qwen3-8B"
+
+
 def test_nothing_of_this_machine_or_of_other_pages_is_in_the_link(open_page: Opener) -> None:
-    secret = "/private/of/somebody"
+    secret = "/srv/somebody/private"
     app = open_page(
         "evaluate",
         folders=f"{secret}|{secret}2",
