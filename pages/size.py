@@ -173,7 +173,7 @@ def show_links(model_id: str, quant: str) -> None:
     """Where else the model can be taken from here."""
     frame.link_to_hardware(model_id, quant, "Which machines run it")
     frame.link_to_compare(model_id)
-    get_file.show_for(model_id, quant)
+    get_file.show_for(model_id, quant, in_row=True)
 
 
 def list_figures(setup: cached.Setup, sized: cached.Sized) -> list[figures.Figure]:

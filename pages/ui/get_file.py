@@ -101,8 +101,8 @@ def start(title: str, plan: DownloadPlan) -> None:
     inputs.remember("download_started", title)
 
 
-def show_for(model_id: str, quant: str) -> None:
-    """On Choose and Size: the file of what is shown, or where to look for one."""
+def show_for(model_id: str, quant: str, *, in_row: bool = False) -> None:
+    """On Choose and Size: the file of what is shown, or where to look for one; `in_row` where a row is drawn around."""
     model = _find_import(model_id)
     file = None if model is None else find_file(model, quant)
     if model is not None and file is not None:
@@ -111,7 +111,9 @@ def show_for(model_id: str, quant: str) -> None:
         if started:
             st.page_link("pages/imports.py", label="Downloads", icon=":material/downloading:")
         return
-    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+    with (
+        contextlib.nullcontext() if in_row else st.container(horizontal=True, gap="medium", vertical_alignment="center")
+    ):
         st.page_link(
             "pages/imports.py",
             label="Find its files on the Hub",
