@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from catalog.license_chain import count_outcomes
-from catalog.license_rules import NOT_LEGAL_ADVICE, Outcome, evaluate
+from catalog.license_rules import NOT_LEGAL_ADVICE, Outcome, Verdict, evaluate
 from catalog.licenses import License
 from catalog.models import ModelCard
 from pages.ui import cached, frame, inputs, license_words, model_picker, tables, words
@@ -67,17 +67,25 @@ def show_model(card: ModelCard, profile: LicenseProfile) -> None:
     with st.container(border=True, key="license_verdict"):
         model_picker.show(card, width=380)
         st.html(license_words.verdict_html(verdict, card.spec.name))
-        left, right = st.columns(2, gap="large")
+        has_more = len(verdict.links) > 1 or bool(verdict.watch)
+        left, right = st.columns(2, gap="large") if has_more else (st.container(), None)
         with left:
             lines = license_words.list_findings(verdict.findings, names_models=len(verdict.links) > 1)
             st.markdown(
                 "\n".join(f"- {line}" for line in lines) or "Nothing is asked for and nothing stands in the way."
             )
-        with right:
-            st.html(frame.facts_html(license_words.list_links(verdict.links)))
-            if verdict.watch:
-                st.html('<p class="wb-quiet">Limits that are not reached yet:</p>')
-                st.markdown("\n".join(f"- {frame.to_sentence(frame.escape_markdown(c.says))}" for c in verdict.watch))
+        if right is not None:
+            with right:
+                show_chain(verdict)
+
+
+def show_chain(verdict: Verdict) -> None:
+    """What a model was made from, where it was, and the limits its licences set that are not reached."""
+    if len(verdict.links) > 1:
+        st.html(frame.facts_html(license_words.list_links(verdict.links)))
+    if verdict.watch:
+        st.html('<p class="wb-quiet">Limits that are not reached yet:</p>')
+        st.markdown("\n".join(f"- {frame.to_sentence(frame.escape_markdown(c.says))}" for c in verdict.watch))
 
 
 def find_terms(card: ModelCard) -> License:

@@ -181,6 +181,8 @@ def show_machines(card: ModelCard, answer: HardwareAnswer) -> None:
             "Launched": [str(s.year) if s and s.year else words.UNKNOWN for s in read],
         }
     )
+    if len(set(table["Quantization"])) == 1:  # the headline names it
+        table = table.drop(columns="Quantization")
     tables.show_table(
         words.style_table(table),
         height=380,

@@ -210,3 +210,10 @@ def test_a_bad_number_in_an_old_link_is_said() -> None:
     for said in ("kind wants", "ram", "cards wants"):
         assert said in warnings_of(app).lower()
     assert app.query_params["machine"] == "24 GiB card + 32 GB RAM"
+
+
+def test_a_column_that_says_the_same_everywhere_is_left_out(open_page: OpenPage) -> None:
+    asked = open_page("hardware", quant="Q5_K_M", **QWEN)
+    assert not asked.exception
+    assert "Quantization" not in asked.dataframe[0].value.columns
+    assert len(set(open_page("hardware", **QWEN).dataframe[0].value["Quantization"])) > 1
