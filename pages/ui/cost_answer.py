@@ -26,7 +26,7 @@ def show(card: ModelCard, quant: str, answer: CostAnswer, name: str) -> None:
     with st.container(horizontal=True, gap="medium", key="cost_figures"):
         _show_figure(own_label, answer.own, say_own(answer, name))
         _show_figure("Rented", answer.rent, say_count(answer.rent, answer) if answer.rent else none_listed)
-        _show_figure("The API", answer.api, answer.api.option.name if answer.api else "No vendor's price is listed")
+        _show_figure("The API", answer.api, say_api(answer))
 
 
 def _show_figure(label: str, judged: JudgedOption | None, note: str) -> None:
@@ -88,6 +88,16 @@ def say_own(answer: CostAnswer, name: str) -> str:
     if answer.own is None or name == THIS:
         return _say_machines(answer.own, answer)
     return ", ".join(filter(None, (name, _say_machines(answer.own, answer))))
+
+
+def say_api(answer: CostAnswer) -> str:
+    """Whose price is spoken of, and the cheapest of all ways where that is another API."""
+    if answer.api is None:
+        return "No vendor's price is listed"
+    first, name = answer.options[0], answer.api.option.name
+    if first is answer.api or first.option.kind != "api" or not first.is_open:
+        return name
+    return f"{name}; the cheapest is {first.option.name}, at {format_usd(first.usd_per_month)}"
 
 
 def say_count(judged: JudgedOption, answer: CostAnswer) -> str:

@@ -79,6 +79,9 @@ def test_the_answer_is_a_decision_with_three_costs_and_the_break_even(open_cost:
     assert "Your own costs less than the API from" in quiet_of(app)
     assert len(app.get("plotly_chart")) == 1
     table = options_of(app)
+    cheapest = table.iloc[0]
+    assert cheapest["Kind"] == "API"
+    assert f"the cheapest is {cheapest['Option']}, at {cheapest['US$ a month']}" in quiet_of(app)
     assert set(table["Kind"]) == {"your own", "rented", "API"}
     assert all(
         str(s).startswith("https://") for s, k in zip(table["Source"], table["Kind"], strict=True) if k != "your own"
