@@ -44,6 +44,7 @@ from sizing.workload import MAX_PARALLEL, Workload
 _STYLE = """<style>
 .stMainBlockContainer { padding: 4.25rem 2.5rem 3rem; max-width: 1480px; margin: 0 auto; }
 .stApp { font-variant-numeric: tabular-nums; }
+[data-testid="stCaptionContainer"] { color: inherit; opacity: 0.75; }
 .wb-answer { font-size: 1.6rem; font-weight: 600; line-height: 1.25; margin: 0; }
 .wb-whole { white-space: nowrap; }
 .wb-figures { font-size: 1rem; font-weight: 600; margin: 0.1rem 0; }
@@ -61,7 +62,7 @@ _STYLE = """<style>
 .st-key-size_figures [data-testid="stColumn"] > div { gap: 0; }
 .st-key-context_bar button { min-height: 2rem; padding: 0.1rem 0.6rem; }
 .modebar:focus-within { opacity: 1 !important; }
-.modebar .wb-chart-file { width: auto; padding: 0.1rem 0.35rem; font-size: 0.8rem !important; opacity: 0.75; }
+.modebar .wb-chart-file { width: auto; padding: 0.1rem 0.35rem; font-size: 0.87rem !important; opacity: 0.75; }
 .modebar .wb-chart-file:hover, .modebar .wb-chart-file:focus-visible { opacity: 1; text-decoration: underline; }
 [data-testid="stElementToolbarButton"]:has(button[aria-label="Download as CSV"]) { display: none; }
 @media (max-width: 640px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } .wb-answer { font-size: 1.3rem; } }
