@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help run test check facts audit style weigh ledger engine screenshots training clean set-up-app set-up-dev
+.PHONY: help run test check facts audit style weigh ledger engine screenshots reference training clean set-up-app set-up-dev
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14 | sed 's/^/  make /'
@@ -50,6 +50,9 @@ engine: ## compile llama.cpp again after a failure
 screenshots: set-up-dev ## photograph each page into docs/screenshots
 	@$(PY) -m tools.screenshots
 
+reference: set-up-dev ## write docstrings and formulas as HTML into docs/reference
+	@$(PY) -m tools.reference
+
 training: .venv-train/.done ## ask peft and trl themselves, installed once beside the app
 	@.venv-train/bin/python -m pytest -q --noconftest -m training $$(grep -rl "mark.training" tests --include=*.py)
 
@@ -59,7 +62,7 @@ training: .venv-train/.done ## ask peft and trl themselves, installed once besid
 	@touch $@
 
 clean: ## remove what was set up and cached; the compiled engine in .wheels stays
-	@rm -rf .venv .venv-train .audit .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-train .audit .setup docs/reference .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 set-up-app:

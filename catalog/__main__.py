@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     show.set_defaults(run=run_show)
     sources = commands.add_parser("sources", help="the addresses all facts come from")
     sources.set_defaults(run=run_sources)
-    check = commands.add_parser("check", help="whether the fact files agree with themselves; 1 when they do not")
+    check = commands.add_parser("check", help="the catalog's version, and whether the facts agree; 1 when they do not")
     check.set_defaults(run=run_check)
     detect = commands.add_parser("detect", help="this machine's memory, processor and accelerators")
     detect.set_defaults(run=run_detect)
@@ -219,15 +219,18 @@ def run_sources(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Load every fact file, say how much there is and what does not agree; 1 when something does not."""
+    """Load every fact file, say its version, how much there is and what does not agree; 1 when something does not."""
     catalog = open_catalog()
     counts, problems = count_facts(catalog), list_fact_problems(catalog)
     if args.json:
-        print_json({"facts": {c.kind: c.n_facts for c in counts}, "problems": [asdict(p) for p in problems]})
+        facts = {c.kind: c.n_facts for c in counts}
+        print_json({"version": catalog.version.text, "facts": facts, "problems": [asdict(p) for p in problems]})
     else:
         for problem in problems:
             print(f"{problem.name}: {problem.text}")
-        print(", ".join(f"{c.n_facts:,} {c.kind.replace('_', ' ')}" for c in counts))
+        print(
+            f"catalog {catalog.version.text}: " + ", ".join(f"{c.n_facts:,} {c.kind.replace('_', ' ')}" for c in counts)
+        )
     return EXIT_FAILED if problems else EXIT_DONE
 
 

@@ -16,7 +16,10 @@ from sizing.errors import BadInputError, UnsupportedError
 
 
 def glm4_moe(fields: Fields, record: Record) -> None:
-    """The tensor table knows the variant with normed queries and keys by its 92 layers."""
+    """The tensor table knows the variant with normed queries and keys by its 92 layers.
+
+    Raises UnsupportedError where flag and layers disagree.
+    """
     if fields.flag("use_qk_norm") != (record["n_layers"] >= 92):
         raise UnsupportedError(f"use_qk_norm {fields.flag('use_qk_norm')} with {record['n_layers']} layers")
 
@@ -38,7 +41,10 @@ def ernie_moe(fields: Fields, record: Record) -> None:
 
 
 def hunyuan_moe(fields: Fields, record: Record) -> None:
-    """Experts on every layer and one shared expert of `intermediate_size` (conversion/hunyuan.py, HunYuanMoEModel)."""
+    """Experts on every layer and one shared expert of `intermediate_size` (conversion/hunyuan.py, HunYuanMoEModel).
+
+    Raises UnsupportedError for several shared experts.
+    """
     shared = fields.one_number("num_shared_expert", low=0)
     if shared != 1:
         raise UnsupportedError(f"num_shared_expert {shared}; one is known")
@@ -78,7 +84,10 @@ def cohere2_moe(fields: Fields, record: Record) -> None:
 
 
 def minimax_m3(fields: Fields, record: Record) -> None:
-    """Experts and block-sparse attention on the layers their lists name; `sparse_attention_config` in older files."""
+    """Experts and block-sparse attention on the layers their lists name; `sparse_attention_config` in older files.
+
+    Raises UnsupportedError where no layer has sparse attention.
+    """
     n_layers: int = record["n_layers"]
     table = fields.table("sparse_attention_config")
     record["ffn_dim"] = fields.number("dense_intermediate_size")
@@ -115,7 +124,10 @@ def _list_sparse_attention(fields: Fields, table: Fields, n_layers: int) -> list
 
 
 def mimo2(fields: Fields, record: Record) -> None:
-    """Windowed layers with key heads of their own (conversion/mimo.py, MimoV2Model). It has no shared experts."""
+    """Windowed layers with key heads of their own (conversion/mimo.py, MimoV2Model). It has no shared experts.
+
+    Raises UnsupportedError for shared experts and for windowed layers whose heads have other widths.
+    """
     n_layers: int = record["n_layers"]
     listed = fields.numbers("hybrid_layer_pattern", high=1)
     default = None if listed is None else ["sliding_attention" if f else "full_attention" for f in listed]
@@ -217,7 +229,10 @@ def _count_output_groups(fields: Fields, record: Record) -> int:
 
 
 def kimi_k3(fields: Fields, record: Record) -> None:
-    """Kimi K3 is the Kimi Linear whose experts work in a narrower space (conversion/kimi_k3.py)."""
+    """Kimi K3 is the Kimi Linear whose experts work in a narrower space (conversion/kimi_k3.py).
+
+    Raises UnsupportedError for any other Kimi Linear.
+    """
     if not fields.states("routed_expert_hidden_size"):
         raise UnsupportedError(
             "model type 'kimi_linear' without routed_expert_hidden_size: only Kimi K3 has a tensor table"

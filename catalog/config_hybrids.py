@@ -35,7 +35,10 @@ def lfm2_moe(fields: Fields, record: Record) -> None:
 
 
 def granite_hybrid(fields: Fields, record: Record) -> None:
-    """Mamba-2 with some attention; without Mamba it is a plain Granite (conversion/granite.py, GraniteHybridModel)."""
+    """Mamba-2 with some attention; without Mamba it is a plain Granite (conversion/granite.py, GraniteHybridModel).
+
+    Raises UnsupportedError for experts without Mamba.
+    """
     record["layers"] = list_letters(fields, record, "FR", ("mamba",) * record["n_layers"])
     if "R" in record["layers"]:
         read_mamba2(fields, record)
@@ -90,7 +93,11 @@ def nemotron_widths(fields: Fields, record: Record) -> None:
 
 
 def nemotron_h(fields: Fields, record: Record) -> None:
-    """One block a layer: a mixer, attention, a feed-forward or experts (conversion/nemotron.py, NemotronHModel)."""
+    """One block a layer: a mixer, attention, a feed-forward or experts (conversion/nemotron.py, NemotronHModel).
+
+    Raises BadInputError for a pattern of another length than the layers, UnsupportedError for experts and dense
+    feed-forwards in one.
+    """
     pattern = find_nemotron_pattern(fields)
     if fields.states("num_hidden_layers") and record["n_layers"] != len(pattern):
         raise BadInputError(f"config.json: {len(pattern)} signs in the layer pattern for {record['n_layers']} layers")

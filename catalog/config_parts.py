@@ -38,7 +38,10 @@ def llama4(fields: Fields, record: Record) -> None:
 
 
 def deci(fields: Fields, record: Record) -> None:
-    """Layers whose attention and feed-forward were pruned one by one (conversion/deci.py, DeciModel)."""
+    """Layers whose attention and feed-forward were pruned one by one (conversion/deci.py, DeciModel).
+
+    Raises BadInputError for blocks that are not one table a layer, UnsupportedError where none attends.
+    """
     blocks = fields.items("block_configs")
     if blocks is None or len(blocks) != record["n_layers"]:
         raise fields.wrong("block_configs", f"a list of {record['n_layers']} tables", blocks)
@@ -88,7 +91,10 @@ def _find_deci_width(ffn: Fields, hidden_dim: int) -> int:
 
 
 def phi3(fields: Fields, record: Record) -> None:
-    """Long and short rope factors must be as many as half the rotated values; a window is written but not followed."""
+    """Long and short rope factors must be as many as half the rotated values; a window is written but not followed.
+
+    Raises BadInputError for another number of factors.
+    """
     extras = record["extras"]
     if extras.get("rope_factors"):
         factors = find_rope(fields).items("long_factor")
@@ -106,7 +112,8 @@ def phi3(fields: Fields, record: Record) -> None:
 def falcon(fields: Fields, record: Record) -> None:
     """Key heads by generation: `num_kv_heads` in the new decoder, one in the old (conversion/falcon.py).
 
-    The context is 2048 where the config does not say, as the converter writes it.
+    The context is 2048 where the config does not say, as the converter writes it. Raises UnsupportedError for the
+    variants that the tensor table does not know.
     """
     if fields.flag("new_decoder_architecture"):
         record["n_kv_heads"] = fields.number("num_kv_heads", "n_head_kv")
@@ -123,7 +130,10 @@ def falcon(fields: Fields, record: Record) -> None:
 
 
 def command_r(fields: Fields, record: Record) -> None:
-    """Context is `model_max_length` where stated; the tensor table knows the normed variant by its 64 layers."""
+    """Context is `model_max_length` where stated; the tensor table knows the normed variant by its 64 layers.
+
+    Raises UnsupportedError where flag and layers disagree.
+    """
     record["context_tokens"] = fields.number("model_max_length", "max_position_embeddings", high=MAX_TOKENS)
     if fields.flag("use_qk_norm") != (record["n_layers"] >= 64):
         raise UnsupportedError(f"use_qk_norm {fields.flag('use_qk_norm')} with {record['n_layers']} layers")
@@ -135,7 +145,10 @@ def ungated(fields: Fields, record: Record) -> None:
 
 
 def nomic_bert(fields: Fields, record: Record) -> None:
-    """An encoder. It was trained on 2048 tokens and says 8192 (conversion/bert.py, NomicBertModel)."""
+    """An encoder. It was trained on 2048 tokens and says 8192 (conversion/bert.py, NomicBertModel).
+
+    Raises UnsupportedError for experts.
+    """
     if fields.maybe_number("moe_every_n_layers", low=0):
         raise UnsupportedError("moe_every_n_layers: the tensor table of nomic-bert has no experts")
     trained = fields.number("max_trained_positions", high=MAX_TOKENS)
@@ -160,7 +173,10 @@ def qwen3_vl(fields: Fields, record: Record) -> None:
 
 
 def gemma3n(fields: Fields, record: Record) -> None:
-    """Residual streams, embeddings per layer, shared keys at the end, one feed-forward width or one a layer."""
+    """Residual streams, embeddings per layer, shared keys at the end, one feed-forward width or one a layer.
+
+    Raises UnsupportedError for another rank of the residual streams, BadInputError for widths that are not one a layer.
+    """
     width = fields.find("intermediate_size")
     if isinstance(width, (list, tuple)):
         widths = fields.numbers("intermediate_size", low=1) or ()

@@ -102,7 +102,10 @@ def _read_scaling(fields: Fields, rope: Fields, extras: dict[str, Any]) -> None:
 
 
 def refuse_llama3_rope(fields: Fields, record: Record) -> None:
-    """Llama 3's frequency table is a tensor of the file, which only some tensor tables have."""
+    """Llama 3's frequency table is a tensor of the file, which only some tensor tables have.
+
+    Raises UnsupportedError for the others.
+    """
     if record["extras"].get("rope_freqs"):
         raise UnsupportedError("rope_type 'llama3' adds a tensor that this architecture's tensor table does not know")
 
@@ -111,7 +114,10 @@ def refuse_llama3_rope(fields: Fields, record: Record) -> None:
 
 
 def list_letters(fields: Fields, record: Record, allowed: str, default: Sequence[str] | None = None) -> str:
-    """One letter a layer from `layer_types`, else from `default`; types that `allowed` lacks are refused by name."""
+    """One letter a layer from `layer_types`, else from `default`; types that `allowed` lacks are refused by name.
+
+    Raises BadInputError for a list of another length than the layers, UnsupportedError for such a type.
+    """
     n_layers: int = record["n_layers"]
     named = fields.words("layer_types") or fields.words("layers_block_type") or default
     if named is None:
@@ -206,7 +212,10 @@ def add_moe(record: Record, n_experts: int, n_active: int, width: int, sparse: S
 
 
 def read_gating(fields: Fields, record: Record) -> None:
-    """How the router scores and weighs its experts; a sigmoid router has a bias per expert."""
+    """How the router scores and weighs its experts; a sigmoid router has a bias per expert.
+
+    Raises UnsupportedError for another activation.
+    """
     extras = record["extras"]
     scoring = fields.word("scoring_func", "moe_router_activation_func") or "softmax"
     if scoring not in GATING:
@@ -260,7 +269,10 @@ def qwen_moe(fields: Fields, record: Record) -> None:
 
 
 def plain_moe(fields: Fields, record: Record) -> None:
-    """Experts as wide as `intermediate_size` on every layer (Mixtral, OLMoE, gpt-oss, MiniMax M2)."""
+    """Experts as wide as `intermediate_size` on every layer (Mixtral, OLMoE, gpt-oss, MiniMax M2).
+
+    Raises UnsupportedError for a shared expert.
+    """
     count = fields.number("num_local_experts", "num_experts")
     width = fields.number("intermediate_size")
     if fields.maybe_number("shared_intermediate_size", low=0):
@@ -352,7 +364,10 @@ def read_kimi_delta(fields: Fields, record: Record) -> None:
 
 
 def read_mamba2(fields: Fields, record: Record) -> None:
-    """A Mamba-2 mixer with keys that start in `mamba_` (Granite 4 H, Falcon-H1)."""
+    """A Mamba-2 mixer with keys that start in `mamba_` (Granite 4 H, Falcon-H1).
+
+    Raises BadInputError for heads that do not fill the inner width.
+    """
     n_heads = fields.number("mamba_n_heads")
     stated = None if fields.states_null("mamba_d_ssm") else fields.maybe_number("mamba_d_ssm")
     d_inner = stated or fields.number("mamba_expand", high=64) * record["hidden_dim"]

@@ -85,7 +85,10 @@ def fetch_plan(
 def fetch_file(
     hub: Hub, plan: DownloadPlan, file: HubFile, cache_dir: Path, teller: Teller, wait: Callable[[float], object]
 ) -> Path:
-    """One file: taken from the cache where it is there, else fetched; checked in both cases, then in its snapshot."""
+    """One file: taken from the cache where it is there, else fetched; checked in both cases, then in its snapshot.
+
+    Raises HubError.
+    """
     what = f"{file.path} of {plan.repo_id}"
     size = file.size_bytes or 0
 
@@ -154,7 +157,10 @@ def fetch_content(
 
 
 def append_segment(hub: Hub, plan: DownloadPlan, file: HubFile, name: str, handle: int, teller: Teller) -> None:
-    """The next segment of a file, written behind what is there. A server without ranges sends it from the start."""
+    """The next segment of a file, written behind what is there. A server without ranges sends it from the start.
+
+    Raises HubError for a file that is another, or longer, than the Hub's list says.
+    """
     size, place = file.size_bytes or 0, os.fstat(handle).st_size
     end = min(place + SEGMENT_BYTES, size)
     with hub.open_file(plan.repo_id, plan.revision, file.path, place, end) as stream:

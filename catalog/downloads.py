@@ -22,12 +22,8 @@ from typing import Any
 
 from catalog.hub_cache import (
     count_present_bytes,
-    find_blob_path,
     find_cached_file,
     find_free_bytes,
-    find_length,
-    find_partial_path,
-    hold_blob,
 )
 from catalog.hub_names import check_commit, check_path, check_repo_id, check_revision
 from catalog.hub_secret import Secret, check_endpoint, find_cache_dir, find_endpoint
@@ -39,9 +35,6 @@ SPEED_WINDOW_S = 5.0
 STDERR_BYTES = 4000
 KEPT_FREE_BYTES = GIB
 KEPT_FREE_PERCENT = 2
-STATUSES = ("waiting", "checking", "downloading", "verifying", "done", "failed", "stopped")
-"""In the order a download goes through them; the last three are ends."""
-
 ENDS = frozenset({"done", "failed", "stopped"})
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -101,8 +94,9 @@ class Room:
 class DownloadState:
     """How far a download is. `path` is the first file in its snapshot once it is done.
 
-    `status` is one of `STATUSES`; while "verifying", `n_bytes` are those looked through. Where it is "failed",
-    `problem` says why in one line and `kind` is `HubError.kind`.
+    `status` goes from "waiting" over "checking", "downloading" and "verifying" to one of `ENDS`; while "verifying",
+    `n_bytes` are those looked through. Where it is "failed", `problem` says why in one line and `kind` is
+    `HubError.kind`.
     """
 
     status: str = "waiting"
@@ -138,22 +132,6 @@ def check_room(plan: DownloadPlan, cache_dir: Path | None = None, find_free: Fre
 def find_cached(plan: DownloadPlan, file: HubFile, cache_dir: Path | None = None) -> Path | None:
     """A file of the plan in the cache if it is there in its full length, else None."""
     return find_cached_file(find_cache_dir() if cache_dir is None else cache_dir, plan.repo_id, plan.revision, file)
-
-
-def remove_parts(plan: DownloadPlan, cache_dir: Path | None = None) -> int:
-    """Remove what came of files that are not whole, for good; the bytes that became free. Raises OSError.
-
-    Raises HubError ("busy") where one of them is coming in right now.
-    """
-    folder = find_cache_dir() if cache_dir is None else cache_dir
-    n_bytes = 0
-    for name in {file.sha256 for file in plan.files if file.sha256}:
-        partial = find_partial_path(find_blob_path(folder, plan.repo_id, name))
-        if partial.is_file():
-            with hold_blob(folder, plan.repo_id, name):
-                n_bytes += find_length(partial)
-                partial.unlink(missing_ok=True)
-    return n_bytes
 
 
 class Download:

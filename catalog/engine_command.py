@@ -111,7 +111,10 @@ def run_side_by_side(args: argparse.Namespace, catalog: Catalog, machine: Machin
 
 
 def find_asked_bits(catalog: Catalog, card: ModelCard, args: argparse.Namespace) -> float:
-    """The bits per weight the engines' formats should be near: those given, or those of the quantization named."""
+    """The bits per weight the engines' formats should be near: those given, or those of the quantization named.
+
+    Raises BadInputError outside 0 to 32 bits.
+    """
     if args.bits is not None:
         if not 0 < args.bits <= 32:
             raise BadInputError(f"--bits wants bits per weight above 0 and at most 32, got {args.bits!r}")

@@ -7,13 +7,15 @@ does not say the first thing one asks of it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from catalog.models import ModelCard
-from catalog.queries import find_weigh_gap, list_models
+from catalog.queries import find_weigh_gap, list_devices, list_models
 from catalog.store import NOT_WEIGHED, Catalog
 from sizing.errors import UnsupportedError
+from sizing.hardware import Device, DeviceKind
 from sizing.modules import list_modules
 
 COUNT_TOLERANCE = 1e-5
@@ -47,7 +49,7 @@ def count_facts(catalog: Catalog) -> tuple[FactCount, ...]:
 def list_fact_problems(catalog: Catalog) -> tuple[FactProblem, ...]:
     """Everything in the fact files that does not agree, models first; empty when all does."""
     models = [problem for card in list_models(catalog) for problem in _check_model(catalog, card)]
-    return (*models, *_check_licenses(catalog))
+    return (*models, *_check_openness(catalog), *_check_cards(catalog), *_check_licenses(catalog))
 
 
 def _check_model(catalog: Catalog, card: ModelCard) -> Iterator[FactProblem]:
@@ -65,6 +67,33 @@ def _check_model(catalog: Catalog, card: ModelCard) -> Iterator[FactProblem]:
         )
     if find_weigh_gap(catalog, card.model_id) == NOT_WEIGHED:
         yield FactProblem(card.model_id, f"not weighed yet; run `python -m evals weigh --model {card.model_id}`")
+
+
+def _check_openness(catalog: Catalog) -> Iterator[FactProblem]:
+    """A model is as open as its licence: one that forbids commerce is no open weight, one that limits it no source."""
+    known = dict(catalog.fetch("SELECT license_id, commercial FROM licenses"))
+    for card in list_models(catalog):
+        commercial = known.get(card.license_id)
+        if commercial == "no" and card.openness != "restricted weight":
+            yield FactProblem(card.model_id, f"openness is {card.openness!r}, {card.license_id} forbids commercial use")
+        if commercial != "yes" and card.openness == "open source":
+            yield FactProblem(card.model_id, f"openness is 'open source', {card.license_id} limits commercial use")
+
+
+def _check_cards(catalog: Catalog) -> Iterator[FactProblem]:
+    """A rate that all cards of a generation have and one lacks, or the reverse."""
+    generations: dict[str, list[Device]] = defaultdict(list)
+    for device in list_devices(catalog):
+        if device.kind is not DeviceKind.CPU and device.architecture:
+            generations[device.architecture].append(device)
+    for generation, devices in generations.items():
+        for column in ("bf16_flops", "fp8_flops"):
+            having = [d for d in devices if getattr(d, column) is not None]
+            lacking = [d for d in devices if getattr(d, column) is None]
+            if len(devices) > 2 and 1 in (len(having), len(lacking)):
+                (odd,) = having if len(having) == 1 else lacking
+                said = "is stated" if having == [odd] else "is empty"
+                yield FactProblem(odd.name, f"{column} {said}, unlike for every other device of {generation!r}")
 
 
 def _check_licenses(catalog: Catalog) -> Iterator[FactProblem]:

@@ -68,7 +68,7 @@ class TrainingCheck:
 
     @property
     def error(self) -> float:
-        """Ours over theirs, less one."""
+        """How far ours is off, as a share of theirs: 0.1 is a tenth too much."""
         return self.ours_gb / self.log.published_gb - 1
 
 

@@ -46,7 +46,7 @@ def run_gguf(args: argparse.Namespace) -> int:
 
 
 def load_named(path: Path) -> GgufHeader:
-    """A file's header; a refusal names the file."""
+    """A file's header; a refusal names the file. Raises GgufError."""
     try:
         return load_header(path)
     except GgufError as error:

@@ -52,7 +52,10 @@ class ModelFile:
     def per_layer(
         self, name: str, most: int, default: tuple[int, ...] | None = None, least: int = 0
     ) -> tuple[int, ...]:
-        """One whole number per layer that generates text; the file holds one for all or one for each."""
+        """One whole number per layer that generates text; the file holds one for all or one for each.
+
+        Raises GgufError for another number of values.
+        """
         key = self.keys.get(name)
         if key is None or not key.is_array:
             if key is None and default is not None:
@@ -64,7 +67,10 @@ class ModelFile:
         return tuple(self._whole(name, value, least, most) for value in key.value[: self.n_layers])
 
     def flags(self, name: str) -> tuple[bool, ...] | None:
-        """One flag per layer, False where the list ends early; None where the file has no such list."""
+        """One flag per layer, False where the list ends early; None where the file has no such list.
+
+        Raises GgufError for what is no list of flags.
+        """
         key = self.keys.get(name)
         if key is None or not key.is_array:
             return None

@@ -149,7 +149,10 @@ def find_attending(file: ModelFile) -> tuple[bool, ...]:
 
 
 def list_attention(file: ModelFile, hidden_dim: int, attends: tuple[bool, ...]) -> tuple[Attention | None, ...]:
-    """Attention of every layer, None where a layer does not attend."""
+    """Attention of every layer, None where a layer does not attend.
+
+    Raises GgufError where no layer attends, or one that does has no heads.
+    """
     heads, kv_heads = list_heads(file), list_kv_heads(file)
     if not any(attends):
         raise GgufError(f"no layer of the file attends; {file.architecture} wants some that do")
@@ -193,7 +196,10 @@ def build_attention(
 
 
 def find_head_dims(file: ModelFile, hidden_dim: int, n_heads: int) -> tuple[int, int, int, int]:
-    """Width of keys and values per head, on full and on windowed layers; llama.cpp divides where the file is silent."""
+    """Width of keys and values per head, on full and on windowed layers; llama.cpp divides where the file is silent.
+
+    Raises GgufError for more heads than the width has values.
+    """
     even = hidden_dim // n_heads
     k = file.number("attention.key_length", MAX_HEADS, default=even)
     v = file.number("attention.value_length", MAX_HEADS, default=even)
@@ -234,7 +240,10 @@ def find_window_tokens(file: ModelFile) -> int:
 
 
 def find_windowed(file: ModelFile) -> tuple[bool, ...]:
-    """Which layers are windowed: listed, or by a period."""
+    """Which layers are windowed: listed, or by a period.
+
+    Raises GgufError where an architecture wants the list and the file lacks it.
+    """
     name, architecture = "attention.sliding_window_pattern", file.architecture
     if architecture in ALL_WINDOWED:
         return (True,) * file.n_layers
@@ -251,7 +260,10 @@ def find_windowed(file: ModelFile) -> tuple[bool, ...]:
 
 
 def find_latent(file: ModelFile) -> Latent:
-    """Widths of latent attention. Raises UnsupportedError for a file from before llama.cpp split the decompression."""
+    """Widths of latent attention. Raises UnsupportedError for a file from before llama.cpp split the decompression.
+
+    Raises GgufError for a key no wider than its rotated part.
+    """
     if "attention.key_length_mla" not in file.keys:
         raise UnsupportedError(
             f"this {file.architecture} file is an old conversion without attention.key_length_mla: its cache is many "
@@ -316,7 +328,10 @@ def list_ffn_widths(file: ModelFile) -> tuple[int, ...]:
 
 
 def list_feed_forwards(file: ModelFile) -> tuple[FeedForward | None, ...]:
-    """Feed-forward of every layer: experts where there is a router, else dense, else none."""
+    """Feed-forward of every layer: experts where there is a router, else dense, else none.
+
+    Raises GgufError where a router is missing that the architecture wants.
+    """
     n_experts = file.number("expert_count", MAX_EXPERTS, default=0, least=0)
     if n_experts == 1 and file.architecture == "hunyuan-dense":
         n_experts = 0

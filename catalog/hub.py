@@ -189,13 +189,6 @@ class Hub:
         url = self._file_url(repository.repo_id, repository.revision, path)
         return self._fetch_json(url, f"{path} of {repository.repo_id}", most_bytes)
 
-    def fetch_header(self, repository: HubRepository, path: str, limits: Limits = DEFAULT_LIMITS) -> GgufHeader:
-        """The header of a GGUF file, by its first bytes only: a few MiB, however long the file is.
-
-        Raises HubError, and GgufError for what is no sound GGUF file.
-        """
-        return self._fetch_header(repository, path, limits)[0]
-
     def open_headers(self, repository: HubRepository, limits: Limits = DEFAULT_LIMITS) -> HeaderFetch:
         """Reads the headers of several files of one model, the vocabulary they share once."""
         return HeaderFetch(

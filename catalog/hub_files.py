@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from catalog.imported import HubFile, HubRepository
+from sizing.split_names import read_split_name
 
 MAX_PARTS = 1000
 """More parts than any published model has; a name that claims more is not joined."""
 
-_SPLIT = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<n>\d{5})\.gguf", re.I)
 _PIECE = re.compile(r".+\.gguf[.-](?:part|split|chunk)[\w.-]*", re.I)
 _RECIPE = re.compile(
     r"(?:^|[-_. /])(?P<recipe>(?:UD-|i1-)?"
@@ -108,8 +108,8 @@ def find_role(path: str) -> str:
 
 def strip_split(path: str) -> str:
     """The path without "-00001-of-00003"."""
-    found = _SPLIT.fullmatch(path)
-    return f"{found['stem']}.gguf" if found else path
+    found = read_split_name(path)
+    return f"{found.stem}.gguf" if found else path
 
 
 def _spell(recipe: str) -> str:
@@ -132,9 +132,9 @@ def _join_parts(files: Iterable[HubFile]) -> list[GgufGroup]:
     for file in files:
         if not _is_gguf(file.path):
             continue
-        found = _SPLIT.fullmatch(file.path)
-        if found and 0 < int(found["n"]) <= MAX_PARTS:
-            split.setdefault((found["stem"], int(found["n"])), []).append((int(found["part"]), file))
+        found = read_split_name(file.path)
+        if found and found.total <= MAX_PARTS:
+            split.setdefault((found.stem, found.total), []).append((found.number, file))
         else:
             single.append(_make_group((file,), find_role(file.path)))
     return single + [_join(parts, n) for (_, n), parts in split.items()]

@@ -131,7 +131,7 @@ def parse_content_range(header: str | None) -> Span | None:
 
 
 def parse_length(header: str | None) -> int | None:
-    """A length out of a header, None where it is none."""
+    """A length in bytes out of a header, None where it is none."""
     return int(header) if header and re.fullmatch(r"\d{1,18}", header.strip()) else None
 
 
@@ -264,7 +264,10 @@ def find_span(status: int, headers: Mapping[str, str], what: str) -> Span:
 
 
 def check_span(span: Span, place: int, listed: int | None, what: str) -> None:
-    """Refuse a part that was not asked for, and one of a file that is not the one listed."""
+    """Refuse a part that was not asked for, and one of a file that is not the one listed.
+
+    Raises HubError ("range", "size").
+    """
     if span.start not in (0, place):
         raise HubError("range", f"the server sent {what} from byte {span.start:,} on; wanted from {place:,}")
     if listed is not None and span.total is not None and span.total != listed:

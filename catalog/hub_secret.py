@@ -8,62 +8,39 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 from sizing.errors import HubError
 from sizing.forbidden_addresses import IpAddress, find_refusal, list_forms, read_address
+from sizing.hidden_text import HIDDEN, HiddenText, hide
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-HIDDEN = "***"
 TRUE_WORDS = frozenset({"1", "ON", "YES", "TRUE"})
 """What switches a variable of the Hub's own library on (huggingface_hub/constants.py, `ENV_VARS_TRUE_VALUES`)."""
 
 _PORTS = {"http": 80, "https": 443}
 
 
-class Secret:
-    """A token that shows itself as "***": in text, in a debugger, in an f-string. It cannot be pickled.
+class Secret(HiddenText):
+    """A token for the Hub. An empty one means none is known."""
 
-    `reveal()` gives the token itself; only the line that sends it needs that. An empty one means none is known.
-    """
-
-    __slots__ = ("_value",)
+    __slots__ = ()
 
     def __init__(self, value: str = "") -> None:
         value = value.strip()
         if not value.isascii() or not value.isprintable() or " " in value:
             raise HubError("token", "the token holds characters that no HTTP header can carry; set HF_TOKEN anew")
-        self._value = value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __repr__(self) -> str:
-        return HIDDEN
-
-    def __format__(self, spec: str) -> str:
-        return HIDDEN
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a token is not stored: pass it by the environment")
-
-    def reveal(self) -> str:
-        """The token itself."""
-        return self._value
+        super().__init__(value)
 
     def redact(self, text: str) -> str:
         """`text` with every trace of the token hidden, also as JSON, a URL or HTTP's basic form would write it."""
-        if not self._value:
-            return text
-        coded = base64.b64encode(self._value.encode()).decode()
-        for form in {self._value, json.dumps(self._value)[1:-1], quote(self._value, safe=""), coded}:
-            text = text.replace(form, HIDDEN)
-        return text
+        value = self.reveal()
+        coded = base64.b64encode(value.encode()).decode()
+        return hide(text, {value, json.dumps(value)[1:-1], quote(value, safe=""), coded})
 
     def redact_bytes(self, body: bytes) -> bytes:
         """An answer's body without the token, should a server repeat it."""
-        return body.replace(self._value.encode(), HIDDEN.encode()) if self._value else body
+        return body.replace(self.reveal().encode(), HIDDEN.encode()) if self else body
 
 
 def check_endpoint(url: str) -> str:

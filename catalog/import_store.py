@@ -29,7 +29,7 @@ from catalog.spec_json import Shape, read_shape
 from sizing.errors import BadInputError, StoreRebuiltError, UserStoreError
 from sizing.memory import WeightBytes
 from sizing.specs import ModelSpec
-from sizing.store_problems import StoreProblem, explain_store_problem, find_store_problem
+from sizing.store_problems import StoreProblem, explain_store_problem, find_store_problem, tell_aside
 
 FILE_NAME = "imports.duckdb"
 SCHEMA_FILE = Path(__file__).with_name("import_schema.sql")
@@ -189,13 +189,9 @@ class ImportStore:
 
     def find_note(self) -> str:
         """What to say of damaged files that were moved aside and are still there; empty where there are none."""
-        names = ", ".join(path.name for path in list_aside(self.path))
-        if not names:
-            return ""
-        return (
-            f"{self.path.name} was damaged and made anew with what could be read of it; the old one is {names} in "
-            f"{self.home}: import what is missing again, then delete it to end this note"
-        )
+        aside = [path.name for path in list_aside(self.path)]
+        then = "import what is missing again, then delete it to end this note"
+        return tell_aside(self.path.name, aside, str(self.home), "with what could be read of it", then)
 
     def _connect(self, writing: bool) -> duckdb.DuckDBPyConnection:
         return _wait_for_lock(lambda: duckdb.connect(str(self.path), read_only=not writing))

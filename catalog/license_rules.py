@@ -44,7 +44,7 @@ class Outcome(StrEnum):
 
     @property
     def severity(self) -> int:
-        """0 for the mildest."""
+        """Its rank among verdicts, 0 for the mildest."""
         return list(Outcome).index(self)
 
     @property
@@ -297,7 +297,7 @@ def _judge_region(clause: Clause, profile: LicenseProfile) -> Judged:
     if not profile.region:
         return _Holds.MAYBE, "your region"
     inside = profile.region in clause.regions or (EUROPEAN_UNION in clause.regions and profile.is_in_eu)
-    if not inside and profile.region == EUROPEAN_UNION and EU_COUNTRIES & set(clause.regions):
+    if not inside and profile.region == EUROPEAN_UNION and EU_COUNTRIES.keys() & set(clause.regions):
         return _Holds.MAYBE, "your country in the European Union"
     return (_Holds.YES, f"you are in {profile.region}") if inside else (_Holds.NO, "")
 

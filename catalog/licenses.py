@@ -15,7 +15,6 @@ from catalog.strict_toml import AS_OF, URL, Keys, Place, check_choice, check_for
 from sizing.errors import DataFileError, UnknownNameError
 from sizing.license_profile import FIELDS_OF_USE, PURPOSES, read_region
 
-COMMERCIAL = ("yes", "conditional", "no")
 UNKNOWN = "unknown"
 """What an imported model's licence allows where the catalog does not know it: nothing is claimed either way."""
 
@@ -131,7 +130,7 @@ class License:
 
     @property
     def commercial(self) -> str:
-        """One of COMMERCIAL, or UNKNOWN for a licence that nobody read."""
+        """Whether it allows commercial use: "yes", "conditional" or "no", UNKNOWN for a licence that nobody read."""
         if self.is_unread:
             return UNKNOWN
         if any(_forbids(c, "commercial") for c in self.clauses):

@@ -6,15 +6,15 @@ sentence, never in an exception.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from catalog.gguf_header import GgufHeader, load_header
+from catalog.gguf_header import load_header
 from catalog.gguf_spec import find_model_architecture, find_other_purpose
 from catalog.gguf_weights import find_quant_label
+from catalog.hub_files import find_recipe, find_role
 from catalog.local_walk import (
     UNFINISHED,
     FoundFile,
@@ -31,14 +31,9 @@ from catalog.local_walk import (
 from catalog.model_stores import FOLDER, HUB, LM_STUDIO, OLLAMA, Store
 from catalog.ollama_store import walk_ollama
 from sizing.errors import UnsupportedError, WeighbridgeError
+from sizing.split_names import read_split_name
 
 SUFFIX = ".gguf"
-_SPLIT = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})")
-_LABEL = re.compile(
-    r"(?:^|[-._])((?:UD-)?(?:I?Q[1-8](?:_[A-Z0-9]+)*|TQ[12]_0|BF16|F16|F32|MXFP4(?:_MOE)?|NVFP4))(?=$|[-._])",
-    re.IGNORECASE,
-)
-_PROJECTOR = re.compile(r"(^|[-._])mmproj([-._]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +61,6 @@ class LocalModel:
     missing_parts: tuple[int, ...] = ()
     problem: str | None = None
     projector: Path | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all of it is here."""
-        return not self.missing_bytes and not self.missing_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +117,6 @@ def find_local_models(
     if search.n_unsaid:
         search.problems.append(f"and {search.n_unsaid:,} more")
     return LocalFindings(tuple(models), tuple(search.problems), tuple(search.truncated))
-
-
-def load_parts(model: LocalModel) -> tuple[GgufHeader, ...]:
-    """The headers of all parts of a model, for `catalog.gguf_spec.read_header_spec`.
-
-    Raises GgufError where a file is none any more, OSError where it cannot be read.
-    """
-    return tuple(load_header(path) for path in model.paths)
 
 
 # ---------------------------------------------------------------- stores
@@ -219,16 +201,16 @@ def _is_gguf(name: str) -> bool:
 
 def _join(store: str, repo_id: str, files: Sequence[FoundFile], below: Path) -> Iterator[Candidate]:
     """Files of one place as models: parts of split ones together, projectors beside the others."""
-    projector = next((f.path for f in files if _PROJECTOR.search(f.path.stem)), None)
+    projector = next((f.path for f in files if find_role(f.path.name) == "projector"), None)
     split: dict[tuple[Path, str, int], dict[int, FoundFile]] = {}
     for found in files:
-        if _PROJECTOR.search(found.path.stem):
+        if find_role(found.path.name) == "projector":
             continue
-        parts = _SPLIT.fullmatch(found.path.stem)
-        if parts is None or not 1 <= int(parts[2]) <= int(parts[3]):
+        part = read_split_name(found.path.name)
+        if part is None or not 1 <= part.number <= part.total:
             yield Candidate(show(found.path.stem), store, repo_id, (found,), projector=projector)
         else:
-            split.setdefault((found.path.parent, parts[1], int(parts[3])), {})[int(parts[2])] = found
+            split.setdefault((found.path.parent, part.stem, part.total), {})[part.number] = found
     for (_, name, n_parts), by_number in split.items():
         numbers = tuple(sorted(by_number))
         ordered = tuple(by_number[n] for n in numbers)
@@ -254,7 +236,7 @@ def _read_candidate(candidate: Candidate, search: Search) -> LocalModel | None:
         size_bytes=sum(f.size_bytes for f in candidate.files),
         store=candidate.store,
         repo_id=candidate.repo_id,
-        label=find_label(first.path.stem) or head.label,
+        label=find_recipe(first.path.name) or head.label,
         architecture=head.architecture,
         n_params=sum(h.n_params for h in facts),
         modified_ns=max(f.modified_ns for f in candidate.files),
@@ -298,13 +280,3 @@ def read_head_facts(path: Path, size_bytes: int, modified_ns: int, key: tuple[in
     except UnsupportedError as error:
         return replace(facts, problem=str(error))
     return facts
-
-
-def find_label(stem: str) -> str:
-    """The quantization that a file's name ends in, as its maker writes it; "" where it names none.
-
-    >>> find_label("Qwen3-30B-A3B-UD-Q4_K_XL-00001-of-00002"), find_label("gemma-3-4b-it"), find_label("phi.q8_0")
-    ('UD-Q4_K_XL', '', 'Q8_0')
-    """
-    found = _LABEL.findall(stem)
-    return str(found[-1]).upper() if found else ""

@@ -184,7 +184,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def find_modified_ns(entry: os.DirEntry[str]) -> int:
-    """When an entry was last changed, 0 where it is gone."""
+    """When an entry was last changed, in nanoseconds since 1970; 0 where it is gone."""
     try:
         return entry.stat(follow_symlinks=False).st_mtime_ns
     except OSError:

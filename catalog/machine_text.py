@@ -1,16 +1,17 @@
 """A machine in words: the one text that names it on a command line and in an address.
 
     machine = part { "+" part }
-    part    = what [ "*" count ] [ "(" memory "used" ")" ]
+    part    = what [ "*" count ] [ "(" memory ( "used" | "usable" ) ")" ]
     what    = "this" | a device of the catalog | card | host | unified
     card    = memory [ backend ] "card" [ rates ]              24 GiB card at 936 GB/s
     host    = memory DDR [ "-" MT/s ] [ "x" channels "ch" ]    128 GB DDR5-4800 x8ch
-            | memory "RAM" [ rates ]                           64 GB RAM at 60 GB/s
+            | memory "RAM" [ "of" processor ] [ rates ]        64 GB RAM at 60 GB/s
     unified = memory [ backend ] "unified" [ rates ]           128 GiB unified at 273 GB/s
     rates   = "at" bandwidth "GB/s" [ "and" arithmetic "TFLOPS" ]
 
 Memory is binary whether it says GB or GiB, as chips are made; bandwidth is decimal, as vendors write it. What is left
-out is unknown, and what has to be assumed is said in the notes of the device.
+out is unknown, and what has to be assumed is said in the notes of the device. "Usable" is what a model may take in all,
+where that was read and need not be assumed.
 """
 
 from __future__ import annotations
@@ -55,24 +56,31 @@ _RATES = r"(?: at (?P<gb_per_s>\d{1,9}(?:\.\d{1,4})?) ?gb/s)?(?: (?:and|at) (?P<
 _CHANNELS = r"(?: ?x? ?(?P<channels>\d{1,4}) ?(?:ch|channels?|-channel))?"
 _CARD = re.compile(rf"{_MEMORY}{_BACKEND} card{_RATES}")
 _UNIFIED = re.compile(rf"{_MEMORY}{_BACKEND} unified(?: memory)?{_RATES}")
-_RAM = re.compile(rf"{_MEMORY} ram{_RATES}")
+_RAM = re.compile(rf"{_MEMORY} ram(?: of (?P<processor>[\w .@/-]{{1,80}}?))?{_RATES}", re.IGNORECASE)
 _DDR = re.compile(rf"{_MEMORY} (?P<ddr>(?:lp)?ddr\dx?)(?:-(?P<mt_per_s>\d{{1,6}}))?{_CHANNELS}")
 _USED = re.compile(rf"\(\s*(?:{_MEMORY} used|used {_MEMORY.replace('size', 'size2').replace('unit', 'unit2')})\s*\)")
+_USABLE = re.compile(rf"\(\s*{_MEMORY} usable\s*\)")
 _BEGINS_WITH_MEMORY = re.compile(rf"{_MEMORY}\b")
 
 
 @dataclass(frozen=True, slots=True)
 class MachinePart:
-    """One part of a machine as written: what it is, how many of it, and bytes of each that other programs hold."""
+    """One part of a machine as written: what it is, how many of it, and bytes of each that other programs hold.
+
+    `usable_bytes` of each is what a model may take, where the text says so; then nothing is said of other programs.
+    """
 
     name: str
     count: int = 1
     used_bytes: int = 0
+    usable_bytes: int = 0
 
     @property
     def text(self) -> str:
         """The part as the grammar writes it: 'RTX 4090*2 (3 GiB used)'."""
         count = f"*{self.count}" if self.count > 1 else ""
+        if self.usable_bytes:
+            return f"{self.name}{count} ({format_gib_figure(self.usable_bytes)} GiB usable)"
         used = f" ({format_gib_figure(self.used_bytes)} GiB used)" if self.used_bytes else ""
         return f"{self.name}{count}{used}"
 
@@ -83,6 +91,7 @@ class Described:
 
     `ddr` is the memory type of a host ('' where its bandwidth is given instead), `mt_per_s` its million transfers a
     second (None: the usual ones of the type), `channels` its 64-bit channels. `backend` '' takes the usual one.
+    `processor` names that of a host, '' where it is unknown.
     """
 
     kind: DeviceKind
@@ -93,6 +102,7 @@ class Described:
     ddr: str = ""
     mt_per_s: int | None = None
     channels: int = DEFAULT_CHANNELS
+    processor: str = ""
 
     def __post_init__(self) -> None:
         most = {DeviceKind.GPU: 1024, DeviceKind.UNIFIED: 4096, DeviceKind.CPU: 65_536}[self.kind]
@@ -129,11 +139,12 @@ class Described:
             return f"{size} GB {self.ddr}{speed}{channels}"
         kind = {DeviceKind.GPU: "card", DeviceKind.UNIFIED: "unified", DeviceKind.CPU: "RAM"}[self.kind]
         backend = f"{self.backend} " if self.backend else ""
-        rates = f" at {self.bandwidth_bytes_per_s / 1e9:.10g} GB/s" if self.bandwidth_bytes_per_s else ""
+        rates = f" at {_write_rate(self.bandwidth_bytes_per_s / 1e9)} GB/s" if self.bandwidth_bytes_per_s else ""
         if self.fp16_flops:
-            rates += f" {'and' if rates else 'at'} {self.fp16_flops / 1e12:.10g} TFLOPS"
+            rates += f" {'and' if rates else 'at'} {_write_rate(self.fp16_flops / 1e12)} TFLOPS"
         unit = "GB" if self.kind is DeviceKind.CPU else "GiB"
-        return f"{size} {unit} {backend}{kind}{rates}"
+        processor = f" of {self.processor}" if self.processor else ""
+        return f"{size} {unit} {backend}{kind}{processor}{rates}"
 
     def build(self) -> Device:
         """The device, with what is assumed about it in its notes."""
@@ -148,6 +159,11 @@ def format_gib_figure(n_bytes: int) -> str:
     ('64', '1.5')
     """
     return f"{n_bytes / GIB:.4f}".rstrip("0").rstrip(".")
+
+
+def _write_rate(figure: float) -> str:
+    """A rate with at most the four decimals that are read, never zero."""
+    return f"{max(figure, 0.0001):.4f}".rstrip("0").rstrip(".")
 
 
 def read_parts(text: str) -> tuple[MachinePart, ...]:
@@ -193,13 +209,14 @@ def read_described(text: str) -> Described | None:
             channels=int(match["channels"] or DEFAULT_CHANNELS),
         )
     for kind, pattern in ((DeviceKind.GPU, _CARD), (DeviceKind.UNIFIED, _UNIFIED), (DeviceKind.CPU, _RAM)):
-        if match := pattern.fullmatch(folded):
+        if match := pattern.fullmatch(folded if kind is not DeviceKind.CPU else " ".join(text.split())):
             return Described(
                 kind,
                 _read_memory(match),
                 bandwidth_bytes_per_s=float(match["gb_per_s"]) * 1e9 if match["gb_per_s"] else None,
                 fp16_flops=float(match["tflops"]) * 1e12 if match["tflops"] else None,
                 backend=match.groupdict().get("backend") or "",
+                processor=match.groupdict().get("processor") or "",
             )
     return None
 
@@ -220,6 +237,19 @@ def hold_used(device: Device, used_bytes: int) -> Device:
         )
     note = f"{format_bytes(used_bytes)} is held by other programs, as given"
     return replace(device, usable_bytes=device.usable_bytes - used_bytes, notes=(*device.notes, note))
+
+
+def set_usable(device: Device, usable_bytes: int) -> Device:
+    """The device with as much for a model as was given. Raises BadInputError for more than it has."""
+    if not usable_bytes:
+        return device
+    if usable_bytes > device.memory_bytes:
+        raise BadInputError(
+            f"{device.name} has {format_bytes(device.memory_bytes)} and {format_bytes(usable_bytes)} of it is said to "
+            "be usable; give less"
+        )
+    notes = tuple(n for n in device.notes if not n.startswith("assumed:") or "memory" not in n)
+    return replace(device, usable_bytes=usable_bytes, notes=(*notes, f"{format_bytes(usable_bytes)} usable, as given"))
 
 
 def system_reserve_bytes(memory_bytes: int) -> int:
@@ -243,7 +273,7 @@ def _build_host(told: Described) -> Device:
         notes.append("memory bandwidth unknown: write for instance 64 GB DDR5-5600 instead of 64 GB RAM")
     size = format_gib_figure(told.memory_bytes)
     return Device(
-        name=told.text if told.ddr else f"{size} GB RAM",
+        name=told.text if told.ddr else told.processor or f"{size} GB RAM",
         kind=DeviceKind.CPU,
         memory_bytes=told.memory_bytes,
         usable_bytes=told.memory_bytes - system_reserve_bytes(told.memory_bytes),
@@ -294,17 +324,20 @@ def _say_unknown(told: Described, what: str) -> list[str]:
 
 
 def _read_memory(match: re.Match[str]) -> int:
-    return int(float(match["size"]) * _UNITS[match["unit"]])
+    return int(float(match["size"]) * _UNITS[match["unit"].casefold()])
 
 
 def _read_part(part: str, text: str) -> MachinePart:
-    name, used_bytes = part.strip(), 0
-    if match := _USED.search(name.casefold()):
+    name, used_bytes, usable_bytes = part.strip(), 0, 0
+    if match := _USABLE.search(name.casefold()):
+        usable_bytes = _read_memory(match)
+        name = f"{name[: match.start()].strip()}{name[match.end() :].strip()}"
+    elif match := _USED.search(name.casefold()):
         size, unit = match["size"] or match["size2"], match["unit"] or match["unit2"]
         used_bytes = int(float(size) * _UNITS[unit])
         name = f"{name[: match.start()].strip()}{name[match.end() :].strip()}"
     elif re.search(r"\([^)]*(used|free|[gm]i?b)", name.casefold()):
-        raise BadInputError(f"memory in use is written (3 GiB used), got {part.strip()!r}")
+        raise BadInputError(f"memory in use is written (3 GiB used) or (20 GiB usable), got {part.strip()!r}")
     if match := re.match(r"(\d{1,9})\s*[x×]\s*(?=\S)", name):  # "2 x RTX 3090", as people say it
         name = f"{name[match.end() :]}*{match[1]}"
     number = "1"
@@ -316,4 +349,4 @@ def _read_part(part: str, text: str) -> MachinePart:
     count = int(number)
     if not 1 <= count <= MAX_CARDS:
         raise BadInputError(f"a machine wants 1 to {MAX_CARDS} cards of a kind, got {count} in {text!r}")
-    return MachinePart(name, count, used_bytes)
+    return MachinePart(name, count, used_bytes, usable_bytes)

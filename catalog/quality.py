@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.models import ModelCard
-from sizing.errors import DataFileError, UnknownNameError
+from sizing.errors import DataFileError
 from sizing.evidence import EvidencePrior, Score, Traits, rate_tasks
 from sizing.recommend import TASKS
 
@@ -192,13 +192,6 @@ def _read_row(cells: dict[str, str], file: str, line: int) -> ScoreRow:
         metric=cells["metric"],
         source_note=cells["source_note"],
     )
-
-
-def list_benchmarks(task: str) -> tuple[BenchmarkUse, ...]:
-    """The benchmarks that speak for `task`, with why. Raises UnknownNameError."""
-    if task not in TASKS:
-        raise UnknownNameError("task", task, TASKS)
-    return tuple(use for use in BENCHMARKS.values() if task in use.tasks)
 
 
 def to_score(row: ScoreRow) -> Score | None:

@@ -20,6 +20,7 @@ from catalog.machine_text import (
     looks_described,
     read_described,
     read_parts,
+    set_usable,
     write_parts,
 )
 from catalog.models import ModelCard
@@ -286,7 +287,7 @@ def _extend_this(here: Machine, parts: Sequence[MachinePart], named: Sequence[Na
     this = [p for p in parts if p.name.casefold() in THIS_NAMES]
     if len(this) > 1 or this[0].count > 1:
         raise BadInputError(f"this machine is there once, got {text!r}")
-    if this[0].used_bytes:
+    if this[0].used_bytes or this[0].usable_bytes:
         raise BadInputError(f"what is used on this machine is read, not given; got {text!r}")
     others = [p for p in parts if p is not this[0]]
     if not others:
@@ -308,7 +309,7 @@ def _find_part(named: Sequence[NamedDevice], part: MachinePart, text: str) -> tu
     name, device = _find_named_or_described(named, part.name)
     if part.count > 1 and device.kind is not DeviceKind.GPU:
         raise BadInputError(f"only cards can be counted, {device.name} is {device.kind}; got {text!r}")
-    return replace(part, name=name), hold_used(device, part.used_bytes)
+    return replace(part, name=name), set_usable(hold_used(device, part.used_bytes), part.usable_bytes)
 
 
 def _find_named_or_described(named: Sequence[NamedDevice], name: str) -> tuple[str, Device]:

@@ -41,16 +41,13 @@ A repository under any other licence is tagged `other`, which says nothing about
 BY_HAND = "edit the family file by hand: only plain values of the record itself are changed from here"
 
 
-def diff_facts(
-    card: ModelCard, repository: HubRepository, license_ids: Collection[str] | None = None
-) -> tuple[FactChange, ...]:
+def diff_facts(card: ModelCard, repository: HubRepository) -> tuple[FactChange, ...]:
     """What the Hub says otherwise than a curated card, in the order of the family file's keys.
 
     Only what the repository tells is compared: a missing licence tag, parameter count or config changes nothing. A
-    config that cannot be read is one change of its own, not applicable, with the reason. `license_ids` are those the
-    catalog knows the terms of; read from its file where left out.
+    config that cannot be read is one change of its own, not applicable, with the reason.
     """
-    known = {found.license_id for found in load_licenses()} if license_ids is None else license_ids
+    known = {found.license_id for found in load_licenses()}
     changes = [*_diff_identity(card, repository, known), *_diff_config(card, repository)]
     stated = repository.n_params_stated
     if stated is not None and stated != card.n_params_reported:

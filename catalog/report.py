@@ -12,7 +12,7 @@ from catalog.machines import list_price_sources
 from catalog.models import ModelCard
 from catalog.quality import QualityEvidence, ScoreRow
 from catalog.quant_loss import estimate_quant_loss
-from catalog.queries import find_model, list_quality, list_sources
+from catalog.queries import find_model, list_quality
 from catalog.store import Catalog
 from sizing.candidate import Needs
 from sizing.hardware import Machine
@@ -25,16 +25,15 @@ def find_evidence(catalog: Catalog, answer: Recommendation, machine: Machine, ne
 
     Raises UnknownNameError for a model that left the catalog since.
     """
-    as_of = max((s.as_of for s in list_sources(catalog)), default="")
     prices = tuple(list_listed_prices(catalog, machine))
     best = answer.best
     if best is None:
         sources = merge_sources(_list_device_sources(catalog, machine))
-        return Evidence(as_of, len(catalog.cards), prices=prices, sources=sources)
+        return Evidence(catalog.version.text, len(catalog.cards), prices=prices, sources=sources)
     card = find_model(catalog, best.candidate.spec.model_id)
     verdict = judge_model(catalog, card, make_profile(needs.license_use, needs.license_profile))
     return Evidence(
-        catalog_as_of=as_of,
+        catalog_version=catalog.version.text,
         n_models=len(catalog.cards),
         license_name=verdict.license_name,
         license_outcome=say_outcome(verdict, needs.license_use),

@@ -73,6 +73,8 @@ def build_spec(record: Record) -> ModelSpec:
 def expand_pattern(pattern: str, n_layers: int) -> str:
     """One letter per layer: the pattern repeated until `n_layers` are named.
 
+    Raises BadInputError for other letters, none, or more than there are layers.
+
     >>> expand_pattern("SSSSSF", 8)
     'SSSSSFSS'
     """
@@ -86,7 +88,10 @@ def expand_pattern(pattern: str, n_layers: int) -> str:
 
 
 def expand_ffn_dims(record: Record, n_layers: int) -> tuple[int, ...]:
-    """Dense feed-forward width of every layer, from `ffn_dim` or from runs of `[count, width]`; 0 where none."""
+    """Dense feed-forward width of every layer, from `ffn_dim` or from runs of `[count, width]`; 0 where none.
+
+    Raises BadInputError for runs that cover another number of layers.
+    """
     runs = record.get("ffn_dim_by_layer")
     if runs is None:
         return (int(record.get("ffn_dim", 0)),) * n_layers
@@ -100,6 +105,7 @@ def build_attention(record: Record, letter: str, layer: int) -> Attention | None
     """Attention of a layer of this letter, or None where the layer has none.
 
     `n_kv_heads_by_layer` stands only in records read from a config whose layers were pruned one by one (Nemotron NAS).
+    Raises BadInputError for a windowed letter without a window table.
     """
     if letter in "RN":
         return None

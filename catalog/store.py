@@ -20,6 +20,7 @@ from catalog.import_merge import Merged, merge_imports
 from catalog.licenses import Clause, License, load_licenses, record_license
 from catalog.models import DATA_DIR, ModelCard, load_families, record_card
 from catalog.tables import Tables, insert_rows, list_columns, to_rows
+from catalog.version import CatalogVersion, find_version
 from sizing.errors import DataFileError
 from sizing.specs import LayerGroup
 
@@ -35,7 +36,7 @@ class Catalog:
 
     `cards` are the `n_curated` models of the data files, then the person's imports, the most downloaded first;
     `licenses` are those of the data files, then those that only imports name. `answers` holds what was worked out of it
-    once (`once_per_catalog`) and goes with it.
+    once (`once_per_catalog`) and goes with it. `version` is that of the data files, whatever was imported.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -43,6 +44,7 @@ class Catalog:
     licenses: tuple[License, ...]
     data_dir: Path
     n_curated: int
+    version: CatalogVersion
     has_imports: bool = False
     notes: tuple[str, ...] = ()
     answers: dict[object, Any] = field(default_factory=dict, repr=False)
@@ -94,6 +96,7 @@ def open_catalog(data_dir: Path | None = None, imports: Path | None = None) -> C
         for table in CSV_TABLES:
             insert_rows(connection, table, tables[table], load_csv(folder / f"{table}.csv", tables[table]))
         notes = _fill_weights(connection, folder)
+        version = find_version(connection, folder)
         merged = Merged() if imports is None else merge_imports(connection, tables, cards, licenses, imports)
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -106,6 +109,7 @@ def open_catalog(data_dir: Path | None = None, imports: Path | None = None) -> C
         (*licenses, *merged.licenses),
         folder,
         n_curated=len(cards),
+        version=version,
         has_imports=merged.has_tables,
         notes=(*notes, *merged.notes),
     )

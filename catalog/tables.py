@@ -39,7 +39,10 @@ def to_rows(
 def insert_rows(
     connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[Column], rows: Sequence[Row]
 ) -> None:
-    """Insert all rows at once; when a rule is broken, halve until the one row at fault is found and name it."""
+    """Insert all rows at once; when a rule is broken, halve until the one row at fault is found and name it.
+
+    Raises DataFileError with that row's file and line.
+    """
     if not rows:
         return
     selected = ", ".join(f"unnest(?::{c.sql_type}[])" for c in columns)

@@ -15,7 +15,7 @@ from evals.accelerator import CaseResult, Engine, count_speed_tokens, name_cards
 from evals.measure import ROUNDED_BYTES
 from evals.verify import PARTS
 from sizing.errors import BadInputError
-from sizing.hardware import Device, DeviceKind, Machine
+from sizing.hardware import Machine
 from sizing.placement import ACCELERATOR_OVERHEAD_BYTES, LARGEST_TENSOR_SHARE
 from sizing.scheduler import PIPELINE_COPIES
 from sizing.units import MIB
@@ -332,20 +332,3 @@ def _read_row(record: dict[str, str]) -> Row:
     values |= {name: float(record[name]) if record[name] else None for name in _NUMBERS}
     shared = {f.name: values.pop(f.name) for f in dataclasses.fields(Environment)}
     return Row(**values, environment=Environment(**shared))
-
-
-def rebuild_machine(environment: Environment) -> Machine:
-    """A machine with the cards a table was measured on and a host without limits, to estimate its rows again."""
-    e, kind = environment, DeviceKind(environment.card_kind)
-    room = e.card_memory_bytes if kind is DeviceKind.GPU else 2**50
-    card = Device(
-        e.card.split(" + ")[0].split(" x ", 1)[-1],
-        kind,
-        room,
-        room,
-        e.card_bandwidth_bytes_per_s,
-        e.card_fp16_flops,
-        e.backend,
-        memory_type=e.card_memory_type,
-    )
-    return Machine(e.machine, Device("host", DeviceKind.CPU, 2**50, 2**50, 50e9, 1e12), (card,) * e.n_cards)

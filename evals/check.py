@@ -28,8 +28,6 @@ CACHES = (("f16", True), ("q8_0", True), ("f16", False))
 
 COMPUTE_SHARE = 0.02
 COMPUTE_BYTES = 8 * MIB
-LOGGED_BYTES = round(0.006 * MIB)
-"""The log rounds to 0.01 MiB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,6 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +36,7 @@ from evals.divergence_result import DivergenceResult, DivergenceSetting, WindowR
 from evals.dry_run import DryRunFailure, EngineChild
 from sizing.errors import BadInputError
 from sizing.quants import find_kv_type
+from sizing.split_names import read_split_name
 from sizing.units import GIB, MIB
 
 CHILD_COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("divergence_child.py")))
@@ -314,16 +314,11 @@ def check_files(reference: Path, candidate: Path, plan: DivergencePlan) -> None:
         raise _Stop(DivergenceFailure(DivergenceReason.NO_ROOM, said))
 
 
-_SHARD = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
-
-
 def count_file_bytes(path: Path) -> int:
     """Bytes of a model's file; of all its parts where it is the first of several."""
-    found = _SHARD.search(path.name)
-    if found is None:
-        return path.stat().st_size
-    parts = path.parent.glob(f"{path.name[: found.start()]}-*-of-{found[1]}.gguf")
-    return sum(part.stat().st_size for part in parts)
+    found = read_split_name(path.name)
+    parts = [path.with_name(found.name_part(i)) for i in range(1, found.total + 1)] if found else [path]
+    return sum(part.stat().st_size for part in parts if part.is_file())
 
 
 def find_needed_bytes(reference: Path, candidate: Path) -> int:

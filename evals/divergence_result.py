@@ -10,7 +10,6 @@ windows. Neighbouring windows of one document still resemble each other, which t
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -236,12 +235,3 @@ def estimate_quantiles(windows: Sequence[WindowResult], shares: Sequence[float],
     drawn = np.array([read(row) for row in (draws @ counts).cumsum(axis=1)])
     errors = drawn.std(axis=0, ddof=1) * math.sqrt(n / (n - 1))
     return [_hold(_spread(value, float(error), n), 0.0, math.inf) for value, error in zip(seen, errors, strict=True)]
-
-
-def merge_bins(windows: Sequence[WindowResult]) -> Counter[int]:
-    """The sketch of all windows' divergences together, as a chart of their distribution wants it."""
-    merged: Counter[int] = Counter()
-    for window in windows:
-        for number, count in window.kl_bins:
-            merged[number] += count
-    return merged

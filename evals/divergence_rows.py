@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,13 +105,6 @@ def count_bins(values: Array) -> Counter[int]:
 def find_bin_value(number: int) -> float:
     """The value a bin stands for, within `SKETCH_ERROR` of all in it."""
     return 0.0 if number == ZERO_BIN else math.exp(number * _LOG_GAMMA) * (1 - SKETCH_ERROR)
-
-
-def find_quantile(bins: Mapping[int, float], share: float) -> float:
-    """The value that this share of all lies at or below, to `SKETCH_ERROR`. Counts may be weights; not all zero."""
-    numbers = sorted(bins)
-    counts = np.cumsum([bins[n] for n in numbers])
-    return find_bin_value(numbers[find_quantile_place(counts, share)])
 
 
 def find_quantile_place(cumulated: Sequence[float] | npt.NDArray[Any], share: float) -> int:

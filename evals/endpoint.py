@@ -243,7 +243,10 @@ class EndpointClient:
                 self._scoring_checked = True
 
     def ask(self, path: str, payload: dict[str, Any]) -> Any:
-        """One POST with this plan's time and tries; an unknown model's error names the near ones."""
+        """One POST with this plan's time and tries; an unknown model's error names the near ones.
+
+        Raises EndpointError.
+        """
         plan = self.plan
         try:
             return self.door.ask("POST", path, payload, timeout_s=plan.timeout_s, n_retries=plan.n_retries)

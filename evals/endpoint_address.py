@@ -8,16 +8,14 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 from sizing.errors import BadInputError
 from sizing.forbidden_addresses import IpAddress, find_refusal
+from sizing.hidden_text import HiddenText, hide
 
 KEY_VARIABLE = "WEIGHBRIDGE_API_KEY"
 """The environment variable that may hold the key; no other is read, so no server is sent a key meant for another."""
-
-HIDDEN = "***"
 
 SHORTEST_KEY = 8
 """Keys below this many characters are placeholders ("ollama", "EMPTY"); in answers they stand for themselves."""
@@ -26,13 +24,10 @@ _VERSION = re.compile(r"v\d+\w*")
 _API_PATHS = ("/chat/completions", "/completions", "/models")
 
 
-class Secret:
-    """A key that shows itself as "***": in text, in a debugger, in an f-string. It cannot be pickled.
+class Secret(HiddenText):
+    """A key of a model server. An empty one means none is needed."""
 
-    `reveal()` gives the key itself; only the line that sends it needs that. An empty key means none is needed.
-    """
-
-    __slots__ = ("_value",)
+    __slots__ = ()
 
     def __init__(self, value: str = "") -> None:
         value = value.strip()
@@ -40,33 +35,16 @@ class Secret:
             raise BadInputError(
                 "the key holds characters that no HTTP header can carry; paste it again, without quotes"
             )
-        self._value = value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __repr__(self) -> str:
-        return HIDDEN
-
-    def __format__(self, spec: str) -> str:
-        return HIDDEN
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a key is not stored: pass it by the environment")
-
-    def reveal(self) -> str:
-        """The key itself."""
-        return self._value
+        super().__init__(value)
 
     def redact(self, text: str) -> str:
         """`text` with every trace of the key hidden, also as JSON or a URL would write it."""
-        for form in {self._value, json.dumps(self._value)[1:-1], quote(self._value, safe="")} - {""}:
-            text = text.replace(form, HIDDEN)
-        return text
+        value = self.reveal()
+        return hide(text, {value, json.dumps(value)[1:-1], quote(value, safe="")})
 
     def redact_answer(self, text: str) -> str:
         """A model's answer with the key hidden; a placeholder's word ("ollama") may stand."""
-        return self.redact(text) if len(self._value) >= SHORTEST_KEY else text
+        return self.redact(text) if len(self.reveal()) >= SHORTEST_KEY else text
 
 
 def read_key(environment: Mapping[str, str] | None = None) -> Secret:

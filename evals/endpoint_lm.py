@@ -102,7 +102,10 @@ class EndpointLM(LM):  # type: ignore[misc]
         return run_all(asked, ask, tell, self.plan.concurrency)
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """(log-likelihood, greedy) of each (prompt, continuation), in the order asked."""
+        """(log-likelihood, greedy) of each (prompt, continuation), in the order asked.
+
+        Raises UnsupportedError for a chat endpoint.
+        """
         if requests and self.plan.api != "completion":
             raise UnsupportedError("log-likelihoods need api 'completion': a chat endpoint gives none of its prompt")
 

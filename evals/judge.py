@@ -21,9 +21,6 @@ from typing import Any
 from evals.endpoint import EndpointClient, EndpointPlan, Message
 from sizing.errors import BadInputError
 
-JUDGE_VERSION = "1"
-"""Changes with every change of the words below: scores of two versions are not compared."""
-
 DEFAULT_RUBRIC = (
     "Judge whether the answer does what the question asks, completely and correctly. Judge content, not length, "
     "politeness or layout. 10: fully correct and complete. 5: partly correct, or an important part is missing. "

@@ -274,7 +274,10 @@ class LoadedModel:
         self.api.llama_memory_clear(self.memory, False)
 
     def tokenize(self, text: str, *, parse_special: bool) -> list[int]:
-        """Tokens of a text, none added; `parse_special` reads the names of special tokens in it as those tokens."""
+        """Tokens of a text, none added; `parse_special` reads the names of special tokens in it as those tokens.
+
+        Raises EngineError where llama.cpp refuses the text.
+        """
         raw = text.encode("utf-8", "surrogatepass")
         room = (self.api.llama_token * (len(raw) + 8))()
         n = self.api.llama_tokenize(self.vocab, raw, len(raw), room, len(room), False, parse_special)

@@ -119,7 +119,10 @@ def load_own_suite(home: Path, name: str) -> OwnSuite:
 
 
 def read_suite(path: Path) -> OwnSuite:
-    """The suite in a file, checked against the version in its header."""
+    """The suite in a file, checked against the version in its header.
+
+    Raises DataFileError with the line for a file that `save_own_suite` did not write so.
+    """
     if path.stat().st_size > MAX_FILE_BYTES:
         raise DataFileError(path.name, 1, f"larger than {MAX_FILE_BYTES // 1000**2} MB; not written by save_own_suite")
     records = []

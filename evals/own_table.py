@@ -206,7 +206,10 @@ def rate_delimiter(sample: str, delimiter: str) -> tuple[float, int]:
 
 
 def read_jsonl(text: str, name: str) -> Table:
-    """The table in JSON lines, one object on each; columns are all names in the order they first appear."""
+    """The table in JSON lines, one object on each; columns are all names in the order they first appear.
+
+    Raises BadInputError for too many names, and lines that are no objects.
+    """
     rows: list[Row] = []
     problems: list[RowProblem] = []
     n_problems = 0

@@ -152,7 +152,8 @@ def judge_contains(expected: Any, answer: str) -> Verdict:
 def judge_regex(expected: Any, answer: str) -> Verdict:
     """A pattern of Python's `re`, searched in the answer by a child process.
 
-    The child may take `PATTERN_SECONDS` and, where the platform can hold it to that, 512 MiB.
+    The child may take `PATTERN_SECONDS` and, where the platform can hold it to that, 512 MiB. Raises BadInputError for
+    what is no pattern.
     """
     pattern = expected["pattern"] if isinstance(expected, dict) else expected
     if not isinstance(pattern, str):

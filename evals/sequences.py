@@ -182,7 +182,7 @@ class Sequences:
 
         What is drawn depends on the seed, the prompt and how often the same prompt came before in this call, not on
         what else is asked. Equal greedy requests are written once. Raises TooLongError where a prompt and its
-        `max_tokens` exceed a sequence's context.
+        `max_tokens` exceed a sequence's context. Raises BadInputError for fewer than one token asked.
         """
         answers: list[Written | None] = [None] * len(writings)
         same: dict[int, list[int]] = {}

@@ -19,6 +19,7 @@ from evals.plans import EvalPlan, EvalSettings, ModelKind, TestedModel
 from evals.run_files import EvalRun
 from sizing.errors import BadInputError, EngineError
 from sizing.quants import find_quant
+from sizing.split_names import read_split_name
 from sizing.units import format_bytes, format_tokens
 from sizing.workload import Workload
 
@@ -27,7 +28,6 @@ HASH_PIECE_BYTES = 8 * 1024**2
 ALL_LAYERS = 999
 DEMO_QUANTS = ("F16", "Q8_0", "Q4_K_M", "Q3_K_M", "Q2_K")
 DEMO_NAME = "Weighbridge Demo"
-_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 Say = Callable[[str], None]
 
@@ -51,12 +51,9 @@ def make_demo(quant: str = "F16") -> TestedModel:
 
 def list_parts(path: Path) -> tuple[Path, ...]:
     """A model's file, or all parts of a split one. Raises BadInputError when one is missing."""
-    found = _SPLIT.search(path.name)
-    if found is None:
-        parts: tuple[Path, ...] = (path,)
-    else:
-        stem, total = path.name[: found.start()], int(found[2])
-        parts = tuple(path.with_name(f"{stem}-{i:05}-of-{total:05}.gguf") for i in range(1, total + 1))
+    found = read_split_name(path.name)
+    numbers = range(1, found.total + 1) if found else ()
+    parts = tuple(path.with_name(found.name_part(i)) for i in numbers if found) or (path,)
     missing = next((part for part in parts if not part.is_file()), None)
     if missing is not None:
         raise BadInputError(f"{str(missing)!r} is no file; name a GGUF file, a split one by its first part")

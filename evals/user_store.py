@@ -22,7 +22,7 @@ from evals.rescue import find_inode, list_aside, move_aside, rescue_rows
 from evals.verify import Difference, VerifyResult
 from evals.verify_file import KeptVerify, append_verify, load_verifies
 from sizing.errors import StoreRebuiltError, UserStoreError
-from sizing.store_problems import StoreProblem, explain_store_problem, find_store_problem
+from sizing.store_problems import StoreProblem, explain_store_problem, find_store_problem, tell_aside
 from sizing.workload import Workload
 
 FILE_NAME = "user.duckdb"
@@ -159,13 +159,9 @@ class UserStore:
 
     def find_note(self) -> str:
         """What to say of damaged files that were moved aside and are still there; empty where there are none."""
-        names = ", ".join(path.name for path in list_aside(self.path))
-        if not names:
-            return ""
-        return (
-            f"{self.path.name} was damaged and made anew, with the results of every run whose file is there; what is "
-            f"left of the old one is {names} in {self.home}, delete it to end this note"
-        )
+        aside = [path.name for path in list_aside(self.path)]
+        kept = "with the results of every run whose file is there"
+        return tell_aside(self.path.name, aside, str(self.home), kept, "delete it to end this note")
 
     def _connect(self, writing: bool) -> duckdb.DuckDBPyConnection:
         """A connection, waiting a moment for another process that holds the file."""

@@ -10,7 +10,7 @@ that name (`MXFP4_MOE`) is Q8_0 throughout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +60,9 @@ def group_weight_bytes(
     return group_tensor_bytes(quant, sized, n_layers, architecture)
 
 
-def list_recipes(spec: ModelSpec, quants: Iterable[Quant] = tuple(QUANTS.values())) -> tuple[Quant, ...]:
+def list_recipes(spec: ModelSpec) -> tuple[Quant, ...]:
     """The quantizations a model comes in: all, less MXFP4 where there are no experts."""
-    return tuple(q for q in quants if q.family != "mxfp" or spec.is_moe)
+    return tuple(q for q in QUANTS.values() if q.family != "mxfp" or spec.is_moe)
 
 
 def weigh_model(spec: ModelSpec, engine: EngineChild, quants: Sequence[Quant] | None = None) -> Weighing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 import pandas as pd
@@ -18,44 +19,75 @@ from sizing.units import format_params, format_tokens
 
 MAX_ROWS = 500
 """Models that the list shows; of more, the first."""
+RARE_FILTERS = (
+    "family", "licence_id", "openness", "modality", "at_least", "params_from", "params_to", "facts", "origin"
+)  # fmt: skip
+FILTERS = ("find", "suits", *RARE_FILTERS)
 
 
 def show() -> None:
-    """Filters in one row, the list on the left, the chosen model's card on the right."""
-    show_filters()
+    """How many models there are, the filters, the list on the left and the chosen model's card on the right."""
     ids, n_found = search_models(cached.catalog(), inputs.read_catalog_search(), MAX_ROWS)
+    show_count(n_found, len(cached.list_cards()))
+    show_filters()
     found = cached.find_cards(ids)
     chosen = find_chosen()
     left, right = st.columns([7, 4], gap="medium")
     with left:
-        picked = show_list(found, n_found, len(cached.list_cards()))
+        picked = show_list(found, n_found)
     with right:
         card = picked or chosen or (found[0] if found else None)
         if card is not None:
             show_card(card)
 
 
+def show_count(n_found: int, n_all: int) -> None:
+    """The headline: how many models the filters leave; with none, what to do."""
+    if not n_found:
+        told, under = "No model matches these filters", "Take one of them away, or clear all."
+    else:
+        n_set = len(list_set(FILTERS))
+        count = f"{n_found:,} of {n_all:,} models" if n_set else f"{n_all:,} models"
+        told = f"{count} {'matches' if n_found == 1 else 'match'}" if n_set else count
+        under = "Every fact with its source; what nobody checked is said to be unverified."
+    st.html(f'<p class="wb-answer">{told}.</p><p class="wb-quiet">{under}</p>')
+
+
+def list_set(names: Iterable[str]) -> list[str]:
+    """Those of some fields that are not at their defaults."""
+    return [n for n in names if inputs.read(n) != inputs.FIELDS[n].parse(inputs.FIELDS[n].default)]
+
+
 def show_filters() -> None:
-    """What narrows the list; the rarer ones fold into a popover."""
+    """What narrows the list; the rarer ones fold into a popover that says how many are set."""
     options = cached.list_catalog_options()
-    columns = st.columns([2.2, 2, 2, 2, 1], vertical_alignment="bottom")
-    with columns[0]:
-        inputs.text("find", "Find", "Part of a name or publisher")
-    with columns[1]:
-        inputs.several("family", "Family", with_present("family", options.families))
-    with columns[2]:
-        inputs.several("licence_id", "Licence", with_present("licence_id", options.licenses))
-    with columns[3]:
-        inputs.several("suits", "Made for", options.tasks)
-    with columns[4], st.popover("More", icon=":material/tune:", width="stretch"):
-        inputs.several("openness", "Openness", inputs.OPENNESS)
-        inputs.several("modality", "Reads or makes", options.modalities)
-        inputs.whole("at_least", "Context of at least, tokens", 0, inputs.MAX_CONTEXT_TOKENS, step=8192)
-        inputs.whole("params_from", "Parameters from, billions", 0, inputs.MAX_BILLIONS)
-        inputs.whole("params_to", "Parameters up to, billions; 0 for any", 0, inputs.MAX_BILLIONS)
-        inputs.segments("facts", "Facts", tuple(inputs.VERIFIED_WORDS), inputs.VERIFIED_WORDS)
-        if cached.catalog().has_imports:
-            inputs.segments("origin", "Where from", tuple(inputs.ORIGIN_WORDS), inputs.ORIGIN_WORDS)
+    n_rare = len(list_set(RARE_FILTERS))
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        with st.container(width=340):
+            inputs.text("find", "Find", "Part of a name or publisher")
+        with st.container(width=260):
+            inputs.several("suits", "Made for", options.tasks)
+        with st.popover(f"Filters: {n_rare} set" if n_rare else "Filters", icon=":material/tune:"):
+            inputs.several("family", "Family", with_present("family", options.families))
+            inputs.several("licence_id", "Licence", with_present("licence_id", options.licenses))
+            inputs.several("openness", "Openness", inputs.OPENNESS)
+            inputs.several("modality", "Reads or makes", options.modalities)
+            inputs.whole("at_least", "Context of at least, tokens", 0, inputs.MAX_CONTEXT_TOKENS, step=8192)
+            least, most = st.columns(2)
+            with least:
+                inputs.whole("params_from", "Parameters from, B", 0, inputs.MAX_BILLIONS)
+            with most:
+                inputs.whole("params_to", "Up to, B (0: any)", 0, inputs.MAX_BILLIONS)
+            inputs.segments("facts", "Facts", tuple(inputs.VERIFIED_WORDS), inputs.VERIFIED_WORDS)
+            if cached.catalog().has_imports:
+                inputs.segments("origin", "Where from", tuple(inputs.ORIGIN_WORDS), inputs.ORIGIN_WORDS)
+        if list_set(FILTERS):
+            st.button("Clear all", type="tertiary", icon=":material/filter_alt_off:", on_click=clear_filters)
+
+
+def clear_filters() -> None:
+    """Show every model again."""
+    inputs.set_fields({name: inputs.FIELDS[name].default for name in FILTERS})
 
 
 def with_present(field: str, options: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,15 +107,12 @@ def find_chosen() -> ModelCard | None:
         return None
 
 
-def show_list(found: tuple[ModelCard, ...], n_found: int, n_all: int) -> ModelCard | None:
+def show_list(found: tuple[ModelCard, ...], n_found: int) -> ModelCard | None:
     """The list itself, of very many the first; returns the card of the picked row."""
     if not found:
-        st.html(
-            '<p class="wb-answer">No model matches these filters.</p><p class="wb-quiet">Take one of them away.</p>'
-        )
         return None
     more = f" The first {len(found):,} are listed, {n_found - len(found):,} more match." if n_found > len(found) else ""
-    st.caption(f"{n_found:,} of {n_all:,} models. Pick a row to read its card.{more}")
+    st.caption(f"Pick a row to read its card.{more}")
     table = pd.DataFrame(
         {
             "Model": [c.spec.name for c in found],
@@ -100,9 +129,13 @@ def show_list(found: tuple[ModelCard, ...], n_found: int, n_all: int) -> ModelCa
         words.style_table(table),
         "catalog_rows",
         name="catalog",
-        height=620,
+        height=frame.table_height(len(found), 620),
         selection_mode="single-row",
-        column_config=frame.right_aligned(),
+        column_config={
+            **frame.right_aligned(),
+            "Model": st.column_config.TextColumn(width=190),
+            "Licence": st.column_config.TextColumn(width=128),
+        },
     )
     picked = inputs.picked_row("catalog_rows")
     if picked is None or picked >= len(found):
@@ -112,30 +145,38 @@ def show_list(found: tuple[ModelCard, ...], n_found: int, n_all: int) -> ModelCa
 
 
 def show_card(card: ModelCard) -> None:
-    """One model: what it is, what it may be used for, where the facts come from, what is unverified."""
-    spec = card.spec
+    """One model: what decides, where to take it, what is unverified; its shape and sources folded."""
     with st.container(border=True, key="model_card"):
-        st.html(f'<p class="wb-answer">{escape(spec.name)}</p>')
-        st.html(f'<p class="wb-quiet">{escape(charts.roomy(describe(card)))}</p>')
+        st.html(
+            f'<p class="wb-answer">{escape(card.spec.name)}</p>'
+            f'<p class="wb-quiet">{escape(charts.roomy(describe(card)))}</p>'
+        )
         st.html(frame.facts_html(list_facts(card)))
-        with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             frame.link_to_size(card.model_id, "", "Size it")
             frame.link_to_compare(card.model_id)
-            with st.popover("Licence terms", type="tertiary"):
-                show_license(cached.find_license(card.license_id), cached.find_verdict(card.model_id))
             frame.link_to_licenses(card.model_id, "Why this verdict")
+        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+            with st.popover("Licence terms", type="tertiary", icon=":material/description:"):
+                show_license(cached.find_license(card.license_id), cached.find_verdict(card.model_id))
             scores = cached.list_scores(card.model_id)
             if scores:
-                with st.popover(f"{len(scores)} published scores", type="tertiary"):
+                label = "1 published score" if len(scores) == 1 else f"{len(scores)} published scores"
+                with st.popover(label, type="tertiary", icon=":material/leaderboard:"):
                     show_scores(scores)
         if card.unverified or card.confidence != "read":
             lines = card.unverified or (frame.RECALLED,)
             st.markdown(list_lines("Unverified", lines))
-        if card.notes:
-            st.markdown(list_lines("Notes", card.notes))
-        st.markdown(
-            f"**Sources**, as of {card.as_of}\n" + "\n".join(f"- {format_link(source)}" for source in card.sources)
-        )
+        with st.expander("Shape, notes and sources"):
+            show_background(card)
+
+
+def show_background(card: ModelCard) -> None:
+    """What seldom decides: the shape, what was noted about it, and where the facts come from."""
+    st.html(frame.facts_html(list_shape(card)))
+    if card.notes:
+        st.markdown(list_lines("Notes", card.notes))
+    st.markdown(f"**Sources**, as of {card.as_of}\n" + "\n".join(f"- {format_link(source)}" for source in card.sources))
 
 
 def list_lines(head: str, lines: tuple[str, ...]) -> str:
@@ -192,26 +233,28 @@ def describe(card: ModelCard) -> str:
 
 def list_facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
     """The facts of a card that decide something, as name and text."""
-    spec, terms = card.spec, cached.find_license(card.license_id)
-    projector = format_params(spec.n_params_projector) if spec.n_params_projector else None
+    terms = cached.find_license(card.license_id)
     gated = {True: "yes, accept the terms first", False: "no", None: words.UNKNOWN}[card.gated]
-    facts = [
+    return (
         ("Licence", f"{terms.name}, {card.openness}"),
         ("For your profile", license_words.format_outcome(cached.find_verdict(card.model_id).outcome)),
         ("Gated download", gated),
-        ("Context", f"{format_tokens(spec.context_tokens)} tokens"),
+        ("Context", f"{format_tokens(card.spec.context_tokens)} tokens"),
         ("Made for", ", ".join(card.tasks) or words.UNKNOWN),
         ("Modalities", ", ".join(card.modalities)),
-        ("Layers", describe_layers(card)),
-        ("Width, vocabulary", f"{spec.hidden_dim:,}, {spec.vocab_size:,}"),
-        ("Architecture", spec.architecture),
-        ("Repository", card.model_id),
-    ]
-    if projector:
-        facts.insert(7, ("Vision or audio tower", f"{projector} parameters in a file of its own"))
+    )
+
+
+def list_shape(card: ModelCard) -> tuple[tuple[str, str], ...]:
+    """How a model is built and where it is published, as name and text."""
+    spec = card.spec
+    facts = [("Layers", describe_layers(card)), ("Width, vocabulary", f"{spec.hidden_dim:,}, {spec.vocab_size:,}")]
     if card.quant_native:
-        facts.insert(7, ("Published in", card.quant_native))
-    return tuple(facts)
+        facts.append(("Published in", card.quant_native))
+    if spec.n_params_projector:
+        tower = format_params(spec.n_params_projector)
+        facts.append(("Vision or audio tower", f"{tower} parameters in a file of its own"))
+    return (*facts, ("Architecture", spec.architecture), ("Repository", card.model_id))
 
 
 def describe_layers(card: ModelCard) -> str:

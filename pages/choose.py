@@ -12,7 +12,7 @@ from pages.ui import (
     bench,
     cached,
     charts,
-    decision_report,
+    charts_words,
     engine_answers,
     engine_choose,
     evaluate_measured,
@@ -63,6 +63,7 @@ def show(question: frame.Question) -> None:
         show_frontier(answer, needs, by_weights)
         show_alternatives(answer, needs, by_weights)
     show_ruled_out(answer, question.wishes.engine)
+    frame.link_onward("choose", question)
     if changes is not None:
         found = cached.find_changes(question.machine, needs)
         told = (
@@ -105,16 +106,13 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> DeltaGe
     changes.html('<p class="wb-quiet">What would change this: working it out.</p>')
     asked = (best.quant, needs.workload, question.machine)
     starts = engine_answers.list_llama_cpp_starts(best.candidate.spec.model_id, asked, best.estimate)
-    start = launches.choose(starts, "choose")
-    launches.show_chosen(start, "choose")
-    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
-        frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
-        evidence.show(best.candidate.spec.model_id, needs.task, "best")
-        frame.show_assumptions(best.estimate)
-        decision_report.show(cached.recommend(question.machine, needs), question, needs, start.text)
     spec = best.candidate.spec
-    get_file.show_for(spec.model_id, best.quant)
-    bench.show_checks(spec.model_id, spec.name, best.quant, needs.workload, question)
+    start = launches.show_picked(starts, "choose", lambda: get_file.show_for(spec.model_id, best.quant))
+
+    def show_actions() -> None:
+        engine_choose.show_actions(best, cached.recommend(question.machine, needs), question, needs, start)
+
+    bench.show_checks(spec.model_id, spec.name, best.quant, needs.workload, question, beside=show_actions)
     return changes
 
 
@@ -181,8 +179,7 @@ def show_frontier(answer: Recommendation, needs: Needs, by_weights: bool) -> Non
         f"for {needs.task}, less what the quantization costs; dot area is {area}. {n_front} are on the frontier, drawn "
         f"full: no other is as good, as fast and as small at once.{note}"
     )
-    alt = f"Quality against speed of {len(points)} models; the table below holds them all"
-    frame.show_chart(charts.frontier_chart(points), "frontier", alt)
+    frame.show_chart(charts.frontier_chart(points), "frontier", charts_words.describe_frontier(points))
 
 
 def to_point(option: Option, is_best: bool, by_weights: bool) -> charts.FrontierPoint | None:

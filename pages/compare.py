@@ -26,23 +26,26 @@ BEST_EACH = "The best that fits, for each"
 
 def show(question: frame.Question) -> None:
     """The models that are compared, then the answer, the drawings and the table."""
-    cards = find_chosen()
-    show_pickers(cards)
+    chosen = find_chosen()
+    cards = chosen or list_proposed(question)
+    show_pickers(chosen, cards)
     if not cards:
-        show_proposal(question)
+        show_nothing(question)
         return
+    if not chosen:
+        show_proposed(cards, question)
     quant = inputs.read("compare_quant") or None
     asked = CompareQuestion(cached.build_needs(question.wishes), question.machine, quant)
     models = cached.compare(tuple(c.model_id for c in cards), asked)
     comparison = build_comparison(models, asked, lambda model: find_verdict(model, question.wishes))
     show_answer(models, comparison, question)
+    show_links(comparison)
     left, right = st.columns(2, gap="large")
     with left:
         show_layers(models, comparison)
     show_table(comparison)
     show_folded(comparison)
     show_exports(comparison)
-    show_assumptions(comparison)
     with right:  # what takes longest to work out comes last
         show_memory(models, comparison, question)
 
@@ -61,12 +64,12 @@ def find_chosen() -> tuple[ModelCard, ...]:
     return tuple(found.values())
 
 
-def show_pickers(cards: Sequence[ModelCard]) -> None:
-    """Which models, and in which quantization."""
+def show_pickers(chosen: Sequence[ModelCard], cards: Sequence[ModelCard]) -> None:
+    """Which models, and in which quantization; `cards` are those on the page, chosen or not."""
     choices = cached.list_choices()
-    names = {**choices.names, **{c.model_id: c.spec.name for c in cards}}
-    chosen = inputs.read("compare_quant")
-    known = {w.quant for card in cards for w in cached.list_weights(card.model_id)} | ({chosen} if chosen else set())
+    names = {**choices.names, **{c.model_id: c.spec.name for c in chosen}}
+    quant = inputs.read("compare_quant")
+    known = {w.quant for card in cards for w in cached.list_weights(card.model_id)} | ({quant} if quant else set())
     order = {name: i for i, name in enumerate(QUANTS)}
     quants = tuple(sorted(known, key=lambda q: (order.get(q, len(order)), q)))
     left, right = st.columns([3, 1], vertical_alignment="bottom")
@@ -77,7 +80,7 @@ def show_pickers(cards: Sequence[ModelCard]) -> None:
             tuple(names),
             "Pick models to see them side by side",
             names,
-            shown=tuple(c.model_id for c in cards),
+            shown=tuple(c.model_id for c in chosen),
             most=MAX_MODELS,
             may_type=choices.has_more,
         )
@@ -85,21 +88,48 @@ def show_pickers(cards: Sequence[ModelCard]) -> None:
         inputs.choice("compare_quant", "Quantization", ("", *quants), {"": BEST_EACH})
 
 
-def show_proposal(question: frame.Question) -> None:
-    """Nothing is chosen yet: what the present question would have one compare."""
+def list_proposed(question: frame.Question) -> tuple[ModelCard, ...]:
+    """The recommendation for the question in the bar and its runners-up: what stands here until models are chosen."""
     answer = cached.recommend(question.machine, cached.build_needs(question.wishes))
     options = ([answer.best] if answer.best else []) + list(answer.runners_up)
-    if not options:
-        st.html('<p class="wb-answer">No models are chosen yet.</p><p class="wb-quiet">Pick some above.</p>')
-        return
-    told = ", ".join(f"{o.name} at {o.quant}" for o in options)
+    return tuple(cached.find_card(option.candidate.spec.model_id) for option in options)
+
+
+def name_task(task: str) -> str:
+    """A task within a sentence: 'chat', 'RAG'."""
+    word = inputs.TASK_WORDS[task]
+    return word if word.isupper() else word.lower()
+
+
+def show_nothing(question: frame.Question) -> None:
+    """Nothing is chosen and nothing can be proposed: why, and what to do."""
+    machine, task = frame.format_machine(question.machine), name_task(question.wishes.task)
     st.html(
         '<p class="wb-answer">No models are chosen yet.</p>'
-        f'<p class="wb-quiet">For {escape(question.wishes.task)} on {escape(frame.format_machine(question.machine))} '
-        f"the recommendation and its runners-up are {escape(told)}.</p>"
+        f'<p class="wb-quiet">None is recommended for {escape(task)} on {escape(machine)} with these wishes. '
+        "Pick some above, or ask for less in the bar.</p>"
     )
-    ids = "|".join(o.candidate.spec.model_id for o in options)
-    st.button("Compare these", type="primary", key="compare_these", on_click=inputs.set_field, args=("compare", ids))
+
+
+def say_proposed(n: int, task: str) -> str:
+    """Where models come from that nobody chose, `n` of them."""
+    kept = ("the recommendation", "the recommendation and its runner-up", "the recommendation and its two runners-up")
+    return f"Nothing is chosen, so here {'is' if n == 1 else 'are'} {kept[n - 1]} for {name_task(task)}."
+
+
+def show_proposed(cards: Sequence[ModelCard], question: frame.Question) -> None:
+    """Say that nobody chose these, and offer them to be changed."""
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        st.html(f'<p class="wb-quiet">{escape(say_proposed(len(cards), question.wishes.task))}</p>', width="content")
+        ids = "|".join(card.model_id for card in cards)
+        st.button(
+            "Start from these",
+            type="tertiary",
+            icon=":material/playlist_add:",
+            key="compare_these",
+            on_click=inputs.set_field,
+            args=("compare", ids),
+        )
 
 
 def show_answer(models: Sequence[Compared], comparison: Comparison, question: frame.Question) -> None:
@@ -143,7 +173,7 @@ def show_layers(models: Sequence[Compared], comparison: Comparison) -> None:
         for m, name in zip(models, comparison.names, strict=True)
     ]
     alt = "; ".join(f"{s.name}: {s.text}" for s in strips)
-    frame.show_chart(charts_compare.layers_chart(strips), "compare_layers", alt)
+    frame.show_chart(charts_compare.layers_chart(strips), "compare_layers", alt, f"layers-{name_file(comparison)}")
 
 
 def say_shape(card: ModelCard) -> str:
@@ -180,26 +210,34 @@ def show_folded(comparison: Comparison) -> None:
 
 
 def show_exports(comparison: Comparison) -> None:
-    """The whole comparison as a file."""
-    stem = "comparison-" + "-".join(model_id.rsplit("/", 1)[-1] for model_id in comparison.model_ids)[:80]
-    with st.container(horizontal=True, gap="small"):
-        st.download_button("Download as CSV", format_csv(comparison), f"{stem}.csv", "text/csv", key="compare_csv")
-        text = format_markdown(comparison)
-        st.download_button("Download as Markdown", text, f"{stem}.md", "text/markdown", key="compare_markdown")
-
-
-def show_assumptions(comparison: Comparison) -> None:
-    """What the figures take for granted, and where the facts were read."""
-    with st.container(horizontal=True, gap="medium"):
+    """One row under the table: the whole comparison as a file, what it takes for granted, where the facts were read."""
+    stem = name_file(comparison)
+    files = (
+        ("Download as CSV", format_csv, "csv", "text/csv", "compare_csv"),
+        ("Download as Markdown", format_markdown, "md", "text/markdown", "compare_markdown"),
+    )
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        for label, write, end, mime, key in files:
+            icon = ":material/download:"
+            st.download_button(label, write(comparison), f"{stem}.{end}", mime, key=key, type="tertiary", icon=icon)
         with st.popover("What was assumed", type="tertiary"):
             st.markdown("\n".join(f"- {frame.escape_markdown(frame.to_sentence(a))}" for a in comparison.assumptions))
         with st.popover(f"{len(comparison.sources)} sources", type="tertiary"):
             for name in dict.fromkeys(s.model for s in comparison.sources):
                 own = [s for s in comparison.sources if s.model == name]
                 st.html(f'<p class="wb-figures">{escape(name)}</p>{compare_table.sources_html(own)}')
+
+
+def show_links(comparison: Comparison) -> None:
+    """The way from each model to all its figures."""
     with st.container(horizontal=True, gap="medium"):
         for model_id, name in zip(comparison.model_ids, comparison.names, strict=True):
             frame.link_to_size(model_id, "", f"Size {frame.escape_markdown(name)}")
+
+
+def name_file(comparison: Comparison) -> str:
+    """What a file of the comparison is called, without its ending."""
+    return "comparison-" + "-".join(model_id.rsplit("/", 1)[-1] for model_id in comparison.model_ids)[:80]
 
 
 def show_memory(models: Sequence[Compared], comparison: Comparison, question: frame.Question) -> None:
@@ -224,7 +262,8 @@ def show_memory(models: Sequence[Compared], comparison: Comparison, question: fr
         f"{line.name} from {format_bytes(line.points[0][1])} to {format_bytes(line.points[-1][1])}" for line in lines
     )
     limits = list_limits(question.machine)
-    frame.show_chart(charts_compare.memory_lines_chart(lines, limits, workload.context_tokens), "compare_memory", alt)
+    figure = charts_compare.memory_lines_chart(lines, limits, workload.context_tokens)
+    frame.show_chart(figure, "compare_memory", alt, f"memory-against-context-{name_file(comparison)}")
 
 
 def list_limits(machine: Machine) -> tuple[tuple[str, int], ...]:
@@ -235,4 +274,6 @@ def list_limits(machine: Machine) -> tuple[tuple[str, int], ...]:
 
 
 with frame.kind_errors():
-    show(frame.open_page())
+    asked = frame.open_page()
+    show(asked)
+    frame.link_onward("compare", asked)

@@ -13,6 +13,7 @@ from pages.ui import (
     cached,
     charts,
     charts_cost,
+    cost_answer,
     cost_assumptions,
     cost_fields,
     cost_plan,
@@ -23,19 +24,13 @@ from pages.ui import (
     words,
 )
 from sizing.cost_options import KIND_WORDS, JudgedOption
-from sizing.cost_record import (
-    QUALITY_NOTE,
-    BreakEvens,
-    CostAnswer,
-    format_count,
-    format_usd,
-    say_break_even,
-)
+from sizing.cost_record import CostAnswer, format_usd
 from sizing.errors import BadInputError
-from sizing.units import format_figures
 from sizing.workload import Workload
 
 MAX_TABLE_PIXELS = 420
+LIMITS, ASSUMPTIONS, POLICY = "Hard limits", "What this rests on", "Send each request where it belongs"
+WHY_NOT = "Why not, or what is unknown"
 
 
 def show(question: frame.Question) -> None:
@@ -76,126 +71,60 @@ def show_model(card: ModelCard, quant: str, workload: Workload, question: frame.
             st.warning(frame.to_sentence(problem), icon=":material/edit_location_alt:")
     answer = cost_plan.answer(planned, asked)
     name = name_machine(question)
-    show_sentence(card, quant, answer, planned, name)
+    cost_answer.show(card, quant, answer, name)
     show_knobs(card, tuple(w.quant for w in cached.list_weights(card.model_id)), quant)
-    left, right = st.columns([6, 7], gap="medium")
+    left, right = st.columns([5, 7], gap="medium")
     with left:
-        show_chart(answer, name)
+        show_chart(answer, planned, name)
     with right:
         show_options(answer, name)
-    show_limits()
-    cost_assumptions.show(planned, known)
-    cost_routing.show(card, quant, planned, asked, question, known)
+    limits_tab, assumptions_tab, policy_tab = st.tabs((LIMITS, ASSUMPTIONS, POLICY))
+    with limits_tab:
+        show_limits()
+    with assumptions_tab:
+        cost_assumptions.show(planned, known)
+    with policy_tab:
+        cost_routing.show(card, quant, planned, asked, question, known)
 
 
 def name_machine(question: frame.Question) -> str:
     """The machine in a sentence."""
-    return "this machine" if question.wishes.machine == inputs.THIS else frame.format_machine(question.machine)
-
-
-def show_sentence(card: ModelCard, quant: str, answer: CostAnswer, planned: PlannedCost, name: str) -> None:
-    """What each way costs at the load, and from where a machine of one's own is the cheaper one."""
-    tokens = answer.load.tokens_per_day
-    parts = [say_own(answer, name), say_other("renting", answer.rent), say_other("the API", answer.api)]
-    said = ", ".join(p for p in parts if p)
-    may_compare = answer.own is not None and answer.own.is_open and answer.api is not None and answer.api.is_open
-    meets = say_short_break_even(answer.own_break_even) if may_compare else ""
-    told = f"At {format_count(tokens)} tokens a day {said}{'; ' + meets if meets else ''}."
-    under = escape(say_under(card, quant, answer, planned))
-    st.html(f'<p class="wb-answer">{escape(charts.roomy(told))}</p><p class="wb-quiet">{under}</p>')
-
-
-def say_own(answer: CostAnswer, name: str) -> str:
-    """Your own machines, how many and what they cost."""
-    own = answer.own
-    if own is None or own.option.band is None:
-        why = own.option.unknown if own else ""
-        return f"what {'your own ' if name != 'this machine' else ''}{name} costs is unknown ({why})"
-    fast, _, slow = own.option.band.count_machines(answer.load.tokens_per_day)
-    subject = name if name == "this machine" else f"your own {name}"
-    if slow > 1:
-        count = f"{fast}" if fast == slow else f"{fast} to {slow}"
-        subject = f"{count} machines of your own ({name} each)"
-    if own.ruled_out:
-        return f"{subject} {'are' if slow > 1 else 'is'} ruled out"
-    return f"{subject} cost{'' if slow > 1 else 's'} US$ {format_usd(own.usd_per_month)} a month"
-
-
-def say_other(what: str, judged: JudgedOption | None) -> str:
-    """What renting or the API costs, or why not."""
-    if judged is None:
-        return f"{what} an unknown sum"
-    if judged.ruled_out:
-        return f"{what} is ruled out"
-    return f"{what} {format_usd(judged.usd_per_month) if judged.usd_per_month else 'an unknown sum'}"
-
-
-def say_short_break_even(found: BreakEvens | None) -> str:
-    """From which load on your own is cheaper than the API; "" where nobody knows."""
-    if found is None:
-        return ""
-    return say_break_even(found).replace("it costs", "your own costs").replace("it never costs", "your own never costs")
-
-
-def say_under(card: ModelCard, quant: str, answer: CostAnswer, planned: PlannedCost) -> str:
-    """What the sentence is about: the model, the offers, and what it leaves out."""
-    load = answer.load
-    mix = f"{format_count(load.input_tokens_per_day)} in, {format_count(load.output_tokens_per_day)} out"
-    said = [f"{card.spec.name} at {quant}", mix]
-    if planned.rent:
-        said.append(f"rented: {planned.rent.name}")
-    if planned.api:
-        said.append(f"API: {planned.api.name}")
-    told = f"{', '.join(said)}. {frame.to_sentence(QUALITY_NOTE)}"
-    best = answer.options[0]
-    if best.is_open and best not in (answer.own, answer.rent, answer.api):
-        told += f" The cheapest way that is open: {best.option.name}, US$ {format_usd(best.usd_per_month)} a month."
-    if answer.api is None or not answer.api.is_open:
-        return charts.roomy(told)
-    if answer.rent is not None and answer.rent_break_even is not None and answer.rent.is_open:
-        told += f" Rented, {say_break_even(answer.rent_break_even)}."
-    if answer.own_utilisation is not None:
-        told += f" Your own meets the API when it is busy {format_figures(100 * answer.own_utilisation)}% of the time."
-    return charts.roomy(told)
+    return cost_answer.THIS if question.wishes.machine == inputs.THIS else frame.format_machine(question.machine)
 
 
 def show_knobs(card: ModelCard, known: tuple[str, ...], quant: str | None) -> None:
-    """One row: the model, its quantization, the tokens of a day, how busy a machine may be."""
+    """One row: the model, its quantization, the tokens of a day."""
     choices = cached.list_choices()
     names = choices.with_model(card)
     with st.container(horizontal=True, gap="small"):
         inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=300, may_type=choices.has_more)
         if known and quant is not None:
             inputs.choice("quant", "Quantization", known, shown=quant, width=140)
-        with st.container(width=170):
-            inputs.number("tokens_in", "Input tokens a day", 0, 1e12, step=100_000)
-        with st.container(width=170):
-            inputs.number("tokens_out", "Output tokens a day", 0, 1e12, step=100_000)
-        with st.container(width=240):
-            inputs.slider(
-                "busy",
-                "Utilisation at the peak, %",
-                5,
-                100,
-                5,
-                help="The share of its time a machine may be busy in the busiest hour: the less, the shorter the "
-                "queues and the more machines. 100% leaves no room.",
-            )
+        with st.container(width=190):
+            inputs.millions("tokens_in", "Input, million tokens a day", 1e12)
+        with st.container(width=190):
+            inputs.millions("tokens_out", "Output, million tokens a day", 1e12)
 
 
-def show_chart(answer: CostAnswer, name: str) -> None:
+def show_chart(answer: CostAnswer, planned: PlannedCost, name: str) -> None:
     """US$ a month against tokens a day for the three that are spoken of."""
     st.subheader("Where one becomes cheaper", anchor=False)
     curves = list_curves(answer, name)
     if not curves:
-        st.caption("No cost is known, so there is nothing to draw.")
+        st.caption(
+            f"No way is open with a known cost. Give a price under {ASSUMPTIONS}, or loosen the {LIMITS.lower()}."
+        )
         return
     st.caption(
         "Bands: the interval of the speed. A step: one more machine. A diamond: from here it costs less than the API."
     )
     told = "; ".join(f"{c.name}: US$ {format_usd(c.band.cost_per_month(answer.load.tokens_per_day))}" for c in curves)
     figure = charts_cost.cost_chart(curves, answer.load.tokens_per_day)
-    frame.show_chart(figure, "cost_chart", f"Cost a month against tokens a day. At the load asked about: {told}")
+    alt = f"Cost a month against tokens a day. At the load asked about: {told}"
+    frame.show_chart(figure, "cost_chart", alt, name="cost-against-tokens")
+    said = cost_answer.say_rent_break_even(answer, planned)
+    if said:
+        st.caption(charts.roomy(said))
 
 
 def list_curves(answer: CostAnswer, name: str) -> list[charts_cost.CostCurve]:
@@ -218,38 +147,43 @@ def list_curves(answer: CostAnswer, name: str) -> list[charts_cost.CostCurve]:
 
 def show_options(answer: CostAnswer, name: str) -> None:
     """Every way, the cheapest that is not ruled out on top."""
-    n_open = sum(j.is_open for j in answer.options)
-    st.subheader(f"{n_open} of {len(answer.options)} ways are open", anchor=False)
-    st.caption("The cheapest first, US$; unknown costs and what your limits rule out last, with the reason.")
-    tokens = answer.load.tokens_per_day
     rows = answer.options
-    table = pd.DataFrame(
-        {
-            "Option": [say_name(j, name) for j in rows],
-            "Kind": [KIND_WORDS[j.option.kind] for j in rows],
-            "A month": [format_usd(j.usd_per_month) for j in rows],
-            "Per million": [
-                format_usd(j.usd_per_million) if tokens or not j.option.band else "no tokens" for j in rows
-            ],
-            "Machines": [say_machines(j, tokens) for j in rows],
-            "Why not, or what is unknown": [say_doubts(j) for j in rows],
-            "Price as of": [j.option.as_of or ("see below" if j.option.kind == "own" else "yours") for j in rows],
-            "Source": [j.option.source_url or None for j in rows],
-        }
-    )
+    n_open = sum(j.is_open for j in rows)
+    st.subheader(f"{n_open} of {len(rows)} ways are open", anchor=False)
+    last = "" if n_open == len(rows) else "; unknown costs and what your limits rule out last, with the reason"
+    st.caption(f"The cheapest first{last}.")
     tables.show_table(
-        table,
+        tabulate_options(answer, name),
         "cost_options",
         name="cost-options",
         height=frame.table_height(len(rows), MAX_TABLE_PIXELS),
         column_config={
-            "A month": st.column_config.TextColumn(alignment="right", width=116),
-            "Per million": st.column_config.TextColumn(alignment="right", width=100),
+            "US$ a month": st.column_config.TextColumn(alignment="right", width=116),
+            "US$ a million tokens": st.column_config.TextColumn(alignment="right", width=138),
             "Machines": st.column_config.TextColumn(alignment="right", width=84),
             "Option": st.column_config.TextColumn(width="medium"),
             "Kind": st.column_config.TextColumn(width=88),
             "Source": st.column_config.LinkColumn(display_text="open", width="small"),
         },
+    )
+
+
+def tabulate_options(answer: CostAnswer, name: str) -> pd.DataFrame:
+    """A row for each way; a column of reasons only where there is one."""
+    tokens, rows = answer.load.tokens_per_day, answer.options
+    per_million = [format_usd(j.usd_per_million) if tokens or not j.option.band else "no tokens" for j in rows]
+    doubts = [say_doubts(j) for j in rows]
+    return pd.DataFrame(
+        {
+            "Option": [say_name(j, name) for j in rows],
+            "Kind": [KIND_WORDS[j.option.kind] for j in rows],
+            "US$ a month": [format_usd(j.usd_per_month) for j in rows],
+            "US$ a million tokens": per_million,
+            "Machines": [say_machines(j, tokens) for j in rows],
+            **({WHY_NOT: doubts} if any(doubts) else {}),
+            "Price as of": [j.option.as_of or ("see below" if j.option.kind == "own" else "yours") for j in rows],
+            "Source": [j.option.source_url for j in rows],
+        }
     )
 
 
@@ -278,8 +212,7 @@ def say_doubts(judged: JudgedOption) -> str:
 
 def show_limits() -> None:
     """What rules an option out, whatever it costs."""
-    st.subheader("Hard limits", anchor=False)
-    st.caption("They rule options out, whatever those cost. The slowest speed that will do is in the bar above.")
+    st.caption("They rule ways out, whatever those cost. The slowest speed that will do is in the bar above.")
     with st.container(horizontal=True, gap="medium"):
         inputs.segments("stay", "Data must stay", cost_fields.REGIONS, cost_fields.REGION_WORDS, wrap=True)
         inputs.segments("third_party", "Third parties may hold it", ("on", "off"), {"on": "Yes", "off": "Nobody"})
@@ -288,4 +221,6 @@ def show_limits() -> None:
 
 
 with frame.kind_errors():
-    show(frame.open_page())
+    asked = frame.open_page()
+    show(asked)
+    frame.link_onward("cost", asked)

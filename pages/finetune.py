@@ -38,7 +38,7 @@ def show(question: frame.Question) -> None:
         return
     show_answer(answer)
     show_knobs(card, question)
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns([5, 6], gap="large")
     with left:
         show_largest(setup)
         show_time(answer, question)
@@ -77,30 +77,35 @@ def show_answer(answer: FineTuneEstimate) -> None:
     if len(answer.devices) > 1:
         each = f" on each of {len(answer.devices)} cards"
     told = f"{format_gib(use.parts.total_bytes)} of {format_bytes(use.usable_bytes)}{each}"
+    fails = "" if answer.fit.runs else " does not fit"
     reasons = frame.to_sentence("; ".join(answer.fit.reasons))
     st.html(
-        f'<p class="wb-answer">{escape(name_setup(answer.setup))}: '
+        f'<p class="wb-answer">{escape(name_setup(answer.setup))}{fails}: '
         f'<span class="wb-whole">{escape(charts.roomy(told))}.</span></p>'
         f'<p><span class="wb-verdict">{frame.format_verdict(answer.fit.verdict)}, '
         f"{escape(charts.roomy(say_trainable(answer)))}.</span> "
         f'<span class="wb-quiet">{escape(reasons)}</span></p>'
     )
-    formulas = finetune_words.explain(answer)
-    row = st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="size_figures")
-    for purpose in charts_finetune.list_training_purposes(use.parts):
-        with row.container(width=155, gap=None):
-            st.metric(purpose.name, charts.roomy(format_bytes(purpose.n_bytes)))
-            if purpose.name in formulas:
-                with st.popover("Formula", type="tertiary", key=f"formula_{purpose.name}"):
-                    st.markdown("\n".join(f"- {frame.escape_markdown(line)}" for line in formulas[purpose.name]))
-    with row.container(width="content", gap=None), st.popover("What was assumed", type="tertiary"):
-        st.markdown("\n".join(f"- {frame.to_sentence(a)}" for a in answer.assumptions))
     devices = (*answer.devices, *((answer.host,) if answer.host else ()))
     alt = "; ".join(
-        f"{u.name}: " + ", ".join(f"{word} {format_bytes(n)}" for word, n in list_parts(u) if n)
+        f"{u.name}, {format_bytes(u.parts.total_bytes)} of {format_bytes(u.usable_bytes)} usable: "
+        + ", ".join(f"{word} {format_bytes(n)}" for word, n in list_parts(u) if n)
         for u in dict.fromkeys(devices)
     )
-    frame.show_chart(charts_finetune.training_bar(devices), "finetune_memory", alt)
+    frame.show_chart(charts_finetune.training_bar(devices), "finetune_memory", alt, name="fine-tune-memory")
+    with st.container(horizontal=True, gap="medium"):
+        with st.popover("How each part is worked out", type="tertiary", icon=":material/function:"):
+            show_formulas(answer)
+        with st.popover("What was assumed", type="tertiary", icon=":material/info:"):
+            st.markdown("\n".join(f"- {frame.to_sentence(a)}" for a in answer.assumptions))
+
+
+def show_formulas(answer: FineTuneEstimate) -> None:
+    """Each part of the fullest card's memory, and the formula with this run's figures in it."""
+    formulas = finetune_words.explain(answer)
+    for purpose in charts_finetune.list_training_purposes(answer.fullest.parts):
+        lines = "\n".join(f"- {frame.escape_markdown(line)}" for line in formulas.get(purpose.name, ()))
+        st.markdown(f"**{purpose.name}, {charts.roomy(format_bytes(purpose.n_bytes))}**\n{lines}")
 
 
 def show_knobs(card: ModelCard, question: frame.Question) -> None:
@@ -108,7 +113,7 @@ def show_knobs(card: ModelCard, question: frame.Question) -> None:
     choices = cached.list_choices()
     names = choices.with_model(card)
     method = inputs.read("method")
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="small"):
         inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=300, may_type=choices.has_more)
         with st.container(width="content"):
             inputs.segments("method", "Method", METHODS, METHOD_WORDS)
@@ -122,7 +127,7 @@ def show_knobs(card: ModelCard, question: frame.Question) -> None:
         inputs.choice("optimizer", "Optimizer", tuple(OPTIMIZER_WORDS), OPTIMIZER_WORDS, width=180)
     with (
         st.expander("Targets, precision, loss, several cards"),
-        st.container(horizontal=True, gap="medium", vertical_alignment="bottom"),
+        st.container(horizontal=True, gap="medium"),
     ):
         show_rare_knobs(card, question, method)
 
@@ -157,8 +162,11 @@ def say_targets(card: ModelCard) -> str:
 def show_largest(setup: FineTuneSetup) -> None:
     """The largest rank, sequence and micro batch, each with everything else as it is."""
     st.subheader("The largest that fits", anchor=False)
-    st.caption("Each alone, everything else as it is above.")
     found = cached.find_largest_finetune(setup)
+    if not any((found.rank, found.sequence_tokens, found.micro_batch)):
+        st.markdown("No rank, length or micro batch makes it fit. Take another method, a smaller model or more memory.")
+        return
+    st.caption("Each alone, everything else as it is above.")
     rows = [
         ("Rank", found.rank, "no rank" if setup.is_lora else "LoRA and QLoRA only"),
         ("Sequence, tokens", found.sequence_tokens, "no length"),
@@ -184,21 +192,21 @@ def show_time(answer: FineTuneEstimate, question: frame.Question) -> None:
     hours, rate = answer.speed.count_hours(n_tokens), answer.speed.tokens_per_s
     facts = [
         ("Speed", f"{format_range(rate.low, rate.high)} tokens/s"),
-        ("Hours", format_range(hours.low, hours.high)),
-        ("Operations a token", f"{format_figures(answer.speed.flops_per_token / 1e9)} billion"),
+        ("Time", f"{format_range(hours.low, hours.high)} hours"),
         ("Steps", format_tokens(max(1, round(n_tokens / answer.setup.tokens_per_step)))),
     ]
     cost = find_cost(answer.speed, n_tokens, question)
     if cost is not None:
-        facts.append(("US$", f"{format_range(cost.usd.low, cost.usd.high)} ({say_offer(cost)})"))
+        facts.append(("Cost", f"US$ {format_range(cost.usd.low, cost.usd.high)} ({say_offer(cost)})"))
     else:
-        facts.append(("US$", f"{words.UNKNOWN}: no rent of this machine is listed"))
+        facts.append(("Cost", f"{words.UNKNOWN}: no rent of this machine is listed; give a price above"))
     if not answer.fit.runs:
         st.caption("It does not fit; this is what it would take if it did.")
     st.html(frame.facts_html((k, charts.roomy(v)) for k, v in facts))
     st.caption(
-        "The cards at 21.3% to 46.2% of their BF16 arithmetic, as GPT-3 and PaLM trained (arXiv:2204.02311, table 3); "
-        "QLoRA at 78% of LoRA's speed, as torchtune measured. Exchange between cards is left out."
+        f"{format_figures(answer.speed.flops_per_token / 1e9)} billion operations a token; the cards at 21.3% to 46.2% "
+        "of their BF16 arithmetic, as GPT-3 and PaLM trained (arXiv:2204.02311, table 3); QLoRA at 78% of LoRA's "
+        "speed, as torchtune measured. Exchange between cards is left out."
     )
 
 
@@ -223,7 +231,7 @@ def say_offer(cost: TrainingCost) -> str:
 def show_methods(setup: FineTuneSetup) -> None:
     """Full, LoRA and QLoRA beside each other on this machine."""
     st.subheader("The methods side by side", anchor=False)
-    st.caption("The same model, sequence, batch and machine.")
+    st.caption("The same model, sequence, batch and machine; memory of the fullest card, parameters trained.")
     rows = []
     for told in cached.compare_finetune_methods(setup):
         e = told.estimate
@@ -235,11 +243,11 @@ def show_methods(setup: FineTuneSetup) -> None:
             {
                 "Method": METHOD_WORDS[told.method],
                 "Fit": frame.format_verdict(e.fit.verdict),
-                "A card, GiB": format_gib(p.total_bytes),
-                "Weights": format_gib(p.weight_bytes),
-                "Gradients": format_gib(p.gradient_bytes),
-                "Optimizer": format_gib(p.optimizer_bytes),
-                "Activations": format_gib(p.activation_bytes),
+                "In all, GiB": format_gib(p.total_bytes),
+                "Weights, GiB": format_gib(p.weight_bytes),
+                "Gradients, GiB": format_gib(p.gradient_bytes),
+                "Optimizer, GiB": format_gib(p.optimizer_bytes),
+                "Activations, GiB": format_gib(p.activation_bytes),
                 "Trained": charts.roomy(format_params(e.n_trainable)),
             }
         )

@@ -9,10 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from catalog.license_chain import count_outcomes
-from catalog.license_rules import NOT_LEGAL_ADVICE, Outcome, evaluate
+from catalog.license_rules import NOT_LEGAL_ADVICE, Outcome, Verdict, evaluate
 from catalog.licenses import License
 from catalog.models import ModelCard
-from pages.ui import cached, frame, inputs, license_words, tables, words
+from pages.ui import cached, frame, inputs, license_words, model_picker, tables, words
 from pages.ui.charts import roomy
 from sizing.errors import UnknownNameError
 from sizing.license_profile import LicenseProfile
@@ -55,7 +55,7 @@ def find_chosen() -> ModelCard:
         try:
             return cached.find_card(name)
         except UnknownNameError as error:
-            said = frame.to_sentence(f"{error}. Showing another model instead")
+            said = f"{frame.to_sentence(str(error))} Showing another model instead."
             st.warning(said, icon=":material/edit_location_alt:")
     cards = cached.list_cards()
     return next((c for c in cards if c.base_models), cards[0])
@@ -64,24 +64,28 @@ def find_chosen() -> ModelCard:
 def show_model(card: ModelCard, profile: LicenseProfile) -> None:
     """One model's verdict with its chain, what applies and what to watch."""
     verdict = cached.find_verdict(card.model_id, profile)
-    choices = cached.list_choices()
-    names = choices.with_model(card)
     with st.container(border=True, key="license_verdict"):
-        inputs.choice(
-            "model", "Why a model", tuple(names), names, shown=card.model_id, width=380, may_type=choices.has_more
-        )
+        model_picker.show(card, width=380)
         st.html(license_words.verdict_html(verdict, card.spec.name))
-        left, right = st.columns(2, gap="large")
+        has_more = len(verdict.links) > 1 or bool(verdict.watch)
+        left, right = st.columns(2, gap="large") if has_more else (st.container(), None)
         with left:
             lines = license_words.list_findings(verdict.findings, names_models=len(verdict.links) > 1)
             st.markdown(
                 "\n".join(f"- {line}" for line in lines) or "Nothing is asked for and nothing stands in the way."
             )
-        with right:
-            st.html(frame.facts_html(license_words.list_links(verdict.links)))
-            if verdict.watch:
-                st.html('<p class="wb-quiet">Limits that are not reached yet:</p>')
-                st.markdown("\n".join(f"- {frame.to_sentence(frame.escape_markdown(c.says))}" for c in verdict.watch))
+        if right is not None:
+            with right:
+                show_chain(verdict)
+
+
+def show_chain(verdict: Verdict) -> None:
+    """What a model was made from, where it was, and the limits its licences set that are not reached."""
+    if len(verdict.links) > 1:
+        st.html(frame.facts_html(license_words.list_links(verdict.links)))
+    if verdict.watch:
+        st.html('<p class="wb-quiet">Limits that are not reached yet:</p>')
+        st.markdown("\n".join(f"- {frame.to_sentence(frame.escape_markdown(c.says))}" for c in verdict.watch))
 
 
 def find_terms(card: ModelCard) -> License:
@@ -139,10 +143,12 @@ def show_terms(terms: License, profile: LicenseProfile) -> None:
     """One licence: its verdict and every clause with its words and its source."""
     verdict = evaluate(terms, profile)
     with st.container(border=True, key="license_terms"):
-        st.html(license_words.verdict_html(verdict, terms.name))
+        st.html(license_words.verdict_html(verdict, terms.name, "wb-figures"))
         st.markdown("\n".join(f"- {line}" for line in license_words.list_clauses(terms)))
-        st.caption(f"[Text of the licence]({terms.url}), read {terms.as_of}. {NOT_LEGAL_ADVICE}")
+        st.caption(f"[Text of the licence]({terms.url}), read {terms.as_of}.")
 
 
 with frame.kind_errors():
-    show(frame.open_page())
+    asked = frame.open_page()
+    show(asked)
+    frame.link_onward("licenses", asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from html import escape
 
 import pandas as pd
@@ -15,15 +15,18 @@ from pages.ui import (
     by_hand,
     cached,
     charts,
+    context_sweep,
     engine_alike,
     engine_answers,
     engine_size,
     evaluate_measured,
+    figures,
     frame,
     get_file,
     inputs,
     launches,
     many_machines,
+    model_picker,
     tables,
     words,
 )
@@ -33,11 +36,8 @@ from sizing.estimate import Estimate
 from sizing.explain import PartFormula
 from sizing.hardware import Machine
 from sizing.placement import Offload
-from sizing.quants import KV_TYPES, QUANTS
-from sizing.units import GIB, format_bytes, format_range, format_tokens
-from sizing.workload import Workload
+from sizing.units import GIB, format_bytes, format_range
 
-UBATCHES = tuple(str(2**n) for n in range(5, 13))
 FALLBACK_QUANT = "Q4_K_M"
 
 
@@ -72,7 +72,7 @@ def show(question: frame.Question) -> None:
     if setup is None or sized is None:
         best_way.show(best_way.reserve(), card.model_id, None, question, choice.n_ubatch)
         if setup is not None and setup.workload.context_tokens > card.spec.context_tokens:
-            show_context(card, setup)
+            context_sweep.show(card, setup)
         return
     show_sized(card, setup, sized, question)
     engine_alike.show(card, asked, machine, quant)
@@ -83,10 +83,6 @@ def show_sized(card: ModelCard, setup: cached.Setup, sized: cached.Sized, questi
     """The answer for a configuration, and below it what else could be asked of the model here."""
     quant, workload, machine = setup.quant, setup.workload, setup.machine
     show_answer(card, setup, sized, question)
-    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
-        frame.link_to_hardware(card.model_id, quant, "Which machines run it, and with how much context")
-        frame.link_to_compare(card.model_id)
-    get_file.show_for(card.model_id, quant)
     place = best_way.reserve()
     left, right = st.columns(2, gap="large")
     with right:
@@ -97,7 +93,7 @@ def show_sized(card: ModelCard, setup: cached.Setup, sized: cached.Sized, questi
         launches.show(starts, "size")
     best_way.show(place, card.model_id, setup, question, workload.n_ubatch)
     with left:  # what takes longest to work out comes last
-        show_context(card, setup)
+        context_sweep.show(card, setup)
 
 
 def find_chosen(question: frame.Question) -> tuple[ModelCard, str]:
@@ -107,9 +103,8 @@ def find_chosen(question: frame.Question) -> tuple[ModelCard, str]:
         try:
             return cached.find_card(chosen), FALLBACK_QUANT
         except UnknownNameError as error:
-            st.warning(
-                frame.to_sentence(f"{error}. Showing another model instead"), icon=":material/edit_location_alt:"
-            )
+            said = f"{frame.to_sentence(str(error))} Showing another model instead."
+            st.warning(said, icon=":material/edit_location_alt:")
     best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
     if best is None:
         return cached.list_cards()[0], FALLBACK_QUANT
@@ -134,24 +129,13 @@ def show_knobs(
     offload: Offload | None,
     draft: tuple[str, str] | None,
 ) -> None:
-    """One row: the model, its quantization, and the engine's settings; the rarer ones folded."""
-    choices = cached.list_choices()
-    names = choices.with_model(card)
-    order = tuple(sorted(known, key=lambda q: -QUANTS[q].nominal_bits_per_weight if q in QUANTS else 0))
+    """One row: the model and its quantization; the engine's settings folded."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=310, may_type=choices.has_more)
-        inputs.choice("quant", "Quantization", order or (quant,), shown=quant, width=140)
-        inputs.choice("kv_k", "K cache", KV_TYPES, width=105)
-        inputs.choice("kv_v", "V cache", KV_TYPES, width=105)
-        inputs.choice("ubatch", "Micro-batch", with_present(UBATCHES, str(inputs.read("ubatch"))), width=105)
-        inputs.choice("flash", "Flash attention", ("on", "off"), {"on": "On", "off": "Off"}, width=130)
+        model_picker.show(card)
+        inputs.choice("quant", "Quantization", model_picker.order_quants(known) or (quant,), shown=quant, width=140)
+        by_hand.show_cache_knobs()
         by_hand.show_placement_knobs(card, machine, offload)
         by_hand.show_beside_knobs(card, draft)
-
-
-def with_present(options: tuple[str, ...], present: str) -> tuple[str, ...]:
-    """The options, with a value from the address put in its place among them."""
-    return tuple(sorted({*options, present}, key=int))
 
 
 def show_gap(card: ModelCard, reason: str) -> None:
@@ -174,83 +158,57 @@ def show_answer(card: ModelCard, setup: cached.Setup, sized: cached.Sized, quest
     )
     bench.show_calibration(machine)
     evaluate_measured.show(card.model_id, setup.quant)
-    parts = main.memory.parts
-    formulas = cached.list_formulas(setup)
-    figures = [
-        ("Total", told.memory.total_bytes, tuple(f.part for f in formulas)),
+    figures.show(list_figures(setup, sized), lambda: frame.show_assumptions(told))
+    bar = charts.memory_bar(words.order_devices(told), words.order_like_devices(sized.beside_bytes))
+    frame.show_chart(
+        bar, "size_memory", words.describe_memory(told), f"memory-{card.spec.name}-{setup.quant}-{machine.name}"
+    )
+    pinned = setup.offload if setup.draft is None and not setup.has_projector else main.offload
+    about = "Asks about the model as it is placed here, not about its draft." if sized.pair else None
+    links = partial(show_links, card.model_id, setup.quant)
+    bench.show_checks(card.model_id, card.spec.name, setup.quant, setup.workload, question, pinned, about, beside=links)
+
+
+def show_links(model_id: str, quant: str) -> None:
+    """Where else the model can be taken from here."""
+    frame.link_to_hardware(model_id, quant, "Which machines run it")
+    frame.link_to_compare(model_id)
+    get_file.show_for(model_id, quant)
+
+
+def list_figures(setup: cached.Setup, sized: cached.Sized) -> list[figures.Figure]:
+    """The total and its parts, each with its formula and the same with values."""
+    parts, formulas = sized.main.memory.parts, cached.list_formulas(setup)
+    cache = "KV cache and state" if parts.recurrent_state_bytes else "KV cache"
+    shown: list[tuple[str, int, tuple[str, ...]]] = [
         ("Weights", parts.weight_bytes, ("weights",)),
-        (
-            "KV cache" if not parts.recurrent_state_bytes else "KV cache and state",
-            parts.kv_cache_bytes + parts.recurrent_state_bytes,
-            ("KV cache", "recurrent state"),
-        ),
+        (cache, parts.kv_cache_bytes + parts.recurrent_state_bytes, ("KV cache", "recurrent state")),
         ("Compute", parts.compute_bytes + parts.output_bytes, ("compute", "output")),
     ]
     if sized.pair is not None:
-        figures.append(("Draft", sum(sized.beside_bytes), ("draft",)))
-    row = st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="size_figures")
-    for name, n_bytes, keys in figures:
-        with row.container(width=155, gap=None):
-            st.metric(name, charts.roomy(format_bytes(n_bytes)))
-            with st.popover("Formula", type="tertiary"):
-                show_formulas([f for f in formulas if f.part in keys and f.n_bytes], name == "Total")
-    with row.container(width="content", gap=None):
-        frame.show_assumptions(told)
-    bar = charts.memory_bar(words.order_devices(told), words.order_like_devices(sized.beside_bytes))
-    frame.show_chart(bar, "size_memory", words.describe_memory(told))
-    pinned = setup.offload if setup.draft is None and not setup.has_projector else main.offload
-    about = "Asks about the model as it is placed here, not about its draft." if sized.pair else None
-    bench.show_checks(card.model_id, card.spec.name, setup.quant, setup.workload, question, pinned, about)
-
-
-def show_formulas(formulas: list[PartFormula], as_sum: bool) -> None:
-    """Each part's formula and the same with values; for the total, only what is added."""
-    if as_sum:
-        lines = [f"| {f.part} | {format_bytes(f.n_bytes)} | {f.n_bytes:,} |" for f in formulas]
-        total = sum(f.n_bytes for f in formulas)
-        lines.append(f"| **total** | **{format_bytes(total)}** | **{total:,}** |")
-        st.markdown("\n".join(["| part | size | bytes |", "|:--|--:|--:|", *lines]))
-        return
-    for f in formulas:
-        st.markdown(f"**{frame.to_title(f.part)}** = {f.formula}")
-        st.markdown("\n".join(f"- {line}" for line in f.with_values))
-        st.caption(f"{f.n_bytes:,} bytes, {format_bytes(f.n_bytes)}")
-
-
-def show_context(card: ModelCard, setup: cached.Setup) -> None:
-    """Memory against context, the machine's limit, and the largest context that fits."""
-    workload, machine = setup.workload, setup.machine
-    at_most = min(workload.context_tokens, card.spec.context_tokens)
-    sweep = cached.sweep_context(replace(setup, workload=replace(workload, context_tokens=at_most)))
-    st.subheader("Memory against context", anchor=False)
-    st.caption(describe_largest(sweep, workload) + " The draft counts as overhead here." * (setup.draft is not None))
-    largest = [("Largest that fits", sweep.largest_tokens)]
-    if sweep.largest_on_cards_tokens != sweep.largest_tokens:
-        largest = [
-            ("Largest with layers on the host", sweep.largest_tokens),
-            ("Largest on cards alone", sweep.largest_on_cards_tokens),
-        ]
-    marks = [(what, tokens) for what, tokens in largest if tokens is not None]
-    figure = charts.context_chart(sweep.points, machine.usable_bytes, workload.context_tokens, marks)
-    frame.show_chart(figure, "context_memory", f"Memory against context. {describe_largest(sweep, workload)}")
-
-
-def describe_largest(sweep: cached.ContextSweep, workload: Workload) -> str:
-    """What limits the context, in one sentence."""
-    slots = "" if workload.n_parallel == 1 else f" in each of {workload.n_parallel} slots"
-    if sweep.largest_tokens is None:
-        return "Not even 256 tokens of context fit on this machine."
-    on_cards = ""
-    if sweep.largest_on_cards_tokens is None:
-        on_cards = " Part of the model runs on the host at any context."
-    elif sweep.largest_on_cards_tokens != sweep.largest_tokens:
-        on_cards = f" Past {format_tokens(sweep.largest_on_cards_tokens)}, part of the model moves to the host."
-    if sweep.largest_tokens >= sweep.max_tokens:
-        return f"The whole trained context of {format_tokens(sweep.max_tokens)} tokens{slots} fits.{on_cards}"
-    return (
-        f"{format_tokens(sweep.largest_tokens)} tokens{slots} is the most that fits here; "
-        f"the model was trained for {format_tokens(sweep.max_tokens)}.{on_cards}"
+        shown.append(("Draft", sum(sized.beside_bytes), ("draft",)))
+    sums = [(f.part, f.n_bytes) for f in formulas]
+    total = figures.Figure(
+        "Total",
+        format_bytes(sized.told.memory.total_bytes),
+        lambda: st.markdown("\n".join(figures.list_sum_lines(sums))),
     )
+    return [
+        total,
+        *(
+            figures.Figure(name, format_bytes(n), partial(show_formulas, [f for f in formulas if f.part in keys]))
+            for name, n, keys in shown
+        ),
+    ]
+
+
+def show_formulas(formulas: list[PartFormula]) -> None:
+    """Each part's formula and the same with values; parts of no bytes are left out."""
+    for f in formulas:
+        if f.n_bytes:
+            st.markdown(f"**{frame.to_title(f.part)}** = {f.formula}")
+            st.markdown("\n".join(f"- {line}" for line in f.with_values))
+            st.caption(f"{f.n_bytes:,} bytes, {format_bytes(f.n_bytes)}")
 
 
 def show_quants(card: ModelCard, setup: cached.Setup, question: frame.Question) -> None:
@@ -292,4 +250,6 @@ def speed_text(estimate: Estimate) -> str:
 
 
 with frame.kind_errors():
-    show(frame.open_page(has_engine=True))
+    asked = frame.open_page(has_engine=True)
+    show(asked)
+    frame.link_onward("size", asked)

@@ -67,6 +67,8 @@ def show() -> None:
         address = st.column_config.LinkColumn(display_text=r"https?://(.*)", width="medium")
         tables.show_table(table, "sources", height=600, column_config={"Address": address})
         say_more(len(sources))
+    version = cached.catalog().version.text
+    st.caption(f"Catalog {version}: the day of the newest fact and a hash over all fact files, without your imports.")
 
 
 def say_more(n_rows: int) -> None:

@@ -355,15 +355,13 @@ def describe_fit(fit: Fit) -> str:
     return fit.reasons[0] if fit.reasons else ""
 
 
-def find_smallest(
-    setup: EngineSetup, node: Machine, link: Interconnect, engine: str, *, on_cards: bool = True
-) -> ClusterPlan | None:
+def find_smallest(setup: EngineSetup, node: Machine, link: Interconnect, engine: str) -> ClusterPlan | None:
     """The plan with the fewest machines on which the model runs, None where MAX_NODES do not do.
 
-    With `on_cards` nothing may be left to a host beside cards. Raises UnsupportedError where the engine can run the
-    model on no number of these machines.
+    Nothing may be left to a host beside cards. Raises UnsupportedError where the engine can run the model on no number
+    of these machines.
     """
-    wanted = {Verdict.FITS, Verdict.TIGHT} if on_cards and node.accelerators else set(Verdict) - {Verdict.DOES_NOT_FIT}
+    wanted = {Verdict.FITS, Verdict.TIGHT} if node.accelerators else set(Verdict) - {Verdict.DOES_NOT_FIT}
     reasons: list[str] = []
     for n_nodes in range(1, MAX_NODES + 1):
         try:

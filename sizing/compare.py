@@ -6,7 +6,6 @@ Nothing is worked out here but the comparison itself; the numbers come from the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -126,14 +125,3 @@ def mark_best(row: Row, place: int) -> str:
     if place not in best:
         return ""
     return "best" if len(best) == 1 else "among the best"
-
-
-def reorder(comparison: Comparison, order: Sequence[int]) -> Comparison:
-    """The same comparison with the models in another order."""
-    return Comparison(
-        tuple(comparison.model_ids[i] for i in order),
-        tuple(comparison.names[i] for i in order),
-        tuple(Row(r.group, r.label, tuple(r.cells[i] for i in order), r.unit, r.better) for r in comparison.rows),
-        comparison.assumptions,
-        comparison.sources,
-    )

@@ -358,7 +358,7 @@ def find_break_even(line: CostLine, api: CostLine) -> BreakEven:
 
     With n machines of `m` US$, fixed `s`, and `d` US$ a month saved per token a day, the line costs no more from
     `t = (n m + s) / d` on, which n machines carry when `t <= n c`; so n is the first with `n (c d - m) >= s`. A further
-    machine makes it dearer again while `n (c d - m) < s + c d`.
+    machine makes it dearer again while `n (c d - m) < s + c d`. Raises BadInputError for an `api` that is not linear.
 
     >>> own = CostLine(0.0, usd_per_machine_month=91.3125, tokens_per_day_per_machine=4e6, min_machines=1)
     >>> round(find_break_even(own, CostLine(3.0)).tokens_per_day)  # 91.3125 / (30.4375 x 3 / 1e6)

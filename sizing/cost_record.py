@@ -77,7 +77,7 @@ def format_usd(cost: Interval | None) -> str:
     """Dollars as an interval, or that they are unknown; never 0 for what is not known.
 
     >>> format_usd(Interval(61.2, 66, 74.4)), format_usd(None), format_usd(Interval(9.13, 9.13, 9.13))
-    ('61.2 to 74.4', 'unknown', '9.13')
+    ('61 to 74', 'unknown', '9.13')
     """
     return "unknown" if cost is None else format_range(cost.low, cost.high)
 

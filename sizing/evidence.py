@@ -177,7 +177,8 @@ def tabulate_scores(
 ) -> tuple[Observations, list[str], list[str]]:
     """Scores as columns, with the names of the models and of the items in their order.
 
-    A model without traits stands at the mean of those that have some.
+    A model without traits stands at the mean of those that have some. Raises BadInputError for an item that speaks for
+    none of the tasks.
     """
     models = sorted({s.model for s in scores})
     item_of = {s.item: s for s in scores}

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sizing.estimate import Estimate
+from sizing.formulas import FORMULAS
 from sizing.kv_cache import count_row_cells, estimate_kv_cache_bytes
 from sizing.layers import LayerTable
+from sizing.lessons import count_batch_logit_bytes, count_batch_score_bytes
 from sizing.memory import DeviceUse, WeightBytes
 from sizing.specs import ModelSpec
 from sizing.units import format_bytes, format_tokens
@@ -32,31 +34,31 @@ def explain_parts(
     return (
         PartFormula(
             "weights",
-            "token embedding + layers + output head, each tensor in the type llama.cpp's own quantizer gives it",
+            FORMULAS["weights"].words,
             _weight_lines(spec, weights, parts.weight_bytes),
             parts.weight_bytes,
         ),
         PartFormula(
             "KV cache",
-            "layers x cells x (K width x bytes of K + V width x bytes of V), for each kind of layer",
+            FORMULAS["cache"].words,
             _kv_lines(spec, workload),
             parts.kv_cache_bytes,
         ),
         PartFormula(
             "recurrent state",
-            "layers x sequences x (convolution + state elements) x 4 bytes",
+            FORMULAS["state"].words,
             _recurrent_lines(spec, workload),
             parts.recurrent_state_bytes,
         ),
         PartFormula(
             "compute",
-            "the largest of the graph's phases (logits, attention, feed-forward) for one batch of n_ubatch tokens",
+            FORMULAS["compute"].words,
             _compute_lines(spec, workload, estimate.memory.devices),
             parts.compute_bytes,
         ),
         PartFormula(
             "output",
-            "slots x vocabulary x 4 bytes: the logits handed back",
+            FORMULAS["output"].words,
             (f"{workload.n_parallel} x {spec.vocab_size:,} x 4 = {format_bytes(parts.output_bytes)}",),
             parts.output_bytes,
         ),
@@ -130,11 +132,11 @@ def _recurrent_lines(spec: ModelSpec, workload: Workload) -> tuple[str, ...]:
 
 def _compute_lines(spec: ModelSpec, workload: Workload, devices: Sequence[DeviceUse]) -> tuple[str, ...]:
     tokens = min(workload.n_ubatch, workload.n_ctx_tokens)
-    logits = tokens * spec.vocab_size * 4
+    logits = count_batch_logit_bytes(spec, workload)
     lines = [f"logits: {tokens} tokens x {spec.vocab_size:,} vocabulary x 4 = {format_bytes(logits)}"]
     if not workload.flash_attention:
         heads = max((g.attention.n_heads for g in spec.groups if g.attention), default=0)
-        scores = tokens * workload.context_tokens * heads * 4
+        scores = count_batch_score_bytes(spec, workload)
         lines.append(
             f"attention scores without flash attention: {tokens} x {format_tokens(workload.context_tokens)}"
             f" x {heads} heads x 4 = {format_bytes(scores)} (twice where softmax copies them)"

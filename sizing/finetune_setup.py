@@ -108,7 +108,10 @@ def _check_whole(name: str, value: int, most: int) -> None:
 
 
 def check_setup(setup: FineTuneSetup) -> None:
-    """Raises UnsupportedError with the reason where this cannot be run at all, whatever the memory."""
+    """Raises UnsupportedError with the reason where this cannot be run at all, whatever the memory.
+
+    Raises BadInputError for a sequence longer than the model's context.
+    """
     wrong = next((d for d in setup.devices if d.backend not in BITSANDBYTES_BACKENDS), None)
     if wrong is not None and (setup.method == "qlora" or "8bit" in setup.optimizer or "paged" in setup.optimizer):
         what = "QLoRA" if setup.method == "qlora" else f"the optimizer {setup.optimizer}"

@@ -75,10 +75,6 @@ class KvCacheBytes:
     row_kv_cache_bytes: Ints
     row_recurrent_state_bytes: Ints
 
-    def list_layer_bytes(self, table: LayerTable, model: int = 0) -> tuple[int, ...]:
-        """KV cache and recurrent state of each layer of one model, in layer order, in bytes."""
-        return table.by_layer(self.row_kv_cache_bytes + self.row_recurrent_state_bytes, model)
-
 
 def pad(n_tokens: int) -> int:
     """Tokens rounded up to whole pads of cells."""

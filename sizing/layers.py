@@ -167,11 +167,6 @@ class LayerTable:
         """Per model, whether its architecture is one of `names`."""
         return np.array([a in names for a in self.architectures], dtype=np.bool_)
 
-    def by_layer(self, values: Ints, model: int) -> tuple[int, ...]:
-        """A column's value for each layer of one model, in layer order."""
-        rows = self.layer_rows[self.first_layer[model] : self.first_layer[model + 1]]
-        return tuple(int(v) for v in values[rows])
-
 
 def _gather(starts: Ints, models: Ints) -> tuple[Ints, Ints]:
     """Indices of all items of the given models, laid end to end, and where each model's begin."""

@@ -229,7 +229,8 @@ def reserve_pages(lengths: Sequence[int], block_tokens: int = VLLM_BLOCK_TOKENS)
 def find_wavelengths(freq_base: float, n_dims: int) -> tuple[float, ...]:
     """Tokens after which each pair of rotated elements has turned once, the fastest first.
 
-    Pair i turns by base^(-2i/d) radians a token (Su et al. 2021, arXiv:2104.09864, section 3.2.2).
+    Pair i turns by base^(-2i/d) radians a token (Su et al. 2021, arXiv:2104.09864, section 3.2.2). Raises BadInputError
+    for a base of 0 or less and an odd width.
 
     >>> [round(w, 1) for w in find_wavelengths(10000.0, 4)]
     [6.3, 628.3]
@@ -280,6 +281,24 @@ def read_rope(spec: ModelSpec) -> Rope:
     )
 
 
+def count_batch_logit_bytes(spec: ModelSpec, workload: Workload) -> int:
+    """Bytes of the logits of one physical batch: a 32-bit number for each token and entry of the vocabulary."""
+    return 4 * _count_batch_tokens(workload) * spec.vocab_size
+
+
+def count_batch_score_bytes(spec: ModelSpec, workload: Workload) -> int:
+    """Bytes of one layer's attention scores of a physical batch, in 32 bits, as written without flash attention.
+
+    Every head's of every token against the whole context of a slot; 0 for a model that does not attend.
+    """
+    heads = max((g.attention.n_heads for g in spec.groups if g.attention), default=0)
+    return 4 * _count_batch_tokens(workload) * workload.context_tokens * heads
+
+
+def _count_batch_tokens(workload: Workload) -> int:
+    return min(workload.n_ubatch, workload.n_ctx_tokens)
+
+
 def count_read_bytes(spec: ModelSpec, weights: WeightBytes, n_tokens: int = 1) -> int:
     """Bytes of weights that a step over `n_tokens` tokens reads: all but the embedding rows and unused experts.
 
@@ -292,6 +311,16 @@ def count_read_bytes(spec: ModelSpec, weights: WeightBytes, n_tokens: int = 1) -
     layers = table.layers.between(zero, table.n_layers)
     experts = table.experts.between(zero, table.n_layers)
     return int(active_bytes(layers + table.output_bytes + head, experts, share)[0])
+
+
+def find_decode_ceiling(spec: ModelSpec, weights: WeightBytes, bandwidth_bytes_per_s: float) -> float:
+    """Tokens/s of one user that memory of this bandwidth feeds at most, with nothing but weights read.
+
+    Raises BadInputError for no bandwidth.
+    """
+    if bandwidth_bytes_per_s <= 0:
+        raise BadInputError(f"a ceiling wants a bandwidth above zero bytes/s, got {bandwidth_bytes_per_s!r}")
+    return bandwidth_bytes_per_s / count_read_bytes(spec, weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +349,8 @@ class Work:
 
 def find_ridge(peak_flops: float, bandwidth_bytes_per_s: float) -> float:
     """Operations per byte from which on arithmetic, not memory, is the limit.
+
+    Raises BadInputError for rates that are not above zero.
 
     >>> find_ridge(165.2e12, 1008e9) > 160
     True
@@ -367,7 +398,8 @@ def find_expert_share(spec: ModelSpec, n_tokens: int) -> float:
 def expect_draft_tokens(acceptance: float, n_draft: int) -> float:
     """Tokens one step of the large model yields with `n_draft` drafted ones, each accepted with this probability.
 
-    Leviathan, Kalman and Matias 2023, arXiv:2211.17192, equation 1.
+    Leviathan, Kalman and Matias 2023, arXiv:2211.17192, equation 1. Raises BadInputError for an acceptance outside 0 to
+    1.
 
     >>> expect_draft_tokens(0.0, 4), expect_draft_tokens(1.0, 4)
     (1.0, 5.0)

@@ -12,8 +12,52 @@ FIELDS_OF_USE = ("hosting", "military", "medical", "law enforcement", "automated
 """Uses that licences single out. "hosting" is selling access to the model itself, as an API."""
 
 EUROPEAN_UNION = "EU"
-EU_COUNTRIES = frozenset("AT BE BG HR CY CZ DK EE FI FR DE GR HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE".split())
+EU_COUNTRIES = {
+    "AT": "Austria",
+    "BE": "Belgium",
+    "BG": "Bulgaria",
+    "HR": "Croatia",
+    "CY": "Cyprus",
+    "CZ": "Czechia",
+    "DK": "Denmark",
+    "EE": "Estonia",
+    "FI": "Finland",
+    "FR": "France",
+    "DE": "Germany",
+    "GR": "Greece",
+    "HU": "Hungary",
+    "IE": "Ireland",
+    "IT": "Italy",
+    "LV": "Latvia",
+    "LT": "Lithuania",
+    "LU": "Luxembourg",
+    "MT": "Malta",
+    "NL": "Netherlands",
+    "PL": "Poland",
+    "PT": "Portugal",
+    "RO": "Romania",
+    "SK": "Slovakia",
+    "SI": "Slovenia",
+    "ES": "Spain",
+    "SE": "Sweden",
+}
 """Member states by ISO 3166-1 code (https://european-union.europa.eu/principles-countries-history/eu-countries_en)."""
+
+REGION_NAMES = {
+    EUROPEAN_UNION: "European Union",
+    "US": "United States",
+    "GB": "United Kingdom",
+    "CA": "Canada",
+    "CN": "China",
+    "IN": "India",
+    "JP": "Japan",
+    "KR": "South Korea",
+    "BR": "Brazil",
+    "AU": "Australia",
+    "CH": "Switzerland",
+    **EU_COUNTRIES,
+}
+"""Regions that can be told by name; any other country by its code."""
 
 MAX_USERS = 10**10
 MAX_REVENUE_USD = 10**14
@@ -56,12 +100,13 @@ class LicenseProfile:
 
 
 def read_region(text: str) -> str:
-    """A region as its code: two letters of ISO 3166-1, or EU. Raises BadInputError for anything else.
+    """A region as its code: two letters of ISO 3166-1, EU, or one of REGION_NAMES. Raises BadInputError otherwise.
 
-    >>> read_region("de"), read_region("UK")
-    ('DE', 'GB')
+    >>> read_region("de"), read_region("UK"), read_region("Germany")
+    ('DE', 'GB', 'DE')
     """
-    code = text.strip().upper()
+    named = {name.casefold(): code for code, name in REGION_NAMES.items()}
+    code = named.get(text.strip().casefold(), text.strip().upper())
     if not re.fullmatch("[A-Z]{2}", code):
         raise BadInputError(f"a region is a country's two letters, such as US or DE, or EU; got {text[:40]!a}")
     return "GB" if code == "UK" else code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sizing.license_profile import EUROPEAN_UNION, LicenseProfile
+from sizing.license_profile import REGION_NAMES, LicenseProfile
 
 FIELD_WORDS = {
     "hosting": "Sell access to the model as a service",
@@ -11,20 +11,7 @@ FIELD_WORDS = {
     "law enforcement": "Law enforcement, justice, immigration",
     "automated decisions": "Automated decisions about people",
 }
-REGION_WORDS = {
-    "": "Not said",
-    EUROPEAN_UNION: "European Union",
-    "US": "United States",
-    "GB": "United Kingdom",
-    "CA": "Canada",
-    "CN": "China",
-    "IN": "India",
-    "JP": "Japan",
-    "KR": "South Korea",
-    "BR": "Brazil",
-    "AU": "Australia",
-    "CH": "Switzerland",
-}
+REGION_WORDS = {"": "Not said", **REGION_NAMES}
 ACTION_WORDS = {
     "fine_tunes": "you fine-tune it",
     "redistributes": "you pass it on",

@@ -25,7 +25,7 @@ ANYWHERE = -1
 """No device of its own: an operation without weights runs where its neighbours do."""
 
 _FAR = np.int64(2**62)
-_NO_GAP = np.iinfo(np.int64).max
+_NO_GAP = int(np.iinfo(np.int64).max)
 
 
 @dataclass(slots=True, eq=False)
@@ -176,38 +176,55 @@ def play(schedule: Schedule, n_models: int) -> Ints:
     """The end of one buffer after all that happens in it, in bytes, one value per model."""
     if not schedule.sizes:
         return np.zeros(n_models, dtype=np.int64)
-    has_empty = any(not size.any() for size in schedule.sizes)
-    if n_models > FEW_MODELS and not has_empty:
+    sizes = np.stack(schedule.sizes)
+    has_empty = (sizes == 0).any(axis=0).tolist()
+    if n_models > FEW_MODELS and not any(has_empty):
         return _play_columns(schedule, n_models)
-    play_model = _play_blocks if has_empty else _play_one
-    sizes = np.stack(schedule.sizes).T.tolist()
-    return np.array([play_model(schedule, column) for column in sizes], dtype=np.int64)
+    players = (_play_blocks if empty else _play_one for empty in has_empty)
+    ends = [play_model(schedule, column) for play_model, column in zip(players, sizes.T.tolist(), strict=True)]
+    return np.array(ends, dtype=np.int64)
 
 
 def _play_one(schedule: Schedule, sizes: list[int]) -> int:
     """The end of the buffer for one model: each tensor in the smallest gap that fits, the last among equals."""
-    starts: list[int] = []  # live places in order of their start
+    begins: list[int] = []  # gaps between live places, in order; behind the last of them everything is free
     ends: list[int] = []
     at = [0] * schedule.n_slots
-    top = 0
+    held = [0] * schedule.n_slots
+    end = top = 0
     for event in schedule.events:
         if event < 0:
-            i = bisect_left(starts, at[-1 - event])
-            del starts[i], ends[i]
+            begin = at[-1 - event]
+            until = begin + held[-1 - event]
+            i = bisect_left(begins, begin)
+            if i and ends[i - 1] == begin:
+                i -= 1
+                begin = begins.pop(i)
+                del ends[i]
+            if until == end:
+                end = begin
+            elif i < len(begins) and begins[i] == until:
+                begins[i] = begin
+            else:
+                begins.insert(i, begin)
+                ends.insert(i, until)
             continue
-        size, place = sizes[event], -1
-        before, best = 0, _NO_GAP
-        for i, start in enumerate(starts):
-            gap = start - before
+        size, slot, place = sizes[event], schedule.slots[event], -1
+        best = _NO_GAP
+        for i, begin in enumerate(begins):
+            gap = ends[i] - begin
             if size <= gap <= best:
-                best, place, begin = gap, i, before
-            before = ends[i]
+                best, place = gap, i
+        held[slot] = size
         if place < 0:
-            place, begin = len(starts), before
-        starts.insert(place, begin)
-        ends.insert(place, begin + size)
-        at[schedule.slots[event]] = begin
-        top = max(top, begin + size)
+            at[slot], end = end, end + size
+            top = max(top, end)
+        elif best == size:
+            at[slot] = begins.pop(place)
+            del ends[place]
+        else:
+            at[slot] = begins[place]
+            begins[place] += size
     return top
 
 
@@ -217,7 +234,7 @@ def _play_blocks(schedule: Schedule, sizes: list[int]) -> int:
     A block joins the one it touches first and that one's neighbour, no more; so where an empty block stands between
     two others they stay apart, and the end of the buffer begins later than what is free.
     """
-    blocks = [[0, int(_NO_GAP)]]  # start, size; the last is the end of the buffer
+    blocks = [[0, _NO_GAP]]  # start, size; the last is the end of the buffer
     starts = [0] * schedule.n_slots
     held = [0] * schedule.n_slots
     top = 0
@@ -226,7 +243,7 @@ def _play_blocks(schedule: Schedule, sizes: list[int]) -> int:
             _free_block(blocks, starts[-1 - event], held[-1 - event])
             continue
         size, slot = sizes[event], schedule.slots[event]
-        chosen, best = len(blocks) - 1, int(_NO_GAP)
+        chosen, best = len(blocks) - 1, _NO_GAP
         for i in range(len(blocks) - 1):
             if size <= blocks[i][1] <= best:
                 chosen, best = i, blocks[i][1]

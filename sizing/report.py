@@ -54,11 +54,11 @@ class Evidence:
     """What the shell looked up for the report, in words where no figure is needed.
 
     `license_outcome` is the verdict for the profile, `clauses` what decided it, `license_notes` what to know besides;
-    `scores` are the strongest first. `prices` name devices with what they were listed at. `catalog_as_of` is the day of
-    the newest fact.
+    `scores` are the strongest first. `prices` name devices with what they were listed at. `catalog_version` begins
+    with the day of the newest fact.
     """
 
-    catalog_as_of: str
+    catalog_version: str
     n_models: int
     license_name: str = ""
     license_outcome: str = ""
@@ -183,7 +183,7 @@ def _say_nothing_runs(
         launch="",
         assumptions=(),
         sources=found.sources,
-        made_of=f"Made on {occasion.made_on} from {found.n_models:,} models; newest fact of {found.catalog_as_of}. "
+        made_of=f"Made on {occasion.made_on} from {found.n_models:,} models, catalog {found.catalog_version}. "
         "What licences say is a reading aid, not legal advice: their text decides",
         link=occasion.link,
         command=occasion.command,

@@ -5,6 +5,7 @@ Two rooms keep such a file each and neither may know the other, so the judgement
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 DAMAGE_MARK = ".damaged-"
@@ -77,3 +78,13 @@ def name_aside(name: str, taken: frozenset[str]) -> str:
     while (aside := f"{stem}{DAMAGE_MARK}{number}{dot}{ending}") in taken:
         number += 1
     return aside
+
+
+def tell_aside(name: str, aside: Sequence[str], folder: str, kept: str, then: str) -> str:
+    """What to say of damaged files still in `folder` under the names `aside`; "" where there are none.
+
+    `kept` is what the new file holds, `then` what to do with the old one.
+    """
+    if not aside:
+        return ""
+    return f"{name} was damaged and made anew {kept}; the old one is {', '.join(aside)} in {folder}: {then}"

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,6 +170,7 @@ FITTED = SpeedFit(
 """The constants that ship, fitted on all measured devices."""
 
 
+@lru_cache(maxsize=4096)
 def find_speed_class(device: Device) -> str:
     """The class (a key of CLASSES) a device's shares of its peak come from."""
     if device.kind is DeviceKind.CPU:
@@ -197,6 +199,7 @@ def _find_maker(device: Device) -> str:
     return "cuda" if re.search(r"\b(RTX|GTX|NVIDIA|GeForce|Tesla|Quadro)\b", device.name) else ""
 
 
+@lru_cache(maxsize=4096)
 def find_prefill_class(device: Device) -> str:
     """The class prefill is measured by: NVIDIA's workstation and server cards with GDDR apart from GeForce.
 
@@ -207,6 +210,7 @@ def find_prefill_class(device: Device) -> str:
     return "cuda workstation" if found == "cuda" and not _GEFORCE.search(device.name) else found
 
 
+@lru_cache(maxsize=1024)
 def find_family(quant: str) -> str:
     """The family of FAMILIES a quantization belongs to."""
     if find_quant_class(quant) == "coarse":
@@ -317,25 +321,40 @@ def find_shares(table: WeightTable, devices: Sequence[Device], fit: SpeedFit = F
     families = [find_family(quant) for quant in index]
     rows = np.array([index[quant] for quant in table.quant], dtype=np.int64)
     sparse = table.is_moe
-
-    def column(values: list[float]) -> Floats:
-        return np.array(values)[rows] if len(rows) else np.zeros(0)
-
+    kinds, kind_of = _number_equal(devices)
     decode, prefill, step = [], [], []
-    for device in devices:
+    for device in kinds:
         found, prompt = find_speed_class(device), find_prefill_class(device)
         found = found if (found, FAMILIES[0]) in fit.decode_share else _LIKE.get(found, found)
         prompt = prompt if (prompt, FAMILIES[0]) in fit.prefill_share else _LIKE.get(prompt, prompt)
-        share = [
-            fit.decode_share.get((found, f), fit.decode_share_unknown[f])
-            * (LOOKED_UP_ON_CPU if device.kind is DeviceKind.CPU and quant.startswith("IQ") else 1.0)
-            for quant, f in zip(index, families, strict=True)
-        ]
-        decode.append(column(share) * np.where(sparse, fit.sparse_share, 1.0))
-        reached = [fit.prefill_share.get((prompt, f), fit.prefill_share_unknown[f]) for f in families]
-        prefill.append(column(reached) * np.where(sparse, fit.prefill_sparse, 1.0))
-        step.append(fit.step_s.get(found, fit.step_s_unknown) * np.where(sparse, fit.sparse_step, 1.0))
-    return Shares(np.stack(decode, axis=1), np.stack(prefill, axis=1), np.stack(step, axis=1))
+        decode.append(
+            [
+                fit.decode_share.get((found, f), fit.decode_share_unknown[f])
+                * (LOOKED_UP_ON_CPU if device.kind is DeviceKind.CPU and quant.startswith("IQ") else 1.0)
+                for quant, f in zip(index, families, strict=True)
+            ]
+        )
+        prefill.append([fit.prefill_share.get((prompt, f), fit.prefill_share_unknown[f]) for f in families])
+        step.append(fit.step_s.get(found, fit.step_s_unknown))
+
+    def by_row(shares: list[list[float]], of_sparse: float) -> Floats:
+        by_quant = np.array([shares[kind] for kind in kind_of]).T
+        return np.ascontiguousarray(by_quant[rows] * np.where(sparse, of_sparse, 1.0)[:, None])
+
+    steps = np.array([step[kind] for kind in kind_of]) * np.where(sparse, fit.sparse_step, 1.0)[:, None]
+    return Shares(by_row(decode, fit.sparse_share), by_row(prefill, fit.prefill_sparse), steps)
+
+
+def _number_equal(devices: Sequence[Device]) -> tuple[list[Device], list[int]]:
+    """The distinct ones among devices, and which of them each is; many a machine has several of one card."""
+    kinds: list[Device] = []
+    which = []
+    for device in devices:
+        found = next((i for i, kind in enumerate(kinds) if kind is device or kind == device), len(kinds))
+        if found == len(kinds):
+            kinds.append(device)
+        which.append(found)
+    return kinds, which
 
 
 def find_spread(
@@ -346,14 +365,16 @@ def find_spread(
     The percentiles of the fit, widened by `widen` where few devices of the class were measured. Several streams count
     as not measured: they were on one device only.
     """
-    out = np.ones((len(sparse), len(devices), 3))
-    for d, device in enumerate(devices):
+    kinds, kind_of = _number_equal(devices)
+    factors = np.ones((2, len(kinds), 3))
+    for d, device in enumerate(kinds):
         found = find_prefill_class(device) if kind == "prefill" else find_speed_class(device)
         n_devices = fit.n_devices[kind].get(found, 0)
         wide = widen(n_devices if n_parallel == 1 else 0)
         for of_moe in (False, True):
             fast, slow = fit.spread["sparse" if of_moe and kind == "decode" else kind]
-            out[sparse == of_moe, d] = (np.exp(slow * wide), 1.0, np.exp(fast * wide))
+            factors[int(of_moe), d] = (np.exp(slow * wide), 1.0, np.exp(fast * wide))
+    out: Floats = factors[:, kind_of][sparse.astype(np.int64)]
     return out
 
 
@@ -439,9 +460,12 @@ def estimate_speed(
     a prompt too short for attention to count. Where all is on the host, `calibrations` of a row's class replace the
     fitted share by the measured middle.
     """
-    classes = np.array([find_quant_class(q) for q in table.quant])
-    decode_ratio, prefill_ratio = _find_ratios(table, placement, classes, calibrations)
-    parts = [_decode_parts(table, placement, n_active_params, fill, workload, fit) for fill in dict.fromkeys(fills)]
+    decode_ratio, prefill_ratio = _find_ratios(table, placement, calibrations)
+    shares = find_shares(table, placement.devices, fit)
+    parts = [
+        _decode_parts(list_decode_terms(table, placement, n_active_params, fill), shares, workload, fit)
+        for fill in dict.fromkeys(fills)
+    ]
     by_fill = dict(zip(dict.fromkeys(fills), parts, strict=True))
     n_parallel = workload.n_parallel if workload else 1
     spread = find_spread(placement.devices, table.is_moe, "decode", n_parallel, fit)
@@ -450,7 +474,7 @@ def estimate_speed(
     )
     fastest_s = np.where(by_fill[fills[2]].used, by_fill[fills[2]].floor_s, 0.0).sum(axis=1)
     decode_s = np.maximum(decode_s, fastest_s[:, None])
-    prefill_s = _prefill_seconds(table, placement, n_active_params, workload, prefill_ratio, fit)
+    prefill_s = _prefill_seconds(table, placement, n_active_params, workload, prefill_ratio, shares, fit)
     middle = by_fill[fills[1]]
     costs = np.where(middle.used[:, :, None], middle.costs_s, 0.0)
     worst = np.nan_to_num(costs).reshape(len(costs), -1).argmax(axis=1)
@@ -474,16 +498,7 @@ class _DecodeParts:
     used: NDArray[np.bool_]
 
 
-def _decode_parts(
-    table: WeightTable,
-    placement: Placement,
-    n_active_params: Floats,
-    fill: float,
-    workload: Workload | None,
-    fit: SpeedFit,
-) -> _DecodeParts:
-    terms = list_decode_terms(table, placement, n_active_params, fill)
-    shares = find_shares(table, placement.devices, fit)
+def _decode_parts(terms: SpeedTerms, shares: Shares, workload: Workload | None, fit: SpeedFit) -> _DecodeParts:
     cache_share = fit.cache_share * (1.0 if workload is None or workload.flash_attention else fit.no_flash)
     others = (workload.n_parallel if workload else 1) - 1
     arithmetic = np.zeros_like(terms.weight_s)
@@ -491,11 +506,8 @@ def _decode_parts(
         arithmetic = others * fit.stream_factor * terms.arithmetic_s / shares.prefill
         # a class whose arithmetic rate is unknown cannot be told to be bound by it: a floor, not a NaN
         arithmetic = np.nan_to_num(arithmetic)
-    crossings = (
-        np.maximum(terms.used.sum(axis=1, keepdims=True) - 1, 0)
-        * terms.used
-        / np.maximum(terms.used.sum(axis=1, keepdims=True), 1)
-    )
+    n_used = terms.used.sum(axis=1, keepdims=True)
+    crossings = np.maximum(n_used - 1, 0) * terms.used / np.maximum(n_used, 1)
     return _DecodeParts(
         np.stack(
             [
@@ -527,6 +539,7 @@ def _prefill_seconds(
     n_active_params: Floats,
     workload: Workload | None,
     ratio: Floats,
+    shares: Shares,
     fit: SpeedFit,
 ) -> Floats:
     """Seconds per token of a prompt that fills the context, low, mid and high speed (rows x 3).
@@ -535,7 +548,6 @@ def _prefill_seconds(
     faster than computing there (ggml-backend.cpp hands operations of large batches to the accelerator).
     """
     n_ubatch = find_ubatch(workload)
-    shares = find_shares(table, placement.devices, fit)
     spread = find_spread(placement.devices, table.is_moe, "prefill", fit=fit)
     terms = list_prefill_terms(table, placement, n_active_params, workload)
     used = terms.used
@@ -553,11 +565,12 @@ def _prefill_seconds(
 
 
 def _find_ratios(
-    table: WeightTable, placement: Placement, classes: NDArray[np.str_], calibrations: Sequence[Calibration]
+    table: WeightTable, placement: Placement, calibrations: Sequence[Calibration]
 ) -> tuple[Floats, Floats]:
     """Measured over estimated for each row, NaN where nothing of its class was measured or a card does part."""
-    decode, prefill = np.full(len(classes), np.nan), np.full(len(classes), np.nan)
-    if len(placement.devices) == 1 and placement.devices[0].kind is DeviceKind.CPU:
+    decode, prefill = np.full(len(table.quant), np.nan), np.full(len(table.quant), np.nan)
+    if calibrations and len(placement.devices) == 1 and placement.devices[0].kind is DeviceKind.CPU:
+        classes = np.array([find_quant_class(q) for q in table.quant])
         for known in calibrations:
             if known.host_name == placement.devices[0].name:
                 rows = (classes == known.quant_class) & (table.is_moe == known.is_moe)

@@ -59,10 +59,26 @@ def format_figures(x: float) -> str:
     return f"{x:.3g}"
 
 
+WIDE = 0.05
+"""Share of its upper end that an interval has to span for its ends to be told in two figures: a third would say
+nothing."""
+
+
 def format_range(low: float, high: float) -> str:
-    """An interval as text: '31 to 44'. Equal ends collapse to one number."""
-    a, b = format_figures(low), format_figures(high)
+    """An interval as text: three figures where its ends are close, else two. Equal ends collapse to one number.
+
+    >>> format_range(30.8, 44.2), format_range(40.35, 41.02), format_range(0.853, 1.89), format_range(1234, 5678)
+    ('31 to 44', '40.4 to 41.0', '0.85 to 1.9', '1,200 to 5,700')
+    """
+    is_wide = abs(high - low) > WIDE * max(abs(low), abs(high))
+    a, b = (_format_two_figures(x) if is_wide else format_figures(x) for x in (low, high))
     return a if a == b else f"{a} to {b}"
+
+
+def _format_two_figures(x: float) -> str:
+    if abs(x) >= 99.5:
+        return f"{int(round(x, 2 - len(str(int(abs(x) + 0.5))))):,}"
+    return f"{x:.0f}" if abs(x) >= 9.95 else f"{x:.1f}" if abs(x) >= 0.995 else f"{x:.2g}"
 
 
 def format_params(n_params: float | None) -> str:

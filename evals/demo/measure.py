@@ -120,7 +120,7 @@ def format_scores(scores: Sequence[DemoScore]) -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and print."""
+    """Measure and print. Raises BadInputError for fewer than one item and a file that is not there."""
     if arguments.items < 1:
         raise BadInputError(f"--items wants a whole number of at least 1, got {arguments.items!r}")
     if not arguments.file.is_file():

@@ -17,15 +17,14 @@ from typing import Any
 from evals.suites.generators.base import Plan, write_rows
 from evals.suites.listing import FOLDER, ITEMS_FILE
 
-GENERATORS = (
-    "arithmetic classification code demo grounded instructions json_extraction logic multilingual needle tool_calls"
-).split()
+GENERATORS = FOLDER / "generators"
+"""Each module here that has `PLANS` makes suites; the others hold what several of them use."""
 
 
 def list_plans() -> list[Plan]:
     """The plan of every suite, by name."""
-    modules = [import_module(f"evals.suites.generators.{name}") for name in GENERATORS]
-    return sorted((plan for module in modules for plan in module.PLANS), key=lambda plan: plan.name)
+    modules = [import_module(f"evals.suites.generators.{path.stem}") for path in sorted(GENERATORS.glob("*.py"))]
+    return sorted((plan for m in modules for plan in getattr(m, "PLANS", ())), key=lambda plan: plan.name)
 
 
 def quote(value: Any) -> str:

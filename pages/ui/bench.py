@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html import escape
 
@@ -192,13 +193,23 @@ def show_checks(
     question: frame.Question,
     offload: Offload | None = None,
     about: str | None = None,
+    beside: Callable[[], None] | None = None,
 ) -> None:
-    """The two quiet buttons under an answer and what came of them: ask the engine, and time it on this machine."""
+    """The two quiet buttons under an answer and what came of them: ask the engine, and time it on this machine.
+
+    `beside` draws what stands in one row with them.
+    """
     if question.wishes.machine != THIS:
-        verify.show_verify(model_id, quant, workload, question.machine, offload, about=about)
+        verify.show_verify(model_id, quant, workload, question.machine, offload, beside, about)
         return
     asked = build_asked(model_id, name, quant, workload)
-    verify.show_verify(model_id, quant, workload, question.machine, offload, lambda: show_button(asked), about)
+
+    def show_row() -> None:
+        show_button(asked)
+        if beside is not None:
+            beside()
+
+    verify.show_verify(model_id, quant, workload, question.machine, offload, show_row, about)
     show_bench(asked)
 
 

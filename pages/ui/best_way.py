@@ -18,15 +18,14 @@ from sizing.units import THIN, format_figures, format_tokens
 
 HEADING = "The best way to run it here"
 TAKE = "Take it"
-THIS_ONE = "This is the best way found."
+THIS_ONE = "This is the best way found to run it here."
 
 
 def reserve() -> DeltaGenerator:
     """A place for the section, which may take longer to work out than what stands below it."""
     place = st.empty()
     with place.container():
-        st.subheader(HEADING, anchor=False)
-        st.html('<p class="wb-quiet">Trying every quantization, cache and placement.</p>')
+        st.html('<p class="wb-quiet">Looking for the best way to run it: every quantization, cache and placement.</p>')
     return place
 
 
@@ -42,15 +41,17 @@ def show(
         place.empty()
         return
     with place.container():
-        st.subheader(HEADING, anchor=False)
         if isinstance(found.answer, NoSolution):
             show_none(model_id, found.answer, asked, question.machine)
+        elif shown is not None and is_same(found.answer, shown):
+            show_same(found.answer, shown)
         else:
             show_found(model_id, found, found.answer, shown, question)
 
 
 def show_none(model_id: str, answer: NoSolution, asked: Asked, machine: Machine) -> None:
     """Why nothing runs, and what would help."""
+    st.subheader(HEADING, anchor=False)
     name = cached.find_card(model_id).spec.name
     least = asked.min_decode_tokens_per_s
     advice = "More memory would help, or a smaller model."
@@ -67,13 +68,16 @@ def show_none(model_id: str, answer: NoSolution, asked: Asked, machine: Machine)
     frame.link_to_hardware(model_id, "", "Which machines run it")
 
 
+def show_same(answer: Solution, shown: cached.Setup) -> None:
+    """The page shows the best way already: that, and what it gives up."""
+    st.html(f'<p class="wb-figures">{THIS_ONE}</p>{given_up_html(answer)}{beside_html(shown)}')
+
+
 def show_found(
     model_id: str, found: cached.BestWay, answer: Solution, shown: cached.Setup | None, question: frame.Question
 ) -> None:
     """The configuration in one sentence, what it gives up, its command, and the way to take it."""
-    if shown is not None and is_same(answer, shown):
-        st.html(f'<p class="wb-figures">{THIS_ONE}</p>{given_up_html(answer)}{beside_html(shown)}')
-        return
+    st.subheader(HEADING, anchor=False)
     st.html(
         f'<p class="wb-figures">{escape(charts.roomy(describe(answer, question)))}</p>'
         f"{given_up_html(answer)}{beside_html(shown)}"

@@ -1,6 +1,8 @@
-"""Folded knobs of the Size page: where the layers go, and what stands beside the model."""
+"""Folded knobs of the Size page: cache and batch, where the layers go, and what stands beside the model."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -11,9 +13,40 @@ from sizing.errors import BadInputError, UnknownNameError
 from sizing.hardware import Machine
 from sizing.launch import Beside
 from sizing.placement import Offload
+from sizing.quants import KV_TYPES
 from sizing.units import format_bytes
 
 DEFAULT_DRAFT_QUANTS = ("Q8_0", "Q4_K_M")
+UBATCHES = tuple(str(2**n) for n in range(5, 13))
+CACHE_FIELDS = ("kv_k", "kv_v", "ubatch", "flash")
+
+
+def show_cache_knobs() -> None:
+    """The cache's types, the micro-batch and flash attention, folded under a name that says what is set."""
+    values = {name: str(inputs.read(name)) for name in CACHE_FIELDS}
+    defaults = {name: inputs.FIELDS[name].default for name in CACHE_FIELDS}
+    with st.popover(say_cache(values), type="tertiary", icon=":material/tune:", key="cache_settings"):
+        inputs.choice("kv_k", "K cache", KV_TYPES)
+        inputs.choice("kv_v", "V cache", KV_TYPES)
+        inputs.choice("ubatch", "Micro-batch", with_present(UBATCHES, values["ubatch"]))
+        inputs.choice("flash", "Flash attention", ("on", "off"), {"on": "On", "off": "Off"})
+        st.caption("A smaller cache type holds more context. A larger micro-batch reads faster and takes more memory.")
+        if values != defaults:
+            st.button(
+                "Defaults again", key="cache_clear", type="tertiary", on_click=inputs.set_fields, args=(defaults,)
+            )
+
+
+def say_cache(values: Mapping[str, str]) -> str:
+    """'Cache f16, batch 512', 'K cache q8_0, V cache f16, batch 512, no flash attention'."""
+    k, v = values["kv_k"], values["kv_v"]
+    cache = f"Cache {k}" if k == v else f"K cache {k}, V cache {v}"
+    return f"{cache}, batch {values['ubatch']}" + ("" if values["flash"] == "on" else ", no flash attention")
+
+
+def with_present(options: tuple[str, ...], present: str) -> tuple[str, ...]:
+    """The options, with a value from the address put in its place among them."""
+    return tuple(sorted({*options, present}, key=int))
 
 
 def show_placement_knobs(card: ModelCard, machine: Machine, offload: Offload | None) -> None:

@@ -9,34 +9,24 @@ from math import log2
 
 import plotly.graph_objects as go
 
-from pages.ui.charts import FONT_PX, OVER, OVERHEAD, roomy
+from pages.ui.charts_base import FONT_PX, OTHERS, OVER, OVERHEAD, SERIES, fill, plain, roomy
 from pages.ui.charts_kept import keep_figures
 from sizing.layer_strip import LayerKind, LayerRun
 from sizing.units import GIB, format_bytes, format_tokens
 
 Figure = go.Figure
 
-KIND_COLOURS = {
-    LayerKind.FULL: "#0072B2",
-    LayerKind.SLIDING: "#E69F00",
-    LayerKind.CHUNKED: "#B3A800",
-    LayerKind.LATENT: "#CC79A7",
-    LayerKind.RECURRENT: "#009E73",
-    LayerKind.BOTH: "#56B4E9",
-    LayerKind.NEITHER: "#8C8C8C",
+KIND_WORDS = {
+    LayerKind.FULL: "plain",
+    LayerKind.SLIDING: "slanted",
+    LayerKind.CHUNKED: "crossed",
+    LayerKind.LATENT: "dotted",
+    LayerKind.RECURRENT: "lined",
+    LayerKind.BOTH: "squared",
+    LayerKind.NEITHER: "barred",
 }
-KIND_HATCHES = {
-    LayerKind.FULL: ("", "plain"),
-    LayerKind.SLIDING: ("/", "slanted"),
-    LayerKind.CHUNKED: ("x", "crossed"),
-    LayerKind.LATENT: (".", "dotted"),
-    LayerKind.RECURRENT: ("-", "lined"),
-    LayerKind.BOTH: ("+", "squared"),
-    LayerKind.NEITHER: ("|", "barred"),
-}
-"""A hatching for each kind beside its colour, with the word for it: strips read without colour vision."""
-LINE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C6D1F")
-EXPERTS = "#6E6E6E"
+"""The word for the pattern of each kind, which stands beside its colour: strips read without colour vision."""
+KIND_SERIES = dict(zip(KIND_WORDS, SERIES, strict=True))
 HIGHEST_SHARE = 1.6
 """How far past the machine's limit memory is drawn: further up, nothing is decided."""
 
@@ -85,24 +75,14 @@ def layers_chart(strips: Sequence[LayerStrip]) -> go.Figure:
             base=[layer + 0.07 for _, layer, _ in cells],
             width=0.34,
             orientation="h",
-            name=f"{kind.capitalize()} ({KIND_HATCHES[kind][1]})",
-            marker={
-                "color": KIND_COLOURS[kind],
-                "line": {"width": 0},
-                "pattern": {
-                    "shape": KIND_HATCHES[kind][0],
-                    "fillmode": "overlay",
-                    "fgcolor": "#FFFFFF",
-                    "size": 5,
-                    "solidity": 0.25,
-                },
-            },
+            name=f"{kind.capitalize()} ({KIND_WORDS[kind]})",
+            marker=fill(KIND_SERIES[kind].colour, KIND_SERIES[kind].hatch),
             hovertext=[text for _, _, text in cells],
             hoverinfo="text",
         )
     _add_experts(figure, strips)
     for place, strip in enumerate(strips):
-        for text, y in ((f"<b>{_plain(strip.name)}</b>", place - 0.44), (_plain(roomy(strip.text)), place - 0.27)):
+        for text, y in ((f"<b>{plain(strip.name)}</b>", place - 0.44), (plain(roomy(strip.text)), place - 0.27)):
             figure.add_annotation(
                 x=0, xref="paper", xanchor="left", y=y, text=text, showarrow=False, font={"size": FONT_PX - 1}
             )
@@ -135,7 +115,7 @@ def _add_experts(figure: go.Figure, strips: Sequence[LayerStrip]) -> None:
         width=0.06,
         orientation="h",
         name="Chooses among experts (thin bar)",
-        marker={"color": EXPERTS, "line": {"width": 0}},
+        marker={"color": OTHERS.colour, "line": {"width": 0}},
         hoverinfo="skip",
     )
 
@@ -154,20 +134,19 @@ def memory_lines_chart(
     low = min(line.points[0][0] for line in lines)
     high = max(2.0 * low, context_tokens, *(find_label_place(line.points, top)[0] for line in lines))
     for number, line in enumerate(lines, 1):
-        colour = LINE_COLOURS[(number - 1) % len(LINE_COLOURS)]
+        series = SERIES[(number - 1) % len(SERIES)]
         name = f"{number} {line.name}"
         figure.add_scatter(
             x=[tokens for tokens, _ in line.points],
             y=[n_bytes / GIB for _, n_bytes in line.points],
             mode="lines+markers",
-            line={"color": colour, "width": 2},
-            marker={"color": colour, "size": 5},
+            line={"color": series.colour, "width": 2},
+            marker={"color": series.colour, "size": 7, "symbol": series.symbol},
             name=name,
-            hovertext=[f"{_plain(name)}<br>{format_tokens(c)} tokens: {format_bytes(b)}" for c, b in line.points],
+            hovertext=[f"{plain(name)}<br>{format_tokens(c)} tokens: {format_bytes(b)}" for c, b in line.points],
             hoverinfo="text",
         )
     for x, y, numbers in place_labels([line.points for line in lines], top, high / low):
-        colour = LINE_COLOURS[(numbers[-1] - 1) % len(LINE_COLOURS)]
         figure.add_annotation(
             x=log2(x) / log2(10),
             y=y,
@@ -175,7 +154,7 @@ def memory_lines_chart(
             showarrow=False,
             xanchor="left",
             yshift=0 if y < top else -8,
-            font={"size": FONT_PX, "color": colour},
+            font={"size": FONT_PX},
         )
     for (name, n_bytes), dash in zip(limits, ("dash", "dot"), strict=False):
         figure.add_scatter(
@@ -245,8 +224,3 @@ def find_label_place(points: Sequence[tuple[int, int]], top_gib: float) -> tuple
             share = (top_gib - y0) / (y1 - y0)
             return x0 * (x1 / x0) ** share, top_gib
     return float(points[-1][0]), points[-1][1] / GIB
-
-
-def _plain(text: str) -> str:
-    """Text that plotly shows as it is: it reads a few tags of HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

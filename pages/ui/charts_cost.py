@@ -8,14 +8,14 @@ from math import ceil, log10
 
 import plotly.graph_objects as go
 
-from pages.ui.charts import FONT_PX, OVERHEAD, log_axis
+from pages.ui.charts_base import FONT_PX, OVERHEAD, SERIES, THEME_TEXT, log_axis
 from pages.ui.charts_kept import keep_figures
 from sizing.cost import CostBand
 from sizing.cost_record import format_count
 from sizing.units import format_range
 
-COLOURS = {"own": "#0072B2", "rent": "#E69F00", "api": "#009E73"}
-"""One colour for each kind of option, from Okabe and Ito's set."""
+KINDS = dict(zip(("own", "rent", "api"), SERIES, strict=False))
+"""One colour and one dash for each kind of option."""
 
 N_POINTS = 160
 MAX_STEPS = 40
@@ -40,7 +40,7 @@ class CostCurve:
 def cost_chart(curves: Sequence[CostCurve], tokens_per_day: float) -> go.Figure:
     """US$ a month against tokens a day, both on log scales: a line for the middle, a band for the speed's interval.
 
-    A dashed line stands at the load that was asked about, a diamond where a machine starts to cost less than the API.
+    A thin line stands at the load that was asked about, a diamond where a machine starts to cost less than the API.
     """
     figure = go.Figure()
     low, high = find_range(curves, tokens_per_day)
@@ -58,7 +58,7 @@ def cost_chart(curves: Sequence[CostCurve], tokens_per_day: float) -> go.Figure:
             x=[tokens_per_day, tokens_per_day],
             y=[bottom, top],
             mode="lines",
-            line={"width": 1, "dash": "dash", "color": OVERHEAD},
+            line={"width": 1, "dash": "solid", "color": OVERHEAD},
             name=f"{format_count(tokens_per_day)} tokens a day",
             hoverinfo="skip",
         )
@@ -68,7 +68,7 @@ def cost_chart(curves: Sequence[CostCurve], tokens_per_day: float) -> go.Figure:
         showlegend=False,
         hovermode="closest",
         xaxis=_count_axis(low, high),
-        yaxis=log_axis("US$ a month", bottom, top, ",.6g"),
+        yaxis=log_axis("US$ a month", bottom, top, ",.12g"),
         font={"size": FONT_PX},
     )
     return figure
@@ -101,9 +101,9 @@ def list_loads(band: CostBand, low: float, high: float) -> list[float]:
 def _add_band(figure: go.Figure, curve: CostCurve, loads: Sequence[float]) -> None:
     """The interval as a fill, the middle as a line that tells its figures."""
     costs = [curve.band.cost_per_month(t) for t in loads]
-    colour = COLOURS[curve.kind]
+    series = KINDS[curve.kind]
     if curve.band.low != curve.band.high:
-        outline = {"width": 0, "color": colour}
+        outline = {"width": 0, "color": series.colour}
         figure.add_scatter(
             x=loads, y=[c.low for c in costs], mode="lines", line=outline, showlegend=False, hoverinfo="skip"
         )
@@ -113,7 +113,7 @@ def _add_band(figure: go.Figure, curve: CostCurve, loads: Sequence[float]) -> No
             mode="lines",
             line=outline,
             fill="tonexty",
-            fillcolor=_pale(colour),
+            fillcolor=_pale(series.colour),
             showlegend=False,
             hoverinfo="skip",
         )
@@ -121,7 +121,7 @@ def _add_band(figure: go.Figure, curve: CostCurve, loads: Sequence[float]) -> No
         x=loads,
         y=[c.mid for c in costs],
         mode="lines",
-        line={"width": 2.5, "color": colour, "dash": "solid"},
+        line={"width": 2.5, "color": series.colour, "dash": series.dash},
         name=curve.name,
         hovertext=[
             f"{curve.name}<br>{format_count(t)} tokens a day<br>US$ {format_range(c.low, c.high)} a month"
@@ -142,8 +142,8 @@ def _add_meetings(figure: go.Figure, curves: Sequence[CostCurve], low: float, hi
         marker={
             "size": 11,
             "symbol": "diamond",
-            "color": [COLOURS[curve.kind] for curve, _ in points],
-            "line": {"width": 2, "color": "#D55E00"},
+            "color": [KINDS[curve.kind].colour for curve, _ in points],
+            "line": {"width": 2, "color": THEME_TEXT},
         },
         name="starts to cost less than the API",
         hovertext=[f"{curve.name} costs less<br>from {format_count(at)} tokens a day" for curve, at in points],

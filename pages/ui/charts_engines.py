@@ -7,18 +7,10 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from pages.ui.charts import (
-    FONT_PX,
-    KV_CACHE,
-    MARKS,
-    OVER,
-    OVERHEAD,
-    WEIGHTS,
-    list_purposes,
-    log_axis,
-    roomy,
-)
+from pages.ui.charts_base import FONT_PX, OVER, OVERHEAD, SERIES, fill, log_axis, roomy
 from pages.ui.charts_kept import keep_figures
+from pages.ui.charts_machines import MARKS
+from pages.ui.charts_memory import list_purposes
 from sizing.memory import Parts
 from sizing.units import GIB, format_bytes, format_figures, format_tokens
 
@@ -53,7 +45,7 @@ def engines_chart(bars: Sequence[EngineBar], usable_bytes: int) -> go.Figure:
             base=list(starts),
             orientation="h",
             name=column[0].name if column else "",
-            marker={"color": column[0].colour if column else OVERHEAD, "line": {"width": 0}},
+            marker=fill(column[0].colour if column else OVERHEAD),
             hovertext=[
                 f"{bar.engine}, {bar.weight_format}<br>{p.name}: {roomy(format_bytes(p.n_bytes))}"
                 for bar, p in zip(bars, column, strict=True)
@@ -126,8 +118,8 @@ def requests_chart(
         x=[p.context_tokens for p in drawn],
         y=[p.n_requests for p in drawn],
         mode="lines+markers",
-        line={"width": 2, "color": WEIGHTS},
-        marker={"size": 5, "color": WEIGHTS},
+        line={"width": 2, "color": SERIES[0].colour},
+        marker={"size": 5, "color": SERIES[0].colour},
         name="Requests at once",
         hoverinfo="text",
         hovertext=[
@@ -138,9 +130,9 @@ def requests_chart(
     most = max([p.n_requests for p in drawn] or [1.0])
     low = min(p.context_tokens for p in points)
     high = max(p.context_tokens for p in points)
-    _add_line(figure, [context_tokens] * 2, [1, most], OVERHEAD, f"Asked: {format_tokens(context_tokens)} tokens")
+    _add_line(figure, [context_tokens] * 2, [1, most], "dash", f"Asked: {format_tokens(context_tokens)} tokens")
     if n_parallel > 1:
-        _add_line(figure, [low, high], [n_parallel] * 2, KV_CACHE, f"Asked: {n_parallel} users")
+        _add_line(figure, [low, high], [n_parallel] * 2, "dot", f"Asked: {n_parallel} users")
     if largest_tokens:
         figure.add_scatter(
             x=[largest_tokens],
@@ -162,9 +154,9 @@ def requests_chart(
     return figure
 
 
-def _add_line(figure: go.Figure, x: list[float], y: list[float], colour: str, name: str) -> None:
+def _add_line(figure: go.Figure, x: list[float], y: list[float], dash: str, name: str) -> None:
     figure.add_scatter(
-        x=x, y=y, mode="lines", line={"width": 1, "dash": "dash", "color": colour}, name=name, hoverinfo="skip"
+        x=x, y=y, mode="lines", line={"width": 1, "dash": dash, "color": OVERHEAD}, name=name, hoverinfo="skip"
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
+from textwrap import wrap
 
 import plotly.graph_objects as go
 
-from pages.ui.charts import FAMILY_COLOURS, FONT_PX, OTHER_FAMILY, OVERHEAD, log_axis, roomy
+from pages.ui.charts_base import FONT_PX, OTHERS, OVERHEAD, SERIES, Series, dot, log_axis, plain, roomy
 from sizing.units import THIN, format_bytes, format_figures
 
 NOT_TOLD = "not distinguishable"
@@ -16,6 +18,10 @@ ROW_PX = 44
 CLOSE_ROW = 0.62
 """The step to the next model where nothing is written between the two."""
 FURTHEST_LINEAR = 6.0
+NEAR_ZERO = 20.0
+"""An axis that would begin at this many percent or below begins at zero."""
+TITLE_CHARACTERS, TITLE_LINE = 40, 0.4
+"""How long a line of a suite's title may be, and how far down a further one moves what follows, in rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class ScoreDot:
 
 @dataclass(frozen=True, slots=True)
 class SuiteRow:
-    """One suite: its models from the best down, and between which neighbours the items tell no difference.
+    """One suite: its models in the order drawn, and between which neighbours the items tell no difference.
 
     `not_told[i]` is about dots i and i + 1: True where they were compared and are not distinguishable.
     """
@@ -54,32 +60,40 @@ class SpeedPoint:
     peak_bytes: int
 
 
-def colour_models(models: Sequence[str]) -> dict[str, str]:
-    """A colour for each model, in the order they come; past seven they share one grey."""
+def tell_models_apart(models: Sequence[str]) -> dict[str, Series]:
+    """A colour and a symbol for each model, in the order they come; past seven they share the grey ones."""
     names = list(dict.fromkeys(models))
-    return {name: FAMILY_COLOURS[i] if i < len(FAMILY_COLOURS) else OTHER_FAMILY for i, name in enumerate(names)}
+    return {name: SERIES[i] if i < len(SERIES) else OTHERS for i, name in enumerate(names)}
 
 
-def score_chart(suites: Sequence[SuiteRow], colours: dict[str, str]) -> go.Figure:
-    """Dots and whiskers in percent, suite under suite, each model a row; a bracket across pairs not told apart."""
+def score_chart(
+    suites: Sequence[SuiteRow], looks: dict[str, Series], labels: Mapping[str, str] | None = None
+) -> go.Figure:
+    """Dots and whiskers in percent, suite under suite, each model a row; a bracket across pairs not told apart.
+
+    `labels` are shorter names for the rows. The axis begins below the lowest whisker; what guessing gives is a line
+    where it falls on the axis and words where it does not.
+    """
     figure = go.Figure()
     at, places, names = 0.0, [], []
+    start = find_start(suites)
     for suite in suites:
-        at += 0.8
-        _write_title(figure, suite, at - 0.5)
+        lines = _list_title(suite, start)
+        at += 0.8 + TITLE_LINE * (len(lines) - 1)
+        _write_title(figure, lines, start, at - 0.5)
         first = at
-        for i, dot in enumerate(suite.dots):
+        for i, score in enumerate(suite.dots):
             y = at
             places.append(y)
-            names.append(_shorten(dot.model))
-            _add_dot(figure, suite, dot, y, colours.get(dot.model, OTHER_FAMILY))
+            names.append(_shorten((labels or {}).get(score.model, score.model)))
+            _add_dot(figure, suite, score, y, looks.get(score.model, OTHERS))
             bracketed = i + 1 < len(suite.dots) and suite.not_told[i]
             if bracketed:
-                _add_bracket(figure, dot, suite.dots[i + 1], y)
+                _add_bracket(figure, score, suite.dots[i + 1], y, start)
             at += 1 if bracketed else CLOSE_ROW
-        if 0 < suite.chance < 1:
+        if _is_drawn(suite, start):
             _add_chance(figure, suite, first, at - CLOSE_ROW)
-    if any(0 < suite.chance < 1 for suite in suites):
+    if any(_is_drawn(suite, start) for suite in suites):
         line = {"width": 1, "dash": "dash", "color": OVERHEAD}
         figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name="what guessing gives", hoverinfo="skip")
     figure.update_layout(
@@ -87,7 +101,13 @@ def score_chart(suites: Sequence[SuiteRow], colours: dict[str, str]) -> go.Figur
         margin={"l": 0, "r": 12, "t": 0, "b": 0},
         showlegend=False,
         hovermode="closest",
-        xaxis={"range": [-1, 101], "title": "right, %", "fixedrange": True, "zeroline": False, "dtick": 20},
+        xaxis={
+            "range": [start - 1, 101],
+            "title": "right, %",
+            "fixedrange": True,
+            "zeroline": False,
+            "dtick": 20 if start < 50 else 10,
+        },
         yaxis={
             "range": [at, 0],
             "tickvals": places,
@@ -103,29 +123,57 @@ def score_chart(suites: Sequence[SuiteRow], colours: dict[str, str]) -> go.Figur
     return figure
 
 
-def _write_title(figure: go.Figure, suite: SuiteRow, y: float) -> None:
+def find_start(suites: Sequence[SuiteRow]) -> float:
+    """Where the axis of scores begins, in percent: the ten below the lowest whisker, zero where that is near it."""
+    lowest = 100 * min((dot.low for suite in suites for dot in suite.dots), default=0.0)
+    start = 10.0 * floor((lowest - 3) / 10)
+    return start if start > NEAR_ZERO else 0.0
+
+
+def _is_drawn(suite: SuiteRow, start: float) -> bool:
+    """Whether what guessing gives falls on the axis."""
+    return start <= 100 * suite.chance < 100 and suite.chance > 0
+
+
+def _list_title(suite: SuiteRow, start: float) -> list[str]:
+    """The lines of a suite's title: its name, broken for a phone, and what guessing gives where no line shows it."""
+    lines = [f"<b>{plain(line)}</b>" for line in wrap(suite.title, TITLE_CHARACTERS)] or [""]
+    if 0 < suite.chance < 1 and not _is_drawn(suite, start):
+        lines.append(f"guessing gives {100 * suite.chance:.0f}%")
+    return lines
+
+
+def _write_title(figure: go.Figure, lines: Sequence[str], x: float, y: float) -> None:
     figure.add_annotation(
-        x=0, xanchor="left", y=y, text=f"<b>{_plain(suite.title)}</b>", showarrow=False, font={"size": FONT_PX}
+        x=x,
+        xanchor="left",
+        y=y,
+        yanchor="bottom",
+        yshift=-10,
+        text="<br>".join(lines),
+        align="left",
+        showarrow=False,
+        font={"size": FONT_PX},
     )
 
 
-def _add_dot(figure: go.Figure, suite: SuiteRow, dot: ScoreDot, y: float, colour: str) -> None:
+def _add_dot(figure: go.Figure, suite: SuiteRow, score: ScoreDot, y: float, look: Series) -> None:
     said = (
-        f"{_plain(dot.model)}<br>{_plain(suite.title)}: {100 * dot.value:.1f}%"
-        f" ({100 * dot.low:.1f} to {100 * dot.high:.1f})<br>{dot.n_items:,} items"
+        f"{plain(score.model)}<br>{plain(suite.title)}: {100 * score.value:.1f}%"
+        f" ({100 * score.low:.1f} to {100 * score.high:.1f})<br>{score.n_items:,} items"
     )
     figure.add_scatter(
-        x=[100 * dot.value],
+        x=[100 * score.value],
         y=[y],
         mode="markers",
-        name=dot.model,
+        name=score.model,
         showlegend=False,
-        marker={"color": colour, "size": 11, "line": {"width": 0}},
+        marker=dot(look, 11),
         error_x={
             "type": "data",
-            "array": [100 * (dot.high - dot.value)],
-            "arrayminus": [100 * (dot.value - dot.low)],
-            "color": colour,
+            "array": [100 * (score.high - score.value)],
+            "arrayminus": [100 * (score.value - score.low)],
+            "color": look.colour,
             "thickness": 2,
             "width": 5,
         },
@@ -134,14 +182,14 @@ def _add_dot(figure: go.Figure, suite: SuiteRow, dot: ScoreDot, y: float, colour
     )
 
 
-def _add_bracket(figure: go.Figure, upper: ScoreDot, lower: ScoreDot, y: float) -> None:
+def _add_bracket(figure: go.Figure, upper: ScoreDot, lower: ScoreDot, y: float, start: float) -> None:
     """A dotted line from one dot to the next with the words in its middle."""
     line = {"width": 1, "dash": "dot", "color": OVERHEAD}
     figure.add_shape(
         type="line", x0=100 * upper.value, x1=100 * lower.value, y0=y + 0.16, y1=y + 0.84, line=line, layer="below"
     )
     middle = 50 * (upper.value + lower.value)
-    left = middle > 60
+    left = middle > start + 0.6 * (100 - start)
     figure.add_annotation(
         x=middle,
         y=y + 0.5,
@@ -149,7 +197,7 @@ def _add_bracket(figure: go.Figure, upper: ScoreDot, lower: ScoreDot, y: float) 
         showarrow=False,
         xanchor="right" if left else "left",
         xshift=-8 if left else 8,
-        font={"size": FONT_PX - 1, "color": OVERHEAD},
+        font={"size": FONT_PX - 1},
     )
 
 
@@ -166,12 +214,12 @@ def _add_chance(figure: go.Figure, suite: SuiteRow, y: float, last: float) -> No
     )
 
 
-def speed_chart(points: Sequence[SpeedPoint], colours: dict[str, str]) -> go.Figure:
+def speed_chart(points: Sequence[SpeedPoint], looks: dict[str, Series]) -> go.Figure:
     """Score in percent with its interval against decode speed; the area of a dot is peak memory."""
     figure = go.Figure()
     largest = max((p.peak_bytes for p in points), default=0)
     for p in points:
-        colour = colours.get(p.model, OTHER_FAMILY)
+        look = looks.get(p.model, OTHERS)
         size = 11 + 19 * (p.peak_bytes / largest) ** 0.5 if largest else 13
         memory = f"{format_bytes(p.peak_bytes)} at its peak" if p.peak_bytes else "peak memory unknown"
         figure.add_scatter(
@@ -180,17 +228,17 @@ def speed_chart(points: Sequence[SpeedPoint], colours: dict[str, str]) -> go.Fig
             mode="markers",
             name=p.model,
             showlegend=p is next(q for q in points if q.model == p.model),
-            marker={"color": colour, "size": size, "opacity": 0.9, "line": {"width": 0.5, "color": "#FFFFFF"}},
+            marker={**dot(look, size), "opacity": 0.9},
             error_y={
                 "type": "data",
                 "array": [100 * (p.high - p.value)],
                 "arrayminus": [100 * (p.value - p.low)],
-                "color": colour,
+                "color": look.colour,
                 "thickness": 1.5,
                 "width": 4,
             },
             hovertext=(
-                f"{_plain(p.model)}<br>{100 * p.value:.1f}% ({100 * p.low:.1f} to {100 * p.high:.1f})"
+                f"{plain(p.model)}<br>{100 * p.value:.1f}% ({100 * p.low:.1f} to {100 * p.high:.1f})"
                 f"<br>{format_figures(p.tokens_per_s)}{THIN}tokens/s<br>{memory}"
             ),
             hoverinfo="text",
@@ -228,9 +276,4 @@ def _shorten(text: str) -> str:
         text = name[: room - 1].rstrip() + "… " + quant
     elif len(text) > MAX_NAME_CHARACTERS:
         text = text[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
-    return roomy(_plain(text))
-
-
-def _plain(text: str) -> str:
-    """Text of a person's or a model's, without plotly's own markup."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return roomy(plain(text))

@@ -1,7 +1,7 @@
 """The memory bar of training, in plotly alone: values in, a figure out, no Streamlit.
 
-Colours are fixed: weights, activations (compute) and overhead as in every memory bar, gradients #56B4E9 and optimizer
-states #CC79A7, both of Okabe and Ito's set.
+Colours are fixed: weights, activations (compute) and overhead as in every memory bar, gradients and optimizer states
+with colours of their own.
 """
 
 from __future__ import annotations
@@ -10,23 +10,36 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from pages.ui.charts import CLEAR, COMPUTE, FONT_PX, NARROWEST_LABEL, OVER, OVERHEAD, WEIGHTS, Purpose, roomy
+from pages.ui.charts_base import (
+    CLEAR,
+    COMPUTE,
+    FONT_PX,
+    GRADIENTS,
+    ON_DARK,
+    ON_LIGHT,
+    OPTIMIZER,
+    OVER,
+    OVERHEAD,
+    THEME_TEXT,
+    WEIGHTS,
+    fill,
+    roomy,
+)
 from pages.ui.charts_kept import keep_figures
+from pages.ui.charts_memory import NARROWEST_LABEL, Purpose
 from sizing.finetune import TrainingUse
 from sizing.finetune_memory import TrainingParts
 from sizing.units import GIB, format_bytes
-
-GRADIENTS, OPTIMIZER = "#56B4E9", "#CC79A7"
 
 
 def list_training_purposes(parts: TrainingParts) -> tuple[Purpose, ...]:
     """The five segments of a bar in their fixed order."""
     return (
-        Purpose("Weights", WEIGHTS, "#FFFFFF", parts.weight_bytes),
-        Purpose("Gradients", GRADIENTS, "#1A1A1A", parts.gradient_bytes),
-        Purpose("Optimizer", OPTIMIZER, "#1A1A1A", parts.optimizer_bytes),
-        Purpose("Activations", COMPUTE, "#FFFFFF", parts.activation_bytes),
-        Purpose("Overhead", OVERHEAD, "#1A1A1A", parts.overhead_bytes),
+        Purpose("Weights", WEIGHTS, ON_DARK, parts.weight_bytes),
+        Purpose("Gradients", GRADIENTS, ON_LIGHT, parts.gradient_bytes),
+        Purpose("Optimizer", OPTIMIZER, ON_LIGHT, parts.optimizer_bytes),
+        Purpose("Activations", COMPUTE, ON_LIGHT, parts.activation_bytes),
+        Purpose("Overhead", OVERHEAD, ON_LIGHT, parts.overhead_bytes),
     )
 
 
@@ -90,7 +103,7 @@ def _add(
         base=list(starts),
         orientation="h",
         name=name,
-        marker={"color": first.colour, "line": {"width": 0}},
+        marker=fill(first.colour),
         text=[
             roomy(f"{p.name} {format_bytes(p.n_bytes)}") if w > NARROWEST_LABEL * span else ""
             for p, w in zip(column, widths, strict=True)
@@ -110,8 +123,8 @@ def _add_rest(figure: go.Figure, rows: list[str], uses: Sequence[TrainingUse], s
     free = [max(u.headroom_bytes, 0) / GIB for u in uses]
     over = [max(-u.headroom_bytes, 0) / GIB for u in uses]
     for name, widths, colour, starts, text_colour in (
-        ("Free", free, CLEAR, [u.parts.total_bytes / GIB for u in uses], "#7A7A7A"),
-        ("Over the limit", over, OVER, [u.usable_bytes / GIB for u in uses], "#FFFFFF"),
+        ("Free", free, CLEAR, [u.parts.total_bytes / GIB for u in uses], THEME_TEXT),
+        ("Over the limit", over, OVER, [u.usable_bytes / GIB for u in uses], ON_LIGHT),
     ):
         if not any(widths):
             continue
@@ -121,7 +134,7 @@ def _add_rest(figure: go.Figure, rows: list[str], uses: Sequence[TrainingUse], s
             base=starts,
             orientation="h",
             name=name if len(uses) > 1 else f"{name} {format_bytes(widths[0] * GIB)}",
-            marker={"color": colour, "line": {"width": 1, "color": OVERHEAD if colour == CLEAR else OVER}},
+            marker=fill(colour),
             text=[roomy(f"{name} {format_bytes(w * GIB)}") if w > NARROWEST_LABEL * span else "" for w in widths],
             textfont={"color": text_colour, "size": FONT_PX},
             textposition="inside",

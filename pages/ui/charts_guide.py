@@ -9,28 +9,29 @@ from math import log10
 
 import plotly.graph_objects as go
 
-from pages.ui.charts import FAMILY_COLOURS, FONT_PX, OVER, OVERHEAD, roomy
+from pages.ui.charts_base import CLEAR, FONT_PX, OTHERS, OVERHEAD, SERIES, THEME_TEXT, Series, dot, fill, plain, roomy
 from pages.ui.charts_kept import keep_figures
 from sizing.units import GIB, THIN, format_bytes, format_figures, format_range, format_tokens
 
 ROW_PX = 46
-HOLLOW = "rgba(140,140,140,0.28)"
-"""What is reserved and empty, or would be: the same grey, faint."""
+HOLLOW = CLEAR
+"""What is reserved and empty, or would be: an outline, as what is free in a memory bar."""
 
 FAMILY_WORDS = {"K": "K quants", "IQ": "IQ quants", "legacy": "older recipes", "mxfp": "MXFP4", "float": "16 bit"}
-QUANT_COLOURS = dict(zip(FAMILY_WORDS, (*FAMILY_COLOURS[:4], OVERHEAD), strict=True))
+QUANT_SERIES = dict(zip(FAMILY_WORDS, (*SERIES[:4], OTHERS), strict=True))
 NAMED_QUANTS = ("Q8_0", "Q6_K", "Q2_K", "IQ2_XXS", "IQ1_S")
 """Quantizations named on the chart beside the chosen one: more would lie over each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One part of a bar: what it is, how long, its colour, and what is said on touching it."""
+    """One part of a bar: what it is, how long, its colour, what is said on touching it, and a pattern of its own."""
 
     name: str
     value: float
     colour: str
     told: str
+    hatch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,7 @@ class Line:
     xs: tuple[float, ...]
     ys: tuple[float, ...]
     told: tuple[str, ...]
-    colour: str
-    is_dashed: bool = False
+    look: Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +97,15 @@ def bars_chart(bars: Sequence[Bar], most: float | None = None) -> go.Figure:
                 base=[start],
                 orientation="h",
                 name=segment.name,
-                marker={"color": segment.colour, "line": {"width": 0}},
-                hovertext=[roomy(f"{_plain(bar.title)}<br>{segment.told}")],
+                marker=fill(segment.colour, segment.hatch),
+                hovertext=[roomy(f"{plain(bar.title)}<br>{segment.told}")],
                 hoverinfo="text",
                 showlegend=segment.name not in seen and bool(segment.name),
                 width=0.42,
             )
             seen.add(segment.name)
             start += segment.value
-        title = roomy(_plain(bar.title))
+        title = roomy(plain(bar.title))
         title = f"<b>{title}</b>" if bar.is_example else title
         figure.add_annotation(x=0, xanchor="left", y=y - 0.42, text=title, showarrow=False, font={"size": FONT_PX})
     figure.update_layout(
@@ -141,8 +141,8 @@ def lines_chart(
             y=line.ys,
             mode="lines",
             name=line.name,
-            line={"width": 2, "color": line.colour, "dash": "dash" if line.is_dashed else "solid"},
-            hovertext=[roomy(f"{_plain(line.name)}<br>{told}") for told in line.told],
+            line={"width": 2, "color": line.look.colour, "dash": line.look.dash},
+            hovertext=[roomy(f"{plain(line.name)}<br>{told}") for told in line.told],
             hoverinfo="text",
         )
     for y, words in levels:
@@ -188,8 +188,9 @@ def loss_chart(points: Sequence[LossPoint]) -> go.Figure:
             cliponaxis=False,
             marker={
                 "size": [14 if p.is_chosen else 9 for p in kept],
-                "color": QUANT_COLOURS[family],
-                "line": {"width": [3 if p.is_chosen else 0 for p in kept], "color": OVER},
+                "color": QUANT_SERIES[family].colour,
+                "symbol": QUANT_SERIES[family].symbol,
+                "line": {"width": [3 if p.is_chosen else 1 for p in kept], "color": _edge_colours(family, kept)},
             },
             error_y={
                 "type": "data",
@@ -225,6 +226,11 @@ def loss_chart(points: Sequence[LossPoint]) -> go.Figure:
     return figure
 
 
+def _edge_colours(family: str, points: Sequence[LossPoint]) -> list[str]:
+    """The chosen quantization has an edge in the colour of text."""
+    return [THEME_TEXT if p.is_chosen else QUANT_SERIES[family].colour for p in points]
+
+
 @keep_figures
 def roofline_chart(peak_flops: float, bandwidth_bytes_per_s: float, points: Sequence[RoofPoint]) -> go.Figure:
     """Operations/s a device can reach against operations per byte, and where steps of a model lie under its roof."""
@@ -240,13 +246,13 @@ def roofline_chart(peak_flops: float, bandwidth_bytes_per_s: float, points: Sequ
         line={"width": 2, "color": OVERHEAD, "dash": "solid"},
         hoverinfo="skip",
     )
-    for point, colour in zip(points, FAMILY_COLOURS, strict=False):
+    for point, look in zip(points, SERIES, strict=False):
         figure.add_scatter(
             x=[point.flops_per_byte],
             y=[point.flops / 1e12],
             mode="markers",
             name=point.name,
-            marker={"size": 13, "color": colour},
+            marker=dot(look, 13),
             cliponaxis=False,
             hovertext=[roomy(f"{point.name}<br>{point.told}")],
             hoverinfo="text",
@@ -295,8 +301,3 @@ def _short(x: float) -> str:
     if x >= 1024 and x % 1024 == 0:
         return f"{int(x) >> 10}K"
     return format_tokens(int(x))
-
-
-def _plain(text: str) -> str:
-    """Text that others wrote without what plotly takes for markup."""
-    return text.replace("<", "&lt;").replace(">", "&gt;")

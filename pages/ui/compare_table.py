@@ -50,7 +50,12 @@ def row_html(row: Row) -> str:
     """One fact of every model."""
     cells = "".join(cell_html(cell.text, mark_best(row, place)) for place, cell in enumerate(row.cells))
     kind = "" if row.differs or len(row.cells) < 2 else ' class="wb-equal"'
-    return f'<tr{kind}><th class="wb-fact" scope="row">{escape(row.label)}</th>{cells}</tr>'
+    return f'<tr{kind}><th class="wb-fact" scope="row">{escape(name_row(row))}</th>{cells}</tr>'
+
+
+def name_row(row: Row) -> str:
+    """A fact with the unit that its cells leave out: 'Trained context, tokens'."""
+    return f"{row.label}, tokens" if row.unit == "tokens" else row.label
 
 
 def cell_html(text: str, word: str) -> str:
@@ -73,4 +78,5 @@ def source_html(source: SourceLine) -> str:
     short = escape(source.url.partition("://")[2][:90])
     if not source.url.startswith(("https://", "http://")):
         return what + escape(source.url)
-    return f'{what}<a href="{escape(source.url)}" target="_blank" rel="noopener noreferrer">{short}</a>'
+    link = f'href="{escape(source.url)}" target="_blank" rel="noopener noreferrer" style="color: inherit"'
+    return f"{what}<a {link}>{short}</a>"

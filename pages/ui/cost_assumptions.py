@@ -33,7 +33,6 @@ EDITED = {
 
 def show(planned: PlannedCost, known: KnownPrices) -> None:
     """Every assumption in three groups, then what may be kept for good."""
-    st.subheader("What this rests on", anchor=False)
     st.caption(
         "Every figure can be replaced: an empty box takes the listed one. Your figures are in the address of this "
         "page; keep prices for good below."
@@ -188,6 +187,11 @@ def _show_api(planned: PlannedCost) -> None:
 
 
 def _show_load() -> None:
+    _row(
+        lambda: inputs.slider("busy", "Utilisation at the peak, %", 5, 100, 5),
+        "The share of its time a machine may be busy in the busiest hour: the less, the shorter the queues and the "
+        "more machines. 100% leaves no room. Assumed, no source.",
+    )
     _row(
         lambda: inputs.number("peak", "Busiest hour over the mean", 1, 1000, 0.5),
         f"{ASSUMED} 1 is a load that never changes.",

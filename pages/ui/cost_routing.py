@@ -33,7 +33,6 @@ def show(
     known: KnownPrices,
 ) -> None:
     """The table of classes, the blended cost, and its file."""
-    st.subheader("Send each request where it belongs", anchor=False)
     st.caption(
         "Sensitive data stays here, volume goes to a small model, the hardest to an API. Shares are of all tokens and "
         "yours to change; each target carries its part on machines of its own."

@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import streamlit as st
 
 from catalog.report import find_evidence
-from pages.ui import cached, frame, inputs
+from pages.ui import cached, frame, inputs, share_link
 from pages.ui.measured import list_measured_here
 from sizing.estimate import ENGINE
 from sizing.recommend import Needs, Recommendation
@@ -54,13 +53,14 @@ def show(answer: Recommendation, question: frame.Question, needs: Needs, launch:
 
 def find_occasion(question: frame.Question, needs: Needs, launch: str) -> Occasion:
     """When and where the report is made, and how to ask the same again."""
+    shared = share_link.share(question.wishes, question.machine)
     return Occasion(
         made_on=date.today().isoformat(),
         machine_name="this machine"
         if question.wishes.machine == inputs.THIS
         else frame.format_machine(question.machine),
         launch=shorten_paths(launch),
-        link=build_link(st.context.url, inputs.question_address()),
+        link=share_link.build_link(st.context.url, inputs.question_address(shared.text)),
         command=format_report_command(question.wishes.machine, needs, question.wishes.engine),
     )
 
@@ -72,18 +72,6 @@ def shorten_paths(launch: str) -> str:
     'llama-server -m Qwen3-14B-Q5_K_M.gguf -c 8192'
     """
     return re.sub(r"(?<![^\s'\"=])(?:[A-Za-z]:)?[/\\][^\n'\"]*?([^/\\\s'\"]+\.gguf)", r"\1", launch)
-
-
-def build_link(page_url: str | None, address: dict[str, str]) -> str:
-    """The page's address with the question in it; "" where the page does not know its own.
-
-    Of the page's address the host and the path are kept: names and passwords before the host are not for others.
-    """
-    parts = urlsplit(page_url or "")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return ""
-    host = parts.netloc.rsplit("@", 1)[-1]
-    return urlunsplit((parts.scheme, host, parts.path or "/", urlencode(address), ""))
 
 
 def build(answer: Recommendation, question: frame.Question, needs: Needs, occasion: Occasion) -> Report:

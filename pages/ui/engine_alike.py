@@ -39,14 +39,27 @@ def show(card: ModelCard, asked: EngineQuestion, machine: Machine, quant: str) -
         )
         usable = sum(d.usable_bytes for d in machine.accelerators) or machine.host.usable_bytes
         figure = charts_engines.engines_chart([to_bar(r) for r in able], usable)
-        frame.show_chart(figure, "alike_chart", f"{HEADING}. {describe(able)}")
-        table = build_table(able)
-        tables.show_table(
-            words.style_table(table),
-            "alike_table",
-            column_config=frame.right_aligned("Speed, tokens/s", "Requests at once"),
-        )
-    show_gaps(rows)
+        name = f"engines-{card.spec.name}-{machine.name}"
+        frame.show_chart(figure, "alike_chart", f"{HEADING}. {describe(able)}", name)
+    gaps = list_gaps(rows)
+    with st.expander(name_fold(len(able), len(gaps))):
+        if able:
+            tables.show_table(
+                words.style_table(build_table(able)),
+                "alike_table",
+                name=f"engines-{card.spec.name}-{machine.name}",
+                column_config=frame.right_aligned("Speed, tokens/s", "Requests at once"),
+            )
+        show_gaps(gaps)
+
+
+def name_fold(n_able: int, n_gaps: int) -> str:
+    """What the folded part holds: 'Figures of 6 engines, and why 3 do not run it'."""
+    figures = f"Figures of {n_able} engine{'' if n_able == 1 else 's'}"
+    why = f"why {n_gaps} {'does' if n_gaps == 1 else 'do'} not run it"
+    if not n_able:
+        return frame.to_title(why)
+    return f"{figures}, and {why}" if n_gaps else figures
 
 
 def find_bits(card: ModelCard, quant: str) -> float | None:
@@ -106,8 +119,8 @@ def describe(rows: Sequence[Alike]) -> str:
     )
 
 
-def show_gaps(rows: Sequence[Alike]) -> None:
-    """Engines that cannot run the model here or in which it does not fit, each with its reason."""
+def list_gaps(rows: Sequence[Alike]) -> list[tuple[str, str, str]]:
+    """Engines that cannot run the model here or in which it does not fit: name, which of the two, and the reason."""
     told = []
     for row in rows:
         fit = row.answer.estimate.fit if row.answer is not None else None
@@ -115,9 +128,13 @@ def show_gaps(rows: Sequence[Alike]) -> None:
             told.append((row.engine.name, "cannot run it", row.gap))
         elif not fit.runs:
             told.append((row.engine.name, "does not fit", fit.reasons[0] if fit.reasons else ""))
-    if not told:
-        return
+    return told
+
+
+def show_gaps(gaps: Sequence[tuple[str, str, str]]) -> None:
+    """The reasons as a list."""
     items = "".join(
-        f"<li><b>{escape(name)}</b> {what}: {escape(charts.roomy(why.rstrip('.')))}.</li>" for name, what, why in told
+        f"<li><b>{escape(name)}</b> {what}: {escape(charts.roomy(why.rstrip('.')))}.</li>" for name, what, why in gaps
     )
-    st.html(f'<ul class="wb-list">{items}</ul>')
+    if items:
+        st.html(f'<ul class="wb-list">{items}</ul>')

@@ -10,7 +10,9 @@ from pages.ui import charts, decision_report, engine_answers, engine_words, evid
 from pages.ui.engine_answers import EngineAsk
 from sizing.candidate import Needs
 from sizing.engines import EngineEstimate
+from sizing.launch import Launch
 from sizing.options import Option
+from sizing.recommend import Recommendation
 
 
 def ask_again(option: Option, question: frame.Question) -> EngineEstimate:
@@ -38,12 +40,17 @@ def show_answer(best: Option, question: frame.Question, needs: Needs) -> None:
         f'<ul class="wb-list">{items}</ul>'
     )
     starts = engine_answers.list_starts(best.candidate.spec.model_id, answer)
-    start = launches.choose(starts, "choose") if starts else None
-    if start is not None:
-        launches.show_chosen(start, "choose")
+    start = launches.show_picked(starts, "choose") if starts else None
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
-        frame.link_to_size(best.candidate.spec.model_id, best.quant, "Every figure of it")
-        evidence.show(best.candidate.spec.model_id, needs.task, "best")
-        frame.show_assumptions(best.estimate)
         found = engine_answers.recommend(question.wishes, question.machine, needs)
-        decision_report.show(found, question, needs, start.text if start else "")
+        show_actions(best, found, question, needs, start)
+
+
+def show_actions(
+    best: Option, found: Recommendation, question: frame.Question, needs: Needs, start: Launch | None
+) -> None:
+    """What can be done with a recommendation, in a row of the page's: its figures, what it rests on, its report."""
+    model_id = best.candidate.spec.model_id
+    frame.link_to_size(model_id, best.quant, "Every figure of it")
+    evidence.show_basis(model_id, needs.task, "best", best.estimate.memory.assumptions)
+    decision_report.show(found, question, needs, start.text if start else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 
 import pandas as pd
@@ -16,10 +17,12 @@ from pages.ui import (
     engine_alike,
     engine_answers,
     engine_words,
+    figures,
     frame,
     inputs,
     launches,
     many_machines,
+    model_picker,
     tables,
     words,
 )
@@ -44,11 +47,11 @@ def show(question: frame.Question) -> None:
         return
     else:
         show_answer(card, answer)
-        launches.show(engine_answers.list_starts(card.model_id, answer), "size")
-        left, right = st.columns(2, gap="large")
+        left, right = st.columns([5, 6], gap="medium")
         with right:
             show_formats(engine, ask)
-        with left:
+        launches.show(engine_answers.list_starts(card.model_id, answer), "size")
+        with left:  # what takes longest to work out comes last
             show_lengths(engine, card, ask, answer)
     engine_alike.show(card, ask.question, question.machine, ask.weight_format)
     many_machines.show(card, ask.weight_format, question)
@@ -80,12 +83,10 @@ def build_ask(engine: Engine, card: ModelCard, question: frame.Question) -> Engi
 
 def show_knobs(engine: Engine, card: ModelCard, ask: EngineAsk) -> None:
     """One row: the model, its format, the cache type; the engine's settings folded."""
-    choices = cached.list_choices()
-    names = choices.with_model(card)
     formats = tuple(r.weight_format for r in engine_answers.list_format_rows(ask))
     field, label = ("quant", "Quantization") if engine.takes_gguf else ("format", "Weight format")
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        inputs.choice("model", "Model", tuple(names), names, shown=card.model_id, width=310, may_type=choices.has_more)
+        model_picker.show(card)
         inputs.choice(field, label, formats or (ask.weight_format,), shown=ask.weight_format, width=150)
         kv_types = engine.kv_types if "auto" in engine.kv_types else ("auto", *engine.kv_types)
         present = ask.question.kv_type
@@ -134,15 +135,19 @@ def show_answer(card: ModelCard, answer: EngineEstimate) -> None:
         f'<span class="wb-quiet">{escape(frame.to_sentence(reason))}</span></p>'
     )
     show_figures(answer)
-    frame.show_chart(charts.memory_bar(words.order_devices(told)), "size_memory", words.describe_memory(told))
-    show_differences(answer)
+    bar = charts.memory_bar(words.order_devices(told))
+    frame.show_chart(bar, "size_memory", words.describe_memory(told), f"memory-{name_file(answer)}")
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        frame.link_to_hardware(card.model_id, setup.weight_format, "Which machines run it")
+        frame.link_to_compare(card.model_id)
+        show_differences(answer)
 
 
 def show_figures(answer: EngineEstimate) -> None:
     """One row of figures, each open to where it comes from."""
     parts, capacity = answer.estimate.memory.parts, answer.capacity
     cache = parts.kv_cache_bytes + parts.recurrent_state_bytes
-    figures: list[tuple[str, str, Sequence[str]]] = [
+    shown: list[tuple[str, str, Sequence[str]]] = [
         ("Total", format_bytes(answer.estimate.memory.total_bytes), list_total_lines(answer)),
         ("Weights", format_bytes(parts.weight_bytes), list_device_lines(answer, "weights")),
         ("KV cache", format_bytes(cache), list_device_lines(answer, "KV cache")),
@@ -150,19 +155,21 @@ def show_figures(answer: EngineEstimate) -> None:
     ]
     if capacity is not None:
         longest = format_tokens(capacity.largest_context_tokens) if capacity.largest_context_tokens else "none"
-        figures += [
+        shown += [
             ("Tokens of cache", f"{capacity.kv_tokens:,}", engine_words.explain_tokens(capacity)),
             ("Requests at once", format_figures(capacity.n_requests), engine_words.explain_requests(answer)),
             ("Longest that starts", longest, engine_words.explain_longest(answer)),
         ]
-    row = st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="size_figures")
-    for name, text, lines in figures:
-        with row.container(width=138, gap=None):
-            st.metric(name, charts.roomy(text))
-            with st.popover("Formula", type="tertiary"):
-                st.markdown(charts.roomy("\n".join(lines)))
-    with row.container(width="content", gap=None):
-        frame.show_assumptions(answer.estimate)
+    figures.show(
+        [figures.Figure(name, text, partial(show_lines, lines)) for name, text, lines in shown],
+        lambda: frame.show_assumptions(answer.estimate),
+        138,
+    )
+
+
+def show_lines(lines: Sequence[str]) -> None:
+    """Lines of markdown as they are."""
+    st.markdown(charts.roomy("\n".join(lines)))
 
 
 def list_device_lines(answer: EngineEstimate, part: str) -> list[str]:
@@ -173,24 +180,16 @@ def list_device_lines(answer: EngineEstimate, part: str) -> list[str]:
 
 def list_total_lines(answer: EngineEstimate) -> list[str]:
     """The parts and their sum, as a table."""
-    rows = [(p.name, p.n_bytes) for p in charts.list_purposes(answer.estimate.memory.parts)]
-    total = answer.estimate.memory.total_bytes
-    return [
-        "| part | size | bytes |",
-        "|:--|--:|--:|",
-        *(f"| {name} | {format_bytes(n)} | {n:,} |" for name, n in rows if n),
-        f"| **total** | **{format_bytes(total)}** | **{total:,}** |",
-    ]
+    return figures.list_sum_lines((p.name, p.n_bytes) for p in charts.list_purposes(answer.estimate.memory.parts))
 
 
 def show_differences(answer: EngineEstimate) -> None:
-    """What the engine does otherwise than llama.cpp, each with the figure it explains."""
+    """What the engine does otherwise than llama.cpp, each with the figure it explains, folded."""
     if not answer.differences:
         return
     items = "".join(f"<li>{escape(frame.to_sentence(line))}</li>" for line in answer.differences)
-    st.html(
-        f'<p class="wb-figures">What {escape(answer.engine)} does differently here</p><ul class="wb-list">{items}</ul>'
-    )
+    with st.popover(f"What {answer.engine} does differently here", type="tertiary"):
+        st.html(f'<ul class="wb-list">{items}</ul>')
 
 
 def show_lengths(engine: Engine, card: ModelCard, ask: EngineAsk, answer: EngineEstimate) -> None:
@@ -212,7 +211,8 @@ def show_lengths(engine: Engine, card: ModelCard, ask: EngineAsk, answer: Engine
         if not any(point.n_requests > 0 for point in drawn):
             return
         figure = charts_engines.requests_chart(drawn, setup.context_tokens, setup.n_parallel, longest)
-        frame.show_chart(figure, "requests", f"Requests at once against their length. {told}")
+        alt = f"Requests at once against their length. {told}"
+        frame.show_chart(figure, "requests", alt, f"requests-{name_file(answer)}")
         return
     st.subheader("Memory against context", anchor=False)
     most = max((p.context_tokens for p in points if p.runs), default=None)
@@ -227,7 +227,14 @@ def show_lengths(engine: Engine, card: ModelCard, ask: EngineAsk, answer: Engine
         ),
         "context_memory",
         f"Memory against context of {card.spec.name} in {engine.name}. {told}",
+        f"memory-against-context-{name_file(answer)}",
     )
+
+
+def name_file(answer: EngineEstimate) -> str:
+    """What a chart is of, for the name of its file."""
+    setup = answer.setup
+    return f"{setup.spec.name}-{setup.weight_format}-{answer.engine}-{setup.machine.name}"
 
 
 def show_formats(engine: Engine, ask: EngineAsk) -> None:
@@ -274,9 +281,9 @@ def build_format_table(rows: Sequence[FormatRow], engine: Engine) -> pd.DataFram
         columns["Requests at once"] = [
             r.answer.capacity.n_requests if r.answer and r.answer.capacity else nan for r in rows
         ]
-    columns["Bits per weight"] = [r.bits_per_weight or nan for r in rows]
     columns["Loss, points"] = [r.loss_points if r.loss_points is not None else nan for r in rows]
     columns["Loss from"] = [r.loss_label for r in rows]
+    columns["Bits per weight"] = [r.bits_per_weight or nan for r in rows]
     if any(r.gap for r in rows):
         columns["Why not"] = [r.gap for r in rows]
     return pd.DataFrame(columns)

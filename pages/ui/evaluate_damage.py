@@ -32,7 +32,6 @@ METRIC_WORDS = {
     "kl_divergence": "KL divergence per token, nats",
     "same_top_percent": "Same most probable token, %",
 }
-MAX_TEXT_MB = 16
 
 
 def show(summaries: Sequence[RunSummary]) -> None:

@@ -24,6 +24,7 @@ from pages.ui.evaluate_words import (
     label_runs,
     list_facts,
     name_run,
+    part_names,
     shorten,
     tabulate_categories,
     tabulate_items,
@@ -204,22 +205,23 @@ def show_two(a: RunSummary, b: RunSummary, titles: Mapping[str, str]) -> None:
     """Suite by suite the difference and its verdict, then the items on which the two disagree."""
     found = evaluation.compare_runs(a, b)
     names = name_both(a, b)
+    _, short = part_names(names)
     if not found:
         st.markdown("These two runs have no suite in common, so nothing can be compared.")
     else:
-        st.html(verdict_html([(c.title, c.comparison, c.why_not) for c in found], *names))
+        st.html(verdict_html([(c.title, c.comparison, c.why_not) for c in found], *short))
         if any(c.comparison is not None for c in found):
             st.caption(
                 "On the items both have, 95% intervals; p is two-sided"
                 + (", adjusted for the number of suites." if len(found) > 1 else ".")
             )
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="small"):
         for summary, name in ((a, names[0]), (b, names[1])):
             with st.popover(f"How {escape_markdown(name)} was made", type="tertiary", icon=":material/info:"):
                 st.html(frame.facts_html((*list_facts(summary), ("Progress", roomy(describe_pace(summary))))))
                 show_exports(summary)
     if found:
-        show_disagreements(a, b, names, titles)
+        show_disagreements(a, b, (short[0], short[1]), titles)
 
 
 def name_both(a: RunSummary, b: RunSummary) -> tuple[str, str]:

@@ -11,8 +11,9 @@ from evals.plans import RunKind
 from evals.results import RunSummary, SuiteScore
 from evals.stats import Verdict
 from pages.ui import charts_evaluate, evaluation, frame, tables
+from pages.ui.charts_base import Series
 from pages.ui.charts_evaluate import ScoreDot, SpeedPoint, SuiteRow
-from pages.ui.evaluate_words import is_share, name_run, tabulate_scores, title_of
+from pages.ui.evaluate_words import is_share, name_run, part_names, tabulate_scores, title_of
 
 MAX_SUITES_DRAWN = 6
 MAX_DOTS = 8
@@ -38,21 +39,21 @@ def show(summaries: Sequence[RunSummary], titles: Mapping[str, str]) -> None:
         return
     by_suite = group_newest(scored)
     drawn = dict(list(by_suite.items())[:MAX_SUITES_DRAWN])
-    colours = charts_evaluate.colour_models([name_run(s) for found in drawn.values() for s, _ in found])
+    order = order_models(drawn)
+    looks = charts_evaluate.tell_models_apart([name for s in reversed(scored) if (name := name_run(s)) in order])
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Scores", anchor=False)
-        left_out = len(by_suite) - len(drawn)
-        more = f" {left_out} more suites stand in the table." if left_out > 0 else ""
-        st.caption(f"The newest score of each model; whiskers are 95% intervals.{more}")
-        rows = [build_row(found, titles) for found in drawn.values()]
+        rows = [build_row(found, titles, order) for found in drawn.values()]
+        st.caption(describe_chart(rows, order, len(by_suite) - len(drawn)))
         if rows:
             told = "; ".join(
                 f"{r.title}: " + ", ".join(f"{d.model} {100 * d.value:.0f}%" for d in r.dots) for r in rows
             )
-            frame.show_chart(charts_evaluate.score_chart(rows, colours), "eval_scores", told)
+            figure = charts_evaluate.score_chart(rows, looks, dict(zip(order, part_names(order)[1], strict=True)))
+            frame.show_chart(figure, "eval_scores", told, name="scores-measured-here")
     with right:
-        show_speed(drawn, colours)
+        show_speed(drawn, looks, order)
     st.subheader("All measured here", anchor=False)
     st.caption("Newest first. Speed and peak memory are those of the whole run, with its questions side by side.")
     tables.show_table(
@@ -76,9 +77,31 @@ def group_newest(scored: Sequence[RunSummary]) -> dict[str, tuple[Found, ...]]:
     return {suite: tuple(list(found.values())[:MAX_DOTS]) for suite, found in out.items()}
 
 
-def build_row(found: Sequence[Found], titles: Mapping[str, str]) -> SuiteRow:
-    """One suite's dots from the best down, and which neighbours its items do not tell apart."""
+def order_models(by_suite: Mapping[str, tuple[Found, ...]]) -> tuple[str, ...]:
+    """The models drawn, the best on average first: one order for every suite, so that rows can be compared."""
+    values: dict[str, list[float]] = {}
+    for found in by_suite.values():
+        for summary, score in found:
+            values.setdefault(name_run(summary), []).append(score.value or 0.0)
+    return tuple(sorted(values, key=lambda name: -sum(values[name]) / len(values[name])))
+
+
+def describe_chart(rows: Sequence[SuiteRow], order: Sequence[str], n_left_out: int) -> str:
+    """What the chart of scores shows, whose scores they are, and what no test here tells apart."""
+    stem, _ = part_names(order)
+    told = [f"The newest score of each {'quantization of ' + stem if stem else 'model'}; whiskers are 95% intervals."]
+    if any(any(row.not_told) for row in rows):
+        told.append("A dotted line joins two that are not distinguishable.")
+    if n_left_out > 0:
+        told.append(f"{n_left_out} more suites stand in the table.")
+    return " ".join(told)
+
+
+def build_row(found: Sequence[Found], titles: Mapping[str, str], order: Sequence[str] = ()) -> SuiteRow:
+    """One suite's dots in an order, by itself from the best down, and which neighbours are not told apart."""
     ordered = sorted(found, key=lambda pair: -(pair[1].value or 0.0))
+    if order:
+        ordered = sorted(ordered, key=lambda pair: order.index(name_run(pair[0])))
     suite, first = ordered[0][1].suite, ordered[0][1]
     dots = tuple(
         ScoreDot(name_run(s), x.value or 0.0, x.low or 0.0, x.high if x.high is not None else 1.0, x.n_items)
@@ -94,7 +117,7 @@ def is_not_told(a: RunSummary, b: RunSummary, suite: str) -> bool:
     return comparison is not None and comparison.verdict is Verdict.NOT_DISTINGUISHABLE
 
 
-def show_speed(by_suite: Mapping[str, tuple[Found, ...]], colours: dict[str, str]) -> None:
+def show_speed(by_suite: Mapping[str, tuple[Found, ...]], looks: dict[str, Series], order: Sequence[str]) -> None:
     """Score against speed, one suite at a time."""
     st.subheader("Score against speed", anchor=False)
     st.caption("Measured in the same runs; the area of a dot is peak memory.")
@@ -102,12 +125,13 @@ def show_speed(by_suite: Mapping[str, tuple[Found, ...]], colours: dict[str, str
     suite = next(iter(names), None)
     if len(names) > 1:
         suite = st.selectbox("Suite", tuple(names), format_func=names.__getitem__, key="eval_speed_suite", width=320)
-    points = [p for s, x in by_suite.get(suite or "", ()) if (p := build_point(s, x)) is not None]
+    found = sorted(by_suite.get(suite or "", ()), key=lambda pair: order.index(name_run(pair[0])))
+    points = [p for s, x in found if (p := build_point(s, x)) is not None]
     if not points:
         st.markdown("No speed was measured in these runs: an endpoint may not tell how many tokens it wrote.")
         return
     told = ", ".join(f"{p.model}: {100 * p.value:.0f}% at {p.tokens_per_s:.3g} tokens/s" for p in points)
-    frame.show_chart(charts_evaluate.speed_chart(points, colours), "eval_speed", told)
+    frame.show_chart(charts_evaluate.speed_chart(points, looks), "eval_speed", told, name="score-against-speed")
 
 
 def build_point(summary: RunSummary, score: SuiteScore) -> SpeedPoint | None:

@@ -116,6 +116,19 @@ def name_run(summary: RunSummary) -> str:
     return name if reference is None else f"{name} against {name_model(reference)}"
 
 
+def part_names(names: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The model that several names share and what tells them apart; "" and the names where they share none.
+
+    >>> part_names(("Qwen3 8B at Q8_0", "Qwen3 8B at Q2_K")), part_names(("A at Q8_0", "B at Q8_0"))
+    (('Qwen3 8B', ('Q8_0', 'Q2_K')), ('', ('A at Q8_0', 'B at Q8_0')))
+    """
+    parted = [name.rpartition(" at ") for name in names]
+    stems = {stem for stem, _, _ in parted}
+    if len(set(names)) < 2 or len(stems) > 1 or not parted[0][0]:
+        return "", tuple(names)
+    return parted[0][0], tuple(rest for _, _, rest in parted)
+
+
 def describe_suites(summary: RunSummary, titles: Mapping[str, str], most: int = 3) -> str:
     """The suites of a run in words: the first few, then how many more."""
     names = [title_of(name, titles) for name in summary.run.plan.suites]
@@ -134,7 +147,7 @@ def title_of(name: str, titles: Mapping[str, str]) -> str:
 def label_runs(summaries: Sequence[RunSummary], titles: Mapping[str, str]) -> dict[str, str]:
     """A line for each run to pick it by, by its id."""
     return {
-        s.run.run_id: f"{name_run(s)}, {describe_suites(s, titles, 2)}, {format_moment(s.run.plan.created_at)}"
+        s.run.run_id: f"{name_run(s)}, {format_moment(s.run.plan.created_at)}, {describe_suites(s, titles, 1)}"
         for s in summaries
     }
 

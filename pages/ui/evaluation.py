@@ -40,8 +40,6 @@ DEMO_QUANTS = ("F16", "Q8_0", "Q4_K_M", "Q2_K")
 MODELS_FOLDER = "models"
 MAX_FILES_SEEN = 40
 
-NEEDLE = "needle"
-
 
 @st.cache_resource(show_spinner=False)
 def _queue(home: str) -> EvalQueue:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -31,6 +33,15 @@ def show(model_id: str, task: str, key: str) -> None:
     scores = "score" if evidence.n_scores == 1 else "scores"
     with st.popover(f"{evidence.n_scores} {scores} behind it", type="tertiary"):
         show_rows(evidence, key)
+
+
+def show_basis(model_id: str, task: str, key: str, assumptions: Sequence[str]) -> None:
+    """A quiet button that opens to what an answer rests on: the rows behind its evidence, and what was assumed."""
+    evidence = find_evidence(model_id, task)
+    with st.popover("What it rests on", type="tertiary", icon=":material/fact_check:"):
+        if evidence is not None:
+            show_rows(evidence, key)
+        st.markdown("\n".join(["**Assumed**", "", *(f"- {frame.to_sentence(text)}" for text in assumptions)]))
 
 
 def show_rows(evidence: QualityEvidence, key: str) -> None:

@@ -10,12 +10,26 @@ from html import escape
 from typing import Any, Literal
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.pages_manager import PagesManager
 
 from catalog.license_rules import NOT_LEGAL_ADVICE
 from catalog.models import ModelCard
 from catalog.queries import ASSUMED_HOST
-from pages.ui import cached, chart_files, charts, evaluation, faults, import_jobs, inputs, license_words, turns
+from catalog.version import CatalogVersion, read_version
+from pages.ui import (
+    cached,
+    chart_files,
+    charts,
+    charts_keys,
+    evaluation,
+    faults,
+    import_jobs,
+    inputs,
+    license_words,
+    share_link,
+    turns,
+)
 from pages.ui.questions import Wishes
 from sizing.compare import MAX_MODELS
 from sizing.engines import find_engine, list_engines
@@ -30,19 +44,11 @@ from sizing.workload import MAX_PARALLEL, Workload
 _STYLE = """<style>
 .stMainBlockContainer { padding: 4.25rem 2.5rem 3rem; max-width: 1480px; margin: 0 auto; }
 .stApp { font-variant-numeric: tabular-nums; }
+[data-testid="stCaptionContainer"] { color: inherit; opacity: 0.75; }
 .wb-answer { font-size: 1.6rem; font-weight: 600; line-height: 1.25; margin: 0; }
 .wb-whole { white-space: nowrap; }
 .wb-figures { font-size: 1rem; font-weight: 600; margin: 0.1rem 0; }
 .wb-quiet { font-size: 0.87rem; opacity: 0.75; margin: 0; }
-.wb-keys { display: flex; flex-wrap: wrap; gap: 0.1rem 1.1rem; margin: 0; font-size: 0.87rem; }
-.wb-key { display: inline-flex; align-items: center; gap: 0.4rem; white-space: nowrap; }
-.wb-key i { width: 0.75rem; height: 0.75rem; background: var(--mark); display: inline-block; flex: none; }
-.wb-key i.wb-outline { background: none; border: 1px solid var(--mark); }
-.wb-key i.wb-dot { border-radius: 50%; }
-.wb-key i.wb-ring { border-radius: 50%; background: none; border: 2px solid var(--mark); }
-.wb-key i.wb-dash { height: 0; background: none; border-top: 2px dashed var(--mark); width: 1.2rem; }
-.wb-key i.wb-line { height: 0; background: none; border-top: 2px solid var(--mark); width: 1.2rem; }
-.wb-key i.wb-diamond { transform: rotate(45deg) scale(0.8); outline: 2px solid #D55E00; }
 .wb-list { margin: 0; padding-left: 1.1rem; }
 .wb-list li { margin: 0.12rem 0; font-size: 1rem; }
 .wb-verdict { font-size: 0.87rem; font-weight: 600; }
@@ -51,10 +57,12 @@ _STYLE = """<style>
 .wb-facts td:first-child { opacity: 0.75; padding-right: 1rem; width: 9.5rem; }
 .st-key-context_bar { border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent); }
 .st-key-context_bar { padding-bottom: 0.4rem; }
+.st-key-context_bar > :last-child { margin-left: auto; }
+.st-key-onward { border-top: 1px solid color-mix(in srgb, currentColor 15%, transparent); padding-top: 0.6rem; }
 .st-key-size_figures [data-testid="stColumn"] > div { gap: 0; }
 .st-key-context_bar button { min-height: 2rem; padding: 0.1rem 0.6rem; }
 .modebar:focus-within { opacity: 1 !important; }
-.modebar .wb-chart-file { width: auto; padding: 0.1rem 0.35rem; font-size: 0.8rem !important; opacity: 0.75; }
+.modebar .wb-chart-file { width: auto; padding: 0.1rem 0.35rem; font-size: 0.87rem !important; opacity: 0.75; }
 .modebar .wb-chart-file:hover, .modebar .wb-chart-file:focus-visible { opacity: 1; text-decoration: underline; }
 [data-testid="stElementToolbarButton"]:has(button[aria-label="Download as CSV"]) { display: none; }
 @media (max-width: 640px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } .wb-answer { font-size: 1.3rem; } }
@@ -67,10 +75,11 @@ MARKS = charts.MARKS
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the context bar holds, and the machine it names."""
+    """What the context bar holds, the machine it names, and the place in it for the page's link."""
 
     wishes: Wishes
     machine: Machine
+    link: DeltaGenerator
 
 
 @contextmanager
@@ -93,8 +102,9 @@ def open_page(*, has_engine: bool = False) -> Question:
     evaluation.wake_queue()
     if not import_jobs.imports().is_busy:  # while a row is at work, every model it keeps would renew the catalog
         cached.renew_if_changed()
-    st.html(_STYLE)
-    problems = list(inputs.load_address())
+    st.html(_STYLE + charts_keys.STYLE)
+    version = cached.catalog().version
+    problems = list(inputs.load_address(version.text))
     wishes = inputs.read_wishes()
     try:
         machine = cached.find_machine(wishes)
@@ -104,12 +114,25 @@ def open_page(*, has_engine: bool = False) -> Question:
         wishes = inputs.read_wishes()
         machine = cached.find_machine(wishes)
     inputs.keep_machine(wishes.machine)
-    _draw_context_bar(wishes, machine, has_engine)
+    question = Question(wishes, machine, _draw_context_bar(wishes, machine, has_engine))
+    share_link.fill(question.link, wishes, machine)
+    _say_other_catalog(version)
     for problem in problems:
         st.warning(to_sentence(problem), icon=":material/edit_location_alt:")
     for problem in faults.list_problems():
         st.warning(to_sentence(escape_markdown(problem)), icon=":material/database:")
-    return Question(wishes, machine)
+    return question
+
+
+def _say_other_catalog(here: CatalogVersion) -> None:
+    """That a link was made with other facts than those that are here, until something is changed."""
+    made_with = inputs.find_other_catalog()
+    if made_with:
+        day = read_version(made_with).newest
+        st.caption(
+            f":material/history: This link was made with catalog {made_with}; here is {here.text}, and figures may "
+            f"differ. To see what its sender saw, go back to the program as it was when its newest fact was of {day}."
+        )
 
 
 def _leave_folder_navigation() -> None:
@@ -133,14 +156,10 @@ def show_chart(figure: charts.Figure, key: str, alt: str, name: str = "") -> Non
 
     It can be taken along as PNG or SVG; `name` names the file, the key where it is not given.
     """
-    entries = "".join(
-        f'<span class="wb-key"><i class="wb-{k.mark}" style="--mark: {k.colour}"></i>'
-        f"{escape(charts.roomy(k.name))}</span>"
-        for k in charts.list_keys(figure)
-    )
     with st.container(gap=None):
         st.plotly_chart(figure, config=chart_files.build_config(name or key), key=key, alt=alt)
-        st.html(f'<p class="wb-keys">{entries}</p>')
+        if keys := charts_keys.keys_html(figure):
+            st.html(keys)
         st.html(chart_files.SCRIPT, unsafe_allow_javascript=True)
 
 
@@ -163,7 +182,7 @@ def find_chosen(question: Question) -> ModelCard:
         try:
             return cached.find_card(chosen)
         except UnknownNameError as error:
-            said = to_sentence(f"{error}. Showing another model instead")
+            said = f"{to_sentence(str(error))} Showing another model instead."
             st.warning(said, icon=":material/edit_location_alt:")
     best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
     return cached.find_card(best.candidate.spec.model_id) if best else cached.list_cards()[0]
@@ -205,6 +224,46 @@ def _address_of_quant(quant: str) -> dict[str, str]:
     if quant and quant in engine.formats:
         return {"format": quant}
     return {"quant": quant} if not quant or engine.takes_gguf else {"quant": quant, "engine": ENGINE}
+
+
+ONWARD = {
+    "choose": ("pages/size.py", "size it: memory, context, every quantization", ":material/straighten:"),
+    "size": ("pages/hardware.py", "the machines that run it", ":material/developer_board:"),
+    "hardware": ("pages/compare.py", "compare it with others", ":material/compare_arrows:"),
+    "compare": ("pages/licenses.py", "what its licence allows you", ":material/gavel:"),
+    "licenses": ("pages/evaluate.py", "evaluate it on your own machine", ":material/checklist:"),
+    "evaluate": ("pages/cost.py", "what it costs, here, rented and by API", ":material/payments:"),
+    "cost": ("pages/choose.py", "back to the recommendation and its report", ":material/flag:"),
+}
+"""The path through the app: where each of its pages leads on, and how that is said."""
+
+
+def link_onward(page: str, question: Question) -> None:
+    """The foot of a page of the path: one quiet link to the next, which takes the whole question along.
+
+    A page that shows the recommended model, none being chosen, names it in this link and in its own.
+    """
+    shown = _find_shown(page, question)
+    if shown and page != "choose":
+        share_link.fill(question.link, question.wishes, question.machine, **shown)
+    target, words, icon = ONWARD[page]
+    model = shown.get("model") or inputs.read("model")
+    if page == "hardware" and model and not inputs.read("compare"):
+        shown["compare"] = model
+    with st.container(key="onward"):
+        st.page_link(target, label=f"Next: {words}", icon=icon, query_params=inputs.address_of(**shown))
+
+
+def _find_shown(page: str, question: Question) -> dict[str, str]:
+    """The fields that name the recommended model on a page that shows it because none is chosen."""
+    if page not in ("choose", "size", "hardware", "cost") or inputs.read("model") or not question.wishes.is_llama_cpp:
+        return {}
+    best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
+    if best is None:
+        return {}
+    model = {"model": best.candidate.spec.model_id}
+    has_quant = page in ("choose", "size") and not inputs.read("quant")
+    return {**model, "quant": best.quant} if has_quant else model
 
 
 def link_to_hardware(model_id: str, quant: str, label: str) -> None:
@@ -297,7 +356,8 @@ def describe_device(device: Device) -> str:
     )
 
 
-def _draw_context_bar(wishes: Wishes, machine: Machine, has_engine: bool) -> None:
+def _draw_context_bar(wishes: Wishes, machine: Machine, has_engine: bool) -> DeltaGenerator:
+    """The question, each part a popover to change it; returns the place for the page's link."""
     users = "1 user" if wishes.n_parallel == 1 else f"{wishes.n_parallel} users"
     speed = (
         "Any speed"
@@ -331,6 +391,7 @@ def _draw_context_bar(wishes: Wishes, machine: Machine, has_engine: bool) -> Non
         with st.popover(charts.roomy(speed), icon=":material/speed:", type="tertiary"):
             inputs.number("speed", "Slowest that will do, tokens/s", 0, 100_000)
             st.caption("0 means any speed. People read at about 5 to 10 tokens/s.")
+        return share_link.draw_place()
 
 
 def _engine_panel() -> None:
@@ -344,7 +405,7 @@ def _engine_panel() -> None:
 def _license_panel() -> None:
     """Who asks and what they do with a model: what licences turn on."""
     regions = license_words.list_regions(inputs.REGIONS, inputs.read("lic_region"))
-    inputs.choice("lic_region", "Where you are, as ISO code or EU", tuple(regions), regions, may_type=True)
+    inputs.choice("lic_region", "Where you are", tuple(regions), regions, may_type=True)
     inputs.known_or_whole("lic_users", "Users a month, of all your products", MAX_USERS)
     inputs.known_or_whole("lic_revenue", "Revenue a year of the company, US$", MAX_REVENUE_USD)
     inputs.yes_no("lic_finetune", "Fine-tune it")
@@ -355,8 +416,8 @@ def _license_panel() -> None:
 
 
 def format_machine(machine: Machine) -> str:
-    """A machine's name as people write it: '2 × RTX 4090'."""
-    return format_name(machine.name)
+    """A machine's name as people write it: '2 × RTX 4090'. The rates of one written out for a link are left out."""
+    return format_name(re.sub(r"( at [\d.]+ GB/s)?( (and|at) [\d.]+ TFLOPS)? \([\d.]+ GiB usable\)", "", machine.name))
 
 
 def format_name(name: str) -> str:

@@ -76,16 +76,15 @@ def show_button(model: ImportedModel, file: FileWeights, key: str = "get_file") 
             icon=":material/hard_drive:",
         )
         return
-    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
-        st.button(
-            roomy(f"Download {file.label}, {need}"),
-            icon=":material/download:",
-            key=key,
-            type="tertiary",
-            on_click=start,
-            args=(f"{model.card.name} at {file.label}", plan),
-        )
-        st.caption(roomy(f"Into the cache that Hugging Face's own programs share; {free} free there."))
+    st.button(
+        roomy(f"Download {file.label}, {need}"),
+        icon=":material/download:",
+        key=key,
+        type="tertiary",
+        help=roomy(f"Into the cache that Hugging Face's own programs share; {free} free there."),
+        on_click=start,
+        args=(f"{model.card.name} at {file.label}", plan),
+    )
 
 
 def show_here(path: str) -> None:
@@ -102,7 +101,7 @@ def start(title: str, plan: DownloadPlan) -> None:
 
 
 def show_for(model_id: str, quant: str) -> None:
-    """On Choose and Size: the file of what is shown, or where to look for one."""
+    """On Choose and Size, in a row of theirs: the file of what is shown, or where to look for one."""
     model = _find_import(model_id)
     file = None if model is None else find_file(model, quant)
     if model is not None and file is not None:
@@ -111,23 +110,25 @@ def show_for(model_id: str, quant: str) -> None:
         if started:
             st.page_link("pages/imports.py", label="Downloads", icon=":material/downloading:")
         return
-    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+    known = queries.list_published_repositories(cached.catalog(), model_id, quant)
+    if known and known[0] not in cached.list_imported_ids():
+        show_known(known[0])
+        return
+    if known:
         st.page_link(
-            "pages/imports.py",
-            label="Find its files on the Hub",
-            icon=":material/cloud_download:",
-            query_params=inputs.address_of(hub_base=model_id, hub="", hub_files="gguf"),
+            "pages/size.py",
+            label=f"Size the files of {known[0]}",
+            icon=":material/straighten:",
+            query_params=inputs.address_of(model=known[0], quant=quant),
         )
-        known = queries.list_published_repositories(cached.catalog(), model_id, quant)
-        if known and known[0] not in cached.list_imported_ids():
-            show_known(known[0])
-        elif known:
-            st.page_link(
-                "pages/size.py",
-                label=f"Size the files of {known[0]}",
-                icon=":material/straighten:",
-                query_params=inputs.address_of(model=known[0], quant=quant),
-            )
+        return
+    st.page_link(
+        "pages/imports.py",
+        label="Find its files",
+        help="Repositories of the Hugging Face Hub that hold GGUF files of this model",
+        icon=":material/cloud_download:",
+        query_params=inputs.address_of(hub_base=model_id, hub="", hub_files="gguf"),
+    )
 
 
 def show_known(repo_id: str) -> None:

@@ -7,10 +7,12 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts_guide, frame, guide_frame, words
-from pages.ui.charts import KV_CACHE
+from pages.ui.charts_base import KV_CACHE
 from pages.ui.charts_guide import HOLLOW, Bar, Segment
+from pages.ui.charts_words import describe_bars
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.fit import Verdict
+from sizing.formulas import find_formulas
 from sizing.lessons import (
     VLLM_BLOCK_TOKENS,
     CacheBytes,
@@ -76,21 +78,14 @@ def show_attention(lesson: Lesson) -> None:
             "**MLA**: keys and values are kept as one short row and rebuilt when needed.",
             "K and V types of 8 or 4 bits shrink the cache further; the Size page offers them.",
         )
-        guide_frame.show_formula(
-            [
-                "bytes for a token = layers x (K width + V width) x bytes of the type",
-                "K width = V width = KV heads x width of a head; for MLA one row, kept once",
-            ],
-            lesson.list_formulas("KV cache"),
-            "GQA: arXiv:2305.13245; MQA: arXiv:1911.02150; MLA: arXiv:2405.04434, section 2.1.",
-        )
+        guide_frame.show_formula(find_formulas("token", "width"), lesson.list_formulas("KV cache"))
         guide_frame.link_to_size(lesson, "The example's cache in other types and contexts")
     with right:
         workload = guide_frame.with_context(lesson.workload, lesson.workload.context_tokens)
         tokens = format_tokens(workload.context_tokens)
         st.subheader(f"Bytes for one token past {tokens}, f16", anchor=False)
         bars = [*list_variants(lesson, workload), *list_compared(lesson, workload)]
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_attention", say_bars(bars))
+        frame.show_chart(charts_guide.bars_chart(bars), "guide_attention", describe_bars(bars))
 
 
 def say_heads(lesson: Lesson, attention: Attention) -> str:
@@ -136,11 +131,6 @@ def draw_growth(card: ModelCard, growth: float, workload: Workload, is_example: 
     return Bar(title, (segment,), is_example)
 
 
-def say_bars(bars: list[Bar]) -> str:
-    """What a chart of bars shows, for those who cannot see it."""
-    return "; ".join(bar.title for bar in bars)
-
-
 def show_pages(lesson: Lesson) -> None:
     """Slots of the whole context against pages taken as needed, for the users of the bar."""
     workload = lesson.workload
@@ -169,20 +159,14 @@ def show_pages(lesson: Lesson) -> None:
             "vLLM pages. llama-server has slots, or one pool that its slots share (`--kv-unified`); the figures of "
             "this app are for slots.",
         )
-        guide_frame.show_formula(
-            [
-                "slots: users x context; pages: the sum of each length rounded up to whole pages",
-                f"empty in pages: less than {VLLM_BLOCK_TOKENS} tokens a user",
-            ],
-            source="arXiv:2309.06180, sections 3 and 7.2; 16 tokens is vLLM's default (vllm/config/cache.py).",
-        )
+        guide_frame.show_formula(find_formulas("slots", "pages"))
         guide_frame.link_to_size(lesson, f"The example with {n_users} users", users=n_users)
     with right:
         bars = [
             draw_reserved("Slots", slots, per_token),
             draw_reserved(f"Pages of {VLLM_BLOCK_TOKENS} tokens", pages, per_token),
         ]
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_pages", say_bars(bars))
+        frame.show_chart(charts_guide.bars_chart(bars), "guide_pages", describe_bars(bars))
         show_room(lesson, slot, pages.reserved_tokens * per_token / n_users)
 
 

@@ -9,9 +9,11 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts_guide, frame, guide_frame
-from pages.ui.charts import FAMILY_COLOURS, OTHER_FAMILY
+from pages.ui.charts_base import OTHERS, SERIES, Series
 from pages.ui.charts_guide import Line
+from pages.ui.charts_words import describe_lines
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
+from sizing.formulas import find_formulas
 from sizing.lessons import (
     CacheBytes,
     Rope,
@@ -45,13 +47,13 @@ def cache_of(spec: ModelSpec, context_tokens: int, swa_full: bool = False) -> Ca
     return estimate_caches([spec], Workload(context_tokens, swa_full=swa_full))[0]
 
 
-def draw_cache(card: ModelCard, colour: str, *, swa_full: bool = False, most: int = LONG_TOKENS) -> Line:
+def draw_cache(card: ModelCard, look: Series, *, swa_full: bool = False, most: int = LONG_TOKENS) -> Line:
     """A model's cache against its context as a line that ends where its training does."""
     tokens = sorted({int(c) // 256 * 256 for c in CONTEXTS if c <= min(most, card.spec.context_tokens)} or {1024})
     sizes = [cache_of(card.spec, t, swa_full).total_bytes for t in tokens]
     told = tuple(f"{format_bytes(n)} at {format_tokens(t)} tokens" for t, n in zip(tokens, sizes, strict=True))
     name = f"{card.name} without its windows" if swa_full else card.name
-    return Line(name, tuple(tokens), tuple(map(float, sizes)), told, colour, swa_full)
+    return Line(name, tuple(tokens), tuple(map(float, sizes)), told, look)
 
 
 def show_windows(lesson: Lesson) -> None:
@@ -70,20 +72,14 @@ def show_windows(lesson: Lesson) -> None:
             f"{'all' if honoured == len(windowed) else honoured} of them. "
             "`--swa-full` keeps everything, so that an earlier prompt can be taken up again at any place.",
         )
-        guide_frame.show_formula(
-            [
-                "cells of a layer with a window = window + micro-batch, in pads of 256, never more than the context",
-                "cells of any other layer = context",
-            ],
-            lesson.list_formulas("KV cache"),
-        )
+        guide_frame.show_formula(find_formulas("window", "cells"), lesson.list_formulas("KV cache"))
         guide_frame.link_to_size(lesson, "The example's memory against context")
     with right:
         st.subheader("Cache against context, one user, f16", anchor=False)
         others = [c for c in cached.find_cards(WINDOWED_MODELS) if c.model_id != lesson.card.model_id]
         cards = [lesson.card, *others]
-        lines = [draw_cache(c, colour) for c, colour in zip(cards, FAMILY_COLOURS, strict=False)]
-        lines.append(draw_cache(shown, OTHER_FAMILY, swa_full=True))
+        lines = [draw_cache(c, look) for c, look in zip(cards, SERIES, strict=False)]
+        lines.append(draw_cache(shown, OTHERS, swa_full=True))
         show_cache_lines(lines, "guide_windows")
 
 
@@ -109,7 +105,7 @@ def show_cache_lines(lines: list[Line], key: str) -> None:
     figure = charts_guide.lines_chart(
         lines, "context, tokens (log scale)", "memory (log scale)", y_unit="bytes", x_ticks=TICKS
     )
-    frame.show_chart(figure, key, "; ".join(f"{line.name}: {line.told[-1]}" for line in lines))
+    frame.show_chart(figure, key, f"Cache against context. {describe_lines(lines)}")
 
 
 def show_recurrent(lesson: Lesson) -> None:
@@ -132,17 +128,13 @@ def show_recurrent(lesson: Lesson) -> None:
             f"{hybrid} models of the catalog have recurrent layers. Their states are kept in 32 bit for each user and "
             "are read and written for every token.",
         )
-        guide_frame.show_formula(
-            ["state = layers x users x (convolution + state elements) x 4 bytes"],
-            lesson.list_formulas("recurrent state"),
-            "Mamba-2: arXiv:2405.21060; gated delta networks: arXiv:2412.06464.",
-        )
+        guide_frame.show_formula(find_formulas("state"), lesson.list_formulas("recurrent state"))
         guide_frame.link_to_size(lesson, "The example's memory against context")
     with right:
         st.subheader("Cache and state against context, one user", anchor=False)
         others = [c for c in cached.find_cards(RECURRENT_MODELS) if c.model_id != lesson.card.model_id]
         cards = [lesson.card, *others]
-        lines = [draw_cache(c, colour) for c, colour in zip(cards, FAMILY_COLOURS, strict=False)]
+        lines = [draw_cache(c, look) for c, look in zip(cards, SERIES, strict=False)]
         show_cache_lines(lines, "guide_recurrent")
 
 
@@ -159,15 +151,13 @@ def show_rope(lesson: Lesson) -> None:
             say_turns(rope, lesson),
             "This app never sizes a context above the one a model was trained or stretched for.",
         )
-        guide_frame.show_formula(
-            ["tokens for one turn of pair i = 2 pi x base^(2i / width)"],
-            source="Su et al. 2021, arXiv:2104.09864, section 3.2.2; YaRN: arXiv:2309.00071.",
-        )
+        guide_frame.show_formula(find_formulas("turn"))
         guide_frame.link_to_catalog("Models of 128K tokens and more", at_least=LONG_TOKENS)
     with right:
         if rope.freq_base is not None and rope.n_dims >= 2:
             st.subheader("Tokens for one turn of each pair", anchor=False)
-            frame.show_chart(draw_turns(lesson, rope, rope.freq_base), "guide_rope", f"Rotations of {name}")
+            alt = f"Rotations of {name}. {say_turns(rope, lesson)}"
+            frame.show_chart(draw_turns(lesson, rope, rope.freq_base), "guide_rope", alt)
         else:
             st.caption(f"The rotation base of {name_in_prose(name)} is not in the catalog, so its turns are not drawn.")
     st.subheader("How the catalog's models were stretched", anchor=False)
@@ -206,7 +196,7 @@ def draw_turns(lesson: Lesson, rope: Rope, freq_base: float) -> charts_guide.go.
     """The wavelength of each pair of the example, with its contexts as levels."""
     waves = find_wavelengths(freq_base, rope.n_dims)
     told = tuple(f"pair {i}: one turn in {format_tokens(round(w))} tokens" for i, w in enumerate(waves))
-    line = Line("tokens for one turn", tuple(range(len(waves))), waves, told, FAMILY_COLOURS[0])
+    line = Line("tokens for one turn", tuple(range(len(waves))), waves, told, SERIES[0])
     context = lesson.spec.context_tokens
     levels = [(float(context), f"context: {format_tokens(context)}")]
     if rope.original_tokens and rope.original_tokens < context:

@@ -7,10 +7,12 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts_guide, frame, guide_frame
-from pages.ui.charts import WEIGHTS
+from pages.ui.charts_base import WEIGHTS
 from pages.ui.charts_guide import HOLLOW, Bar, Segment
+from pages.ui.charts_words import describe_bars
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
-from sizing.lessons import count_read_bytes, find_expert_share
+from sizing.formulas import find_formulas
+from sizing.lessons import count_read_bytes, find_decode_ceiling, find_expert_share
 from sizing.memory import WeightBytes
 from sizing.units import GB, GIB, THIN, format_bytes, format_figures, format_params
 
@@ -52,20 +54,13 @@ def show_experts(lesson: Lesson) -> None:
             "saves less than with a dense model.",
             "Experts are also what is best left on the host beside a card: many bytes, few of them read.",
         )
-        guide_frame.show_formula(
-            [
-                "read for a token = everything but the embedding rows and the experts not chosen",
-                "tokens/s at most = bandwidth / bytes read; caches and arithmetic come on top",
-                "share of experts met by n tokens = 1 - (1 - chosen / all)^n",
-            ]
-        )
+        guide_frame.show_formula(find_formulas("read", "ceiling", "experts"))
         frame.link_to_hardware(card.model_id, weights.quant, "Which machines run it")
     with right:
         rows = list_experts(lesson)
         longest = max(w.tensor_bytes for _, w in rows)
         bars = [draw_read(c, w, c.model_id == lesson.card.model_id) for c, w in rows]
-        alt = "; ".join(bar.title for bar in bars)
-        frame.show_chart(charts_guide.bars_chart(bars, longest), "guide_experts", alt)
+        frame.show_chart(charts_guide.bars_chart(bars, longest), "guide_experts", describe_bars(bars))
     show_ceilings(lesson, rows)
 
 
@@ -107,7 +102,7 @@ def show_ceilings(lesson: Lesson, rows: list[tuple[ModelCard, WeightBytes]]) -> 
             "Quantization": [w.quant for _, w in rows],
             "Held, GiB": [w.tensor_bytes / GIB for _, w in rows],
             "Read, GiB": [n / GIB for n in read],
-            "At most, tokens/s": [bandwidth / n if bandwidth else nan for n in read],
+            "At most, tokens/s": [find_decode_ceiling(c.spec, w, bandwidth) if bandwidth else nan for c, w in rows],
         }
     )
     guide_frame.show_table(table, "guide_ceilings")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
@@ -13,6 +13,8 @@ from catalog.models import ModelCard
 from pages.ui import cached, charts, frame, inputs, tables, words
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.explain import PartFormula
+from sizing.formula import Formula
+from sizing.formulas import join_sources
 from sizing.hardware import Device, Machine
 from sizing.memory import WeightBytes
 from sizing.specs import ModelSpec
@@ -131,11 +133,12 @@ def name_in_prose(name: str) -> str:
     return frame.escape_markdown(name)
 
 
-def show_formula(lines: Iterable[str], parts: Iterable[PartFormula] = (), source: str = "") -> None:
-    """The formula, folded; `parts` are those of the Size page with the example's values in them."""
+def show_formula(formulas: Sequence[Formula], parts: Iterable[PartFormula] = ()) -> None:
+    """The formulas, folded; `parts` are those of the Size page with the example's values in them."""
+    source = join_sources(formulas)
     with st.expander("The formula"):
-        for line in lines:
-            st.markdown(charts.roomy(line))
+        for formula in formulas:
+            st.markdown(charts.roomy(formula.in_words))
         for part in parts:
             st.markdown(f"**{frame.to_title(part.part)}** = {part.formula}")
             st.markdown(charts.roomy("\n".join(f"- {line}" for line in part.with_values)))

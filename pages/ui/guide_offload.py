@@ -5,11 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui import cached, charts_guide, frame, guide_frame, words
-from pages.ui.charts import FAMILY_COLOURS
+from pages.ui.charts_base import SERIES
 from pages.ui.charts_guide import Line
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
 from sizing.errors import BadInputError, UnsupportedError
 from sizing.fit import Verdict
+from sizing.formulas import find_formulas
 from sizing.hardware import DeviceKind, Machine
 from sizing.lessons import count_read_bytes, expect_draft_tokens
 from sizing.memory import WeightBytes
@@ -44,13 +45,7 @@ def show_offload(lesson: Lesson) -> None:
             say_mapping(lesson.spec, lesson.weights),
             *say_drafts(lesson),
         )
-        guide_frame.show_formula(
-            [
-                "time for a token = bytes read on the card / its bandwidth + bytes read on the host / its bandwidth",
-                "tokens for a step with n drafted = 1 + a + a^2 + ... + a^n, a the share that holds",
-            ],
-            source="Speculative decoding: Leviathan et al. 2023, arXiv:2211.17192.",
-        )
+        guide_frame.show_formula(find_formulas("offload", "draft"))
         guide_frame.link_to_size(lesson, "Place the example's layers by hand", machine=machine.name)
     with right:
         where = frame.format_machine(machine)
@@ -59,9 +54,7 @@ def show_offload(lesson: Lesson) -> None:
             st.caption("It does not run there in any division.")
             return
         told = tuple(f"{n} layers on the card: {format_figures(s)} tokens/s" for n, s in points)
-        line = Line(
-            "tokens/s, middle", tuple(n for n, _ in points), tuple(s for _, s in points), told, FAMILY_COLOURS[0]
-        )
+        line = Line("tokens/s, middle", tuple(n for n, _ in points), tuple(s for _, s in points), told, SERIES[0])
         figure = charts_guide.lines_chart([line], "layers on the card", "tokens/s", is_log_x=False)
         frame.show_chart(figure, "guide_offload", "; ".join(told))
 

@@ -8,10 +8,12 @@ import streamlit as st
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts_guide, frame, guide_frame
-from pages.ui.charts import COMPUTE, FAMILY_COLOURS, OTHER_FAMILY
+from pages.ui.charts_base import COMPUTE, OTHERS, SERIES, Series
 from pages.ui.charts_guide import Bar, Line, RoofPoint, Segment
+from pages.ui.charts_words import describe_bars, describe_lines
 from pages.ui.guide_frame import Lesson, say, tell
 from sizing.errors import UnsupportedError
+from sizing.formulas import find_formulas
 from sizing.lessons import Work, count_decode_work, count_prefill_work, find_ridge
 from sizing.memory import WeightBytes
 from sizing.throughput import find_flops
@@ -62,10 +64,7 @@ def show_buffers(lesson: Lesson) -> None:
             f"tokens, {format_bytes(small)} with it.",
             "A smaller n_ubatch saves memory and makes prompts slower; answers stay as they are.",
         )
-        guide_frame.show_formula(
-            ["logits = n_ubatch x vocabulary x 4 bytes", "scores = n_ubatch x context x heads x 4 bytes"],
-            lesson.list_formulas("compute", "output"),
-        )
+        guide_frame.show_formula(find_formulas("logits", "scores"), lesson.list_formulas("compute", "output"))
         guide_frame.link_to_size(lesson, "The example with another micro-batch")
     with right:
         st.subheader(f"Buffer against micro-batch, {format_tokens(workload.context_tokens)} tokens", anchor=False)
@@ -73,29 +72,29 @@ def show_buffers(lesson: Lesson) -> None:
         figure = charts_guide.lines_chart(
             lines, "n_ubatch, tokens (log scale)", "memory (log scale)", y_unit="bytes", x_ticks=UBATCHES
         )
-        frame.show_chart(figure, "guide_buffers", "; ".join(f"{x.name}: {x.told[-1]}" for x in lines))
+        frame.show_chart(figure, "guide_buffers", f"Buffer against micro-batch. {describe_lines(lines)}")
         st.subheader("Like models, other vocabularies, 512 tokens at once", anchor=False)
         bars = [b for c in cached.find_cards(VOCABULARIES) if (b := draw_vocabulary(c)) is not None]
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_vocabularies", "; ".join(b.title for b in bars))
+        frame.show_chart(charts_guide.bars_chart(bars), "guide_vocabularies", describe_bars(bars))
 
 
 def list_buffer_lines(lesson: Lesson, workload: Workload) -> list[Line]:
     """The example's buffer with and without flash attention, and its logits alone."""
     lines = []
-    for name, is_flash, colour in (
-        ("flash attention on", True, FAMILY_COLOURS[2]),
-        ("flash attention off", False, FAMILY_COLOURS[5]),
+    for name, is_flash, look in (
+        ("flash attention on", True, SERIES[0]),
+        ("flash attention off", False, SERIES[1]),
     ):
         asked = replace(workload, flash_attention=is_flash)
         sizes = [(n, compute_of(lesson.card.model_id, replace(asked, n_ubatch=n)) or 0) for n in UBATCHES]
-        lines.append(_line(name, sizes, colour))
+        lines.append(_line(name, sizes, look))
     logits = [(n, n * lesson.spec.vocab_size * 4) for n in UBATCHES]
-    return [*lines, replace(_line("logits alone", logits, OTHER_FAMILY), is_dashed=True)]
+    return [*lines, _line("logits alone", logits, OTHERS)]
 
 
-def _line(name: str, sizes: list[tuple[int, int]], colour: str) -> Line:
+def _line(name: str, sizes: list[tuple[int, int]], look: Series) -> Line:
     told = tuple(f"{format_bytes(b)} for {n:,} tokens at once" for n, b in sizes)
-    return Line(name, tuple(n for n, _ in sizes), tuple(float(b) for _, b in sizes), told, colour)
+    return Line(name, tuple(n for n, _ in sizes), tuple(float(b) for _, b in sizes), told, look)
 
 
 def draw_vocabulary(card: ModelCard) -> Bar | None:
@@ -139,14 +138,7 @@ def show_roofline(lesson: Lesson) -> None:
             "which moves an answer to the right.",
             *say_speed(lesson, answer, prompt, peak, bandwidth),
         )
-        guide_frame.show_formula(
-            [
-                "operations/s at most = the lower of peak and (operations per byte x bandwidth)",
-                "operations for a token = 2 x parameters in use + those of attention",
-                "balanced = peak / bandwidth",
-            ],
-            source="Williams, Waterman and Patterson 2009, doi:10.1145/1498765.1498785.",
-        )
+        guide_frame.show_formula(find_formulas("reach", "operations", "ridge"))
         guide_frame.link_to_size(lesson, "The example's estimated speed")
     with right:
         points = [draw_step(name, work, peak, bandwidth) for name, work in steps]

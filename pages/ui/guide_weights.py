@@ -7,12 +7,15 @@ from collections import Counter
 import pandas as pd
 import streamlit as st
 
+from catalog.formulas import FORMULAS as LOSS_FORMULAS
 from catalog.models import ModelCard
 from catalog.quant_loss import QuantLossEstimate
 from pages.ui import cached, charts_guide, frame, guide_frame, words
-from pages.ui.charts import COMPUTE, FAMILY_COLOURS, KV_CACHE, OTHER_FAMILY, OVERHEAD, WEIGHTS
+from pages.ui.charts_base import OTHERS, SERIES, WEIGHTS
 from pages.ui.charts_guide import Bar, LossPoint, Segment
+from pages.ui.charts_words import describe_bars, describe_losses
 from pages.ui.guide_frame import Lesson, name_in_prose, say, tell
+from sizing.formulas import find_formulas
 from sizing.lessons import BLOCK_LAYOUTS, BlockLayout
 from sizing.memory import WeightBytes
 from sizing.quants import GGML_TYPES, QUANTS
@@ -63,7 +66,7 @@ def show_openness(lesson: Lesson) -> None:
         guide_frame.link_to_catalog("The open-source models", openness="open source")
     with right:
         bars = list_openness(cards)
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_openness", "; ".join(bar.title for bar in bars))
+        frame.show_chart(charts_guide.bars_chart(bars), "guide_openness", describe_bars(bars))
 
 
 def say_shared_licence(cards: tuple[ModelCard, ...]) -> str:
@@ -78,15 +81,16 @@ def say_shared_licence(cards: tuple[ModelCard, ...]) -> str:
 def list_openness(cards: tuple[ModelCard, ...]) -> list[Bar]:
     """One bar for each kind of openness: its models by licence, the common ones named."""
     common = [name for name, _ in Counter(c.license_id for c in cards).most_common(NAMED_LICENCES)]
-    colours = dict(zip(common, FAMILY_COLOURS, strict=False))
+    looks = dict(zip(common, SERIES, strict=False))
     bars = []
     for kind in OPENNESS_WORDS:
-        licences = Counter(c.license_id if c.license_id in colours else "" for c in cards if c.openness == kind)
+        licences = Counter(c.license_id if c.license_id in looks else "" for c in cards if c.openness == kind)
         segments = tuple(
-            Segment(name, licences[key], colours.get(key, OTHER_FAMILY), f"{name}: {licences[key]} models")
+            Segment(name, licences[key], look.colour, f"{name}: {licences[key]} models", look.hatch)
             for key in (*common, "")
             if licences[key]
             for name in (words.shorten_license(cached.find_license(key).name) if key else "other licences",)
+            for look in (looks.get(key, OTHERS),)
         )
         bars.append(Bar(f"{frame.to_title(kind)}: {sum(licences.values())} models", segments))
     return bars
@@ -112,13 +116,11 @@ def show_bits(lesson: Lesson) -> None:
             f"tensors alike: a recipe gives some of them more, so the average is its own for each model.",
             "Files are listed in GB of 10⁹ bytes, memory is counted in GiB of 2³⁰: 7% more for each.",
         )
-        guide_frame.show_formula(
-            ["bits for each weight = 8 x bytes of all tensors / parameters"], lesson.list_formulas("weights")
-        )
+        guide_frame.show_formula(find_formulas("bits"), lesson.list_formulas("weights"))
         guide_frame.link_to_size(lesson, "Every figure of the example")
     with right:
         bars = [draw_weights(w, spec.n_params, w.quant == lesson.quant) for w in pick_weights(lesson)]
-        alt = f"Weights of {lesson.card.name} in {len(bars)} quantizations, by what they are"
+        alt = f"Weights of {lesson.card.name}: {describe_bars(bars)}"
         frame.show_chart(charts_guide.bars_chart(bars), "guide_bits", alt)
     st.subheader("Round figures beside the engine's", anchor=False)
     st.caption(
@@ -138,14 +140,15 @@ def draw_weights(weights: WeightBytes, n_params: int, is_chosen: bool) -> Bar:
     """One quantization as a bar: embeddings, layers, routed experts, output."""
     experts = sum(weights.layer_expert_bytes)
     parts = (
-        ("token embeddings", weights.input_bytes, KV_CACHE),
-        ("layers", sum(weights.layer_bytes) - experts, WEIGHTS),
-        ("routed experts", experts, COMPUTE),
-        ("output head", weights.output_bytes, OVERHEAD),
+        ("token embeddings", weights.input_bytes, "."),
+        ("layers", sum(weights.layer_bytes) - experts, ""),
+        ("routed experts", experts, "/"),
+        ("output head", weights.output_bytes, "x"),
     )
     title = f"{weights.quant}: {format_bytes(weights.tensor_bytes)}, "
     title += f"{8 * weights.tensor_bytes / n_params:.2f} bits"
-    return Bar(title, tuple(Segment(n, b, c, f"{n}: {format_bytes(b)}") for n, b, c in parts if b), is_chosen)
+    segments = tuple(Segment(n, b, WEIGHTS, f"{n}: {format_bytes(b)}", pattern) for n, b, pattern in parts if b)
+    return Bar(title, segments, is_chosen)
 
 
 def list_quoted() -> pd.DataFrame:
@@ -182,17 +185,12 @@ def show_quants(lesson: Lesson) -> None:
     left, right = st.columns([5, 6], gap="large")
     with left:
         tell(*list_kinds())
-        guide_frame.show_formula(
-            ["log(points lost) = part of the quantization + part of the model, fitted to published measurements"],
-            source="Divergences and perplexities count in points of score by the pair of models that has both; "
-            "an interval holds 8 of 10.",
-        )
+        guide_frame.show_formula((LOSS_FORMULAS["points"],))
         guide_frame.link_to_size(lesson, "All quantizations of the example, with their speed")
     with right:
         st.subheader("What it saves and what it costs", anchor=False)
         points = list_loss_points(lesson, losses)
-        alt = f"Points lost against size of {lesson.card.name} in {len(points)} quantizations"
-        frame.show_chart(charts_guide.loss_chart(points), "guide_losses", alt)
+        frame.show_chart(charts_guide.loss_chart(points), "guide_losses", describe_losses(lesson.card.name, points))
     show_blocks()
 
 
@@ -247,16 +245,16 @@ def show_blocks() -> None:
     """How a block of each common type is laid out, in bits for each value."""
     st.subheader("Where the bits of a weight go", anchor=False)
     layouts = [BLOCK_LAYOUTS[name] for name in DRAWN_TYPES]
-    figure = charts_guide.bars_chart([draw_layout(layout) for layout in layouts])
-    frame.show_chart(figure, "guide_blocks", "Bits for each weight of common block types, by what they hold")
+    bars = [draw_layout(layout) for layout in layouts]
+    frame.show_chart(charts_guide.bars_chart(bars), "guide_blocks", f"Bits for each weight: {describe_bars(bars)}")
 
 
 def draw_layout(layout: BlockLayout) -> Bar:
     """One block type as a bar of bits for each value."""
     parts = (
-        ("values", layout.value_bits, WEIGHTS),
-        ("scales and offsets of blocks" if layout.has_offset else "scales of blocks", layout.scale_bits, KV_CACHE),
-        ("factors of the super-block", layout.outer_bits, OVERHEAD),
+        ("values", layout.value_bits, ""),
+        ("scales and offsets of blocks" if layout.has_offset else "scales of blocks", layout.scale_bits, "/"),
+        ("factors of the super-block", layout.outer_bits, "x"),
     )
     bits = GGML_TYPES[layout.type_name].bits_per_element
     offset = " and an offset" if layout.has_offset else ""
@@ -268,10 +266,11 @@ def draw_layout(layout: BlockLayout) -> Bar:
             Segment(
                 "scales and offsets of blocks" if "of blocks" in what else what,
                 layout.per_value(n),
-                colour,
+                WEIGHTS,
                 f"{what}: {n:,} of {layout.value_bits + layout.scale_bits + layout.outer_bits:,} bits",
+                pattern,
             )
-            for what, n, colour in parts
+            for what, n, pattern in parts
             if n
         ),
     )

@@ -26,6 +26,7 @@ from catalog.machine_text import (
     write_parts,
 )
 from catalog.search import MAX_WORDS, CatalogSearch
+from catalog.version import read_version
 from pages.ui.address_parsers import (
     AUTO,
     auto_or_count,
@@ -60,7 +61,7 @@ from sizing.errors import BadInputError, UnknownNameError
 from sizing.estimate import ENGINE
 from sizing.hardware import Device, DeviceKind
 from sizing.interconnect import find_interconnect
-from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS, LicenseProfile, read_region
+from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS, REGION_NAMES, LicenseProfile, read_region
 from sizing.quants import find_kv_type, read_label
 from sizing.recommend import LICENSE_USES, TASKS
 from sizing.units import GIB, format_tokens
@@ -75,7 +76,7 @@ LICENSE_WORDS = {
 }
 NOT_KNOWN = "unknown"
 YES_NO = {"on": "Yes", "off": "No", NOT_KNOWN: "Not known"}
-REGIONS = ("", "EU", "US", "GB", "CA", "CN", "IN", "JP", "KR", "BR", "AU", "CH")
+REGIONS = ("", *REGION_NAMES)
 COMMON_CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)
 MAX_CONTEXT_TOKENS = 2**27
 NO_CARD = "none"
@@ -220,6 +221,7 @@ def _fields_of_use(text: str) -> tuple[str, ...]:
 
 
 _FIELDS = (
+    Field("catalog", "", lambda text: read_version(text).text if text else ""),
     Field("machine", THIS, text_parser("machine", MAX_TEXT_CHARACTERS)),
     Field("task", "chat", choice_parser("task", TASKS)),
     Field("context", "8192", whole_parser("context", 1, MAX_CONTEXT_TOKENS)),
@@ -311,6 +313,7 @@ _BELONGS_TO = {
 _STORE = "address"
 _LAST_MACHINE = "last_machine"
 _REFUSED = "refused"
+_CATALOG_HERE = "catalog_here"
 _OLD_BY_HAND = "hand"
 _OLD_FIELDS = (
     Field("kind", "gpu", choice_parser("kind", ("gpu", "cpu", "unified"))),
@@ -323,12 +326,16 @@ _OLD_FIELDS = (
 """What described a machine before it had a text: understood in the order `text_of_hand_machine` takes them."""
 
 
-def load_address() -> tuple[str, ...]:
+def load_address(catalog_version: str) -> tuple[str, ...]:
     """Bring the address and what was chosen before together; returns what was refused, one sentence each.
 
     A value in the address wins over one kept from another page. A refused value falls back to its default.
+    `catalog_version` is that of the facts here: every address carries it, one that was made with others keeps theirs
+    until something is changed or another page opened.
     """
+    st.session_state[_CATALOG_HERE] = catalog_version
     kept: dict[str, str] = dict(st.session_state.get(_STORE, {}))
+    kept.pop("catalog", None)
     problems = _renew_old_address()
     given = {name: st.query_params[name] for name in st.query_params}
     for name in _list_stale(kept, given):
@@ -343,7 +350,7 @@ def load_address() -> tuple[str, ...]:
             field.parse(text)
         except (BadInputError, UnknownNameError) as error:
             kept.pop(name, None)
-            default = "this machine" if name == "machine" else field.default
+            default = {"machine": "this machine", "catalog": "the facts that are here"}.get(name, field.default)
             problems.append(say_refusal(error, default or "the default"))
         else:
             kept[name] = text
@@ -388,6 +395,11 @@ def return_to_machine() -> str:
     return last
 
 
+def find_other_catalog() -> str:
+    """The catalog's version an opened link was made with, where it is not the one that is here, else nothing."""
+    return str(read("catalog"))
+
+
 def set_field(name: str, text: str) -> None:
     """Write one field, here and in the address."""
     set_fields({name: text})
@@ -396,6 +408,7 @@ def set_field(name: str, text: str) -> None:
 def set_fields(values: Mapping[str, str]) -> None:
     """Write several fields at once, here and in the address; what belonged to another model or machine goes."""
     kept: dict[str, str] = dict(st.session_state.get(_STORE, {}))
+    kept.pop("catalog", None)  # what a link said of other facts is not about this question
     for name in _list_stale(kept, values):
         kept.pop(name, None)
     _keep({**kept, **values})
@@ -527,7 +540,7 @@ def read_hub_query() -> HubQuery:
 
 def address_of(**changes: object) -> dict[str, str]:
     """Query parameters of the present question with `changes`, for a link to another page."""
-    kept: dict[str, str] = dict(st.session_state.get(_STORE, {}))
+    kept: dict[str, str] = {**st.session_state.get(_STORE, {}), "catalog": _catalog_here()}
     new = {k: str(v) for k, v in changes.items()}
     for name in _list_stale(kept, new):
         kept.pop(name, None)
@@ -535,12 +548,55 @@ def address_of(**changes: object) -> dict[str, str]:
     return {k: v for k, v in {**kept, **new}.items() if v != FIELDS[k].default or (v and k in new)}
 
 
-_OF_THE_QUESTION = ("machine", "task", "context", "users", "speed", "licence", "engine")
+_OF_THE_QUESTION = (
+    *("catalog", "machine", "task", "context", "users", "speed", "licence", "engine"),
+    *(name for name in FIELDS if name.startswith("lic_")),
+)
+_OF_PAGE = {
+    "hardware": ("offload",),
+    "compare": ("compare", "compare_quant", "differs"),
+    "licenses": ("terms",),
+    "evaluate": ("models", "suites", "tasks", "needle", "take", "items"),
+    "cost": tuple(name for name, _, _ in COST_FIELDS),
+    "finetune": tuple(name for name, _, _ in FINETUNE_FIELDS),
+    "catalog": (
+        *("find", "family", "licence_id", "openness", "modality", "suits", "at_least", "params_from", "params_to"),
+        *("origin", "facts"),
+    ),
+    "imports": tuple(name for name in FIELDS if name == "hub" or name.startswith("hub_")),
+    "guide": ("topic",),
+}
+"""Fields that only one page reads: the links of others leave them out."""
+_STAYS_HERE = ("folders", "runs")
+"""Fields that mean nothing on another computer, and are nobody else's business: folders, and runs kept here."""
 
 
-def question_address() -> dict[str, str]:
-    """Query parameters of the question in the context bar alone: nothing of other pages, no folder, no address."""
-    return {k: v for k, v in address_of().items() if k in _OF_THE_QUESTION or k.startswith("lic_")}
+def question_address(machine: str) -> dict[str, str]:
+    """Query parameters of the question in the context bar alone: nothing of other pages, no folder, no address.
+
+    Defaults are spelled out, since another program may have others, and `machine` stands for the one that is asked of.
+    """
+    kept: dict[str, str] = {**st.session_state.get(_STORE, {}), "catalog": _catalog_here(), "machine": machine}
+    spelled = {name: kept.get(name, FIELDS[name].default) for name in _OF_THE_QUESTION}
+    return {name: text for name, text in spelled.items() if text}
+
+
+def page_address(page: str | None, machine: str, **shown: str) -> dict[str, str]:
+    """Query parameters of a page as it stands, for another computer: the question, and what is set on the page.
+
+    `page` is its path, "" that of the first page, None where it is not known. `shown` is what the page shows where
+    nothing is set. Files, servers, folders and runs of this machine are left out.
+    """
+    kept: dict[str, str] = {**shown, **st.session_state.get(_STORE, {})}
+    foreign = {name for owner, names in _OF_PAGE.items() if page is not None and owner != page for name in names}
+    left = {k: v for k, v in kept.items() if k not in foreign and k not in (*_STAYS_HERE, *_OF_THE_QUESTION)}
+    if "models" in left:
+        left["models"] = "|".join(m for m in left["models"].split("|") if not m.startswith(("file:", "endpoint:")))
+    return {**question_address(machine), **{name: text for name, text in left.items() if text}}
+
+
+def _catalog_here() -> str:
+    return str(st.session_state.get(_CATALOG_HERE, ""))
 
 
 # ---- widgets: each shows one field and writes it back when changed ----
@@ -862,7 +918,7 @@ def _used_picker(part: MachinePart, key: str, change: Callable[[MachinePart], Ma
 
     def write() -> None:
         held = int((st.session_state[key] or 0.0) * GIB)
-        set_field("machine", change(replace(part, used_bytes=held)).text)
+        set_field("machine", change(replace(part, used_bytes=held, usable_bytes=0)).text)
 
     st.number_input(
         f"Held by other programs {each}{part.name}, GiB", 0.0, 65_536.0, step=0.5, format="%g", key=key, on_change=write
@@ -1058,12 +1114,25 @@ def _write(name: str) -> None:
 
 
 def _keep(kept: dict[str, str]) -> None:
-    """Store the fields and show those that differ from their default in the address."""
-    kept = {k: v for k, v in kept.items() if v != FIELDS[k].default}
+    """Store the fields and show those that differ from their default, and the catalog's version, in the address."""
+    here = _catalog_here()
+    kept = {k: v for k, v in kept.items() if v != FIELDS[k].default and (k, v) != ("catalog", here)}
     st.session_state[_STORE] = kept
+    shown = {"catalog": here, **kept} if here else kept
     for name in FIELDS:
-        if name in kept:
-            if st.query_params.get(name) != kept[name]:
-                st.query_params[name] = kept[name]
+        if name in shown:
+            if st.query_params.get(name) != shown[name]:
+                st.query_params[name] = shown[name]
         elif name in st.query_params:
             del st.query_params[name]
+
+
+def millions(name: str, label: str, high: float, step: float = 0.1) -> None:
+    """A number up to `high`, typed and shown in millions: a number box has no separators for thousands."""
+    key = _key(name)
+    st.session_state[key] = float(read(name)) / 1e6
+
+    def write() -> None:
+        set_field(name, f"{st.session_state[key] * 1e6:.12g}")
+
+    st.number_input(label, 0.0, high / 1e6, step=step, format="%g", key=key, on_change=write)

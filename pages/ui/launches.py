@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -24,7 +24,21 @@ def show(launches: Sequence[Launch], key: str) -> None:
     if not launches:
         return
     st.subheader(HEADING, anchor=False)
-    show_chosen(choose(launches, key), key)
+    show_picked(launches, key)
+
+
+def show_picked(launches: Sequence[Launch], key: str, beside: Callable[[], None] | None = None) -> Launch:
+    """One row with the tools and a button that saves, then the picked tool's text; returns that one.
+
+    `beside` draws what else stands in the row.
+    """
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        picked = choose(launches, key)
+        save_button(picked, key)
+        if beside is not None:
+            beside()
+    show_text(picked)
+    return picked
 
 
 def choose(launches: Sequence[Launch], key: str) -> Launch:
@@ -44,18 +58,23 @@ def choose(launches: Sequence[Launch], key: str) -> Launch:
     return next((launch for launch in launches if launch.title == picked), launches[0])
 
 
-def show_chosen(launch: Launch, key: str) -> None:
-    """The text with a copy button, what to do with it, and the file to save."""
+def show_text(launch: Launch) -> None:
+    """The text with a copy button, and what to do with it."""
     is_long = launch.text.count("\n") > MANY_LINES
     st.code(launch.text, language=launch.language, wrap_lines=True, height=SCROLLED_PIXELS if is_long else "content")
     if launch.note:
         st.caption(roomy(escape_markdown(launch.note)))
+
+
+def save_button(launch: Launch, key: str) -> None:
+    """A quiet button that saves the text as a file."""
     st.download_button(
-        f"Save as {launch.file_name}",
+        "Save",
         launch.text if launch.text.endswith("\n") else f"{launch.text}\n",
         launch.file_name,
         "text/plain",
         key=f"{key}_save_{launch.title}",
+        help=f"As {launch.file_name}",
         icon=":material/download:",
         type="tertiary",
         on_click="ignore",

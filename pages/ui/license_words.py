@@ -69,8 +69,8 @@ def say_counts(counts: Mapping[Outcome, int]) -> str:
     )
 
 
-def verdict_html(verdict: Verdict, name: str) -> str:
-    """The answer about a model or a licence, and what decided it."""
+def verdict_html(verdict: Verdict, name: str, kind: str = "wb-answer") -> str:
+    """The answer about a model or a licence, and what decided it; `kind` is the class of text the answer has."""
     because = ""
     if verdict.is_inherited:
         because = f" Decided by {verdict.decided_by}, which it was made from."
@@ -78,7 +78,7 @@ def verdict_html(verdict: Verdict, name: str) -> str:
     whose = f"{verdict.license_name}." if verdict.license_name != name else ""
     outcome = f'<span class="wb-whole">{escape(format_outcome(verdict.outcome))}</span>'
     return (
-        f'<p class="wb-answer">{escape(name)}: {outcome}</p>'
+        f'<p class="{kind}">{escape(name)}: {outcome}</p>'
         f'<p class="wb-quiet">{escape(roomy(f"{whose}{because}{doubt}".strip()))}</p>'
     )
 

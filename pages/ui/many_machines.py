@@ -140,7 +140,9 @@ def show_plan(found: ClusterPlan) -> None:
     )
     bars = [to_bar(node, found.cluster.node) for node in found.nodes]
     alt = "; ".join(f"machine {node.number} holds {node.total_bytes / 2**30:.1f} GiB" for node in found.nodes)
-    frame.show_chart(charts.memory_bar(bars), "cluster_memory", f"Memory of each machine: {alt}")
+    setup = found.setup
+    name = f"memory-{setup.spec.name}-{setup.weight_format}-{len(bars)}-machines"
+    frame.show_chart(charts.memory_bar(bars), "cluster_memory", f"Memory of each machine: {alt}", name)
     show_files(found)
 
 

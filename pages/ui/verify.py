@@ -69,7 +69,7 @@ def show_verify(
     `about` says what the question leaves out.
     """
     asked: Asked = (model_id, quant, workload, machine, offload)
-    with st.container(horizontal=True, gap="medium"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         st.button(
             BUTTON,
             key="verify",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pages.ui.charts_words import describe_memory_bars
 from pages.ui.shown_table import ShownTable
 from sizing.device_rows import fold_devices, used_of
 from sizing.estimate import Estimate
@@ -77,11 +78,7 @@ def order_like_devices(n_bytes: Sequence[int]) -> tuple[int, ...]:
 
 def describe_memory(estimate: Estimate) -> str:
     """What a memory bar shows, for those who cannot see it."""
-    parts = (
-        f"{r.name}: {format_bytes(r.use.parts.total_bytes)} of {format_bytes(r.use.usable_bytes)} usable"
-        for r in fold_devices(order_devices(estimate))
-    )
-    return "; ".join(parts)
+    return describe_memory_bars(fold_devices(order_devices(estimate)))
 
 
 def shorten_license(name: str) -> str:

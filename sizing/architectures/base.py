@@ -229,7 +229,10 @@ def list_decoder_tensors(spec: ModelSpec, rules: Rules) -> Iterator[TensorInfo]:
 
 
 def find_attention(spec: ModelSpec) -> Attention:
-    """The attention of the first layer that has full attention, else of the first that attends at all."""
+    """The attention of the first layer that has full attention, else of the first that attends at all.
+
+    Raises UnsupportedError where none does.
+    """
     found = [g.attention for g in spec.groups if g.attention is not None]
     if not found:
         raise UnsupportedError(f"{spec.model_id}: no layer attends; {spec.architecture} wants attention")

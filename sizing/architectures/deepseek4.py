@@ -48,7 +48,10 @@ def _list_ends(spec: ModelSpec) -> Iterator[TensorInfo]:
 
 
 def find_compress_ratio(spec: ModelSpec, layer: int) -> int:
-    """How many tokens DeepSeek V4 folds into one compressed key on this layer: 0 (none), 4 or 128."""
+    """How many tokens DeepSeek V4 folds into one compressed key on this layer: 0 (none), 4 or 128.
+
+    Raises UnsupportedError where the record does not give one for each layer.
+    """
     ratios = spec.extra("attention.compress_ratios")
     if not isinstance(ratios, tuple) or len(ratios) < spec.n_layers:
         raise UnsupportedError(f"{spec.model_id}: attention.compress_ratios wants one per layer, got {ratios!r}")

@@ -199,7 +199,10 @@ def list_kimi_delta(prefix: str, hidden_dim: int, recurrent: Recurrent, full_ran
 
 
 def list_kimi_delta_metadata(spec: ModelSpec) -> Iterator[KeyValue]:
-    """Latent attention on some layers, delta attention on the others: those have no key heads."""
+    """Latent attention on some layers, delta attention on the others: those have no key heads.
+
+    Raises UnsupportedError without delta attention.
+    """
     recurrent = next((g.recurrent for g in spec.groups if g.recurrent is not None), None)
     if recurrent is None:
         raise UnsupportedError(f"{spec.model_id}: {spec.architecture} wants recurrent layers, got none")

@@ -47,7 +47,7 @@ class Asked:
 
     @property
     def estimate(self) -> Estimate:
-        """Memory, speed and fit. Only of what has an answer."""
+        """Memory, speed and fit. Only of what has an answer. Raises UnsupportedError with the gap of one without."""
         if self.answer is None:
             raise UnsupportedError(self.gap)
         return self.answer.estimate

@@ -46,8 +46,6 @@ BACKENDS = frozenset({"cpu", "cuda", "rocm", "metal", "sycl", "hpu"})
 KV_BITS = {"bf16": 16.0, "fp8": 8.0, "int8": 8.5, "int4": 4.5}
 """Bits of a cached value: `cache_implementation="quantized"` with FP8 (one scale a tensor), or HQQ and Quanto in
 groups of 64 with a scale and a zero point of 16 bits (cache_utils.py, `QuantizedLayer`)."""
-RESIDUAL_TOKENS = 128
-"""Tokens that a quantized cache keeps in 16 bits before it packs them (`residual_length`)."""
 
 EAGER_ONLY = frozenset({"gemma2", "gpt-oss"})
 """GGUF names of architectures that have no fused attention in PyTorch (`_supports_sdpa` is not set), so that all scores

@@ -17,7 +17,7 @@ from catalog.license_rules import make_profile
 from catalog.quality import ScoreRow, load_scores
 from catalog.queries import find_machine, find_model
 from catalog.store import Catalog, open_catalog
-from sizing.compare import Comparison, Row, reorder
+from sizing.compare import Comparison, Row
 from sizing.layer_strip import (
     LayerKind,
     count_kinds,
@@ -32,6 +32,7 @@ from sizing.recommend import Needs, Ranker
 from sizing.units import MIB
 from sizing.workload import Workload
 from tests.catalog.import_cases import make_import
+from tests.sizing.test_compare import reorder_rows
 
 LLAMA, GEMMA, SPARSE = "meta-llama/Llama-3.1-8B-Instruct", "google/gemma-3-12b-it", "openai/gpt-oss-20b"
 
@@ -78,7 +79,7 @@ def test_the_order_of_models_does_not_change_the_rows(
         return build_comparison(models, asked, judge_for(known, "commercial"))
 
     before, after = build(three), build(tuple(three[i] for i in order))
-    assert after.rows == reorder(before, order).rows
+    assert after.rows == reorder_rows(before, order)
     assert set(after.assumptions) == set(before.assumptions) and set(after.sources) == set(before.sources)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from catalog import download_child
 from catalog.download_child import Teller, fetch_plan
-from catalog.downloads import Download, DownloadPlan, DownloadState, Room, check_room, find_cached, remove_parts
+from catalog.downloads import Download, DownloadPlan, DownloadState, Room, check_room, find_cached
 from catalog.hub import Hub
 from catalog.hub_cache import find_blob_path, find_partial_path, find_repo_dir, hold_blob
 from catalog.imported import HubFile
@@ -453,15 +453,6 @@ def test_room_keeps_some_of_the_disk_free(tmp_path):
 def test_room_is_looked_for_where_the_folder_will_be(tmp_path):
     plan = DownloadPlan(REPO, "0" * 40, (HubFile("x", 1, "0" * 64),))
     assert check_room(plan, tmp_path / "not/yet/there").free_bytes > 0
-
-
-def test_what_came_can_be_given_up(model_hub, tmp_path):
-    plan = plan_of(model_hub)
-    assert remove_parts(plan, tmp_path) == 0
-    partial = start_partial(plan, tmp_path, MIB)
-    with hold_blob(tmp_path, REPO, SHA256), pytest.raises(HubError, match="another program"):
-        remove_parts(plan, tmp_path)
-    assert remove_parts(plan, tmp_path) == MIB and not partial.exists()
 
 
 # --- the child

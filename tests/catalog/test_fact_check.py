@@ -9,6 +9,7 @@ import pytest
 
 from catalog.__main__ import main
 from catalog.fact_check import count_facts, list_fact_problems
+from catalog.licenses import load_licenses
 from catalog.store import Catalog, open_catalog
 
 FAMILY = """family = "Nobody"
@@ -62,9 +63,29 @@ def test_a_count_that_is_not_the_shapes_is_named(data_copy: Path) -> None:
     assert f"n_params is {COUNTED + 500:,}, its shapes hold {COUNTED:,} (-500)" in texts
 
 
+def test_an_openness_that_the_licence_denies_is_named(data_copy: Path) -> None:
+    text = FAMILY.format(n_params=COUNTED)
+    forbidding = next(x.license_id for x in load_licenses(data_copy) if x.commercial == "no")
+    (data_copy / "families" / "nobody.toml").write_text(text.replace("apache-2.0", forbidding), encoding="utf-8")
+    told = [p.text for p in list_fact_problems(open_catalog(data_copy)) if p.name == "nobody/nothing-1b"]
+    assert f"openness is 'open weight', {forbidding} forbids commercial use" in told
+
+
+def test_a_card_that_lacks_what_its_generation_has_is_named(data_copy: Path) -> None:
+    path = data_copy / "hardware.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("RTX 4090,"))
+    cells, columns = lines[at].split(","), lines[0].split(",")
+    cells[columns.index("bf16_flops")] = ""
+    path.write_text("\n".join([*lines[:at], ",".join(cells), *lines[at + 1 :], ""]), encoding="utf-8")
+    told = {p.name: p.text for p in list_fact_problems(open_catalog(data_copy)) if "_flops" in p.text}
+    assert told == {"RTX 4090": "bf16_flops is empty, unlike for every other device of 'ada'"}
+
+
 def test_the_command_counts_what_the_catalog_holds(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["problems"] == []
+    assert told["version"] == catalog.version.text
     assert told["facts"]["models"] == catalog.fetch("SELECT count(*) FROM models")[0][0]
     assert told["facts"] == {c.kind: c.n_facts for c in count_facts(catalog)}

@@ -546,12 +546,17 @@ def test_redirects_in_a_circle_end(model_hub):
 # --- headers by range
 
 
+def fetch_header(hub, repository, path, *limits):
+    """The header of one file alone, with no vocabulary known before."""
+    return hub.open_headers(repository, *limits).fetch(path, None)
+
+
 def test_only_a_few_mib_of_a_40_gib_file_are_asked_for():
     file = build_gguf(BIG, n_tokens=128_000, token="a token of twenty-odd bytes ")
     assert file.n_bytes > 40 * GIB and len(file.content) > 4 * MIB
     with ModelHub([ModelRepository("a/b", {"big-Q4_K_M.gguf": file})]) as model_hub:
         hub = open_hub(model_hub)
-        header = hub.fetch_header(hub.fetch_repository("a/b"), "big-Q4_K_M.gguf")
+        header = fetch_header(hub, hub.fetch_repository("a/b"), "big-Q4_K_M.gguf")
         assert header.architecture == "llama" and header.file_bytes == file.n_bytes
         assert header.tensors[0].shape == BIG and header.missing_bytes == 0
         parts = model_hub.list_asked("cdn")
@@ -566,7 +571,7 @@ def test_a_small_header_takes_one_part_of_256_kib():
     file = build_gguf(BIG)
     with ModelHub([ModelRepository("a/b", {"m.gguf": file})]) as model_hub:
         hub = open_hub(model_hub)
-        assert hub.fetch_header(hub.fetch_repository("a/b"), "m.gguf").n_params == BIG[0] * BIG[1]
+        assert fetch_header(hub, hub.fetch_repository("a/b"), "m.gguf").n_params == BIG[0] * BIG[1]
         assert [a.n_sent for a in model_hub.list_asked("cdn")] == [256 * KIB]
 
 
@@ -579,7 +584,7 @@ def fetch_big_header(fault, file=None, limits=None):
         hub = open_hub(model_hub)
         found = hub.fetch_repository("a/b")
         try:
-            answer = hub.fetch_header(found, "m.gguf", *([limits] if limits else []))
+            answer = fetch_header(hub, found, "m.gguf", *([limits] if limits else []))
         except (HubError, GgufError) as error:
             answer = error
         return answer, sum(a.n_sent for a in model_hub.list_asked("cdn"))
@@ -644,7 +649,7 @@ def test_a_file_that_is_not_listed_is_not_asked_for(model_hub):
     found = hub.fetch_repository(LLAMA)
     n_asked = len(model_hub.asked)
     with pytest.raises(HubError) as caught:
-        hub.fetch_header(found, "other.gguf")
+        fetch_header(hub, found, "other.gguf")
     assert caught.value.kind == "missing" and len(model_hub.asked) == n_asked
 
 
@@ -717,7 +722,7 @@ def test_a_repository_without_safetensors_has_no_counts(model_hub):
 
 def test_the_token_goes_to_the_hub_and_never_to_the_cdn(model_hub):
     hub = open_hub(model_hub, TOKEN)
-    hub.fetch_header(hub.fetch_repository("ada/Llama-3.2-1B-GGUF"), "Llama-Q4_K_M.gguf")
+    fetch_header(hub, hub.fetch_repository("ada/Llama-3.2-1B-GGUF"), "Llama-Q4_K_M.gguf")
     to_hub, to_cdn = model_hub.list_asked("hub"), model_hub.list_asked("cdn")
     assert to_cdn and all("authorization" not in a.headers for a in to_cdn)
     assert all(TOKEN not in str(a) for a in to_cdn)

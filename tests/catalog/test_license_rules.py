@@ -318,5 +318,11 @@ def test_a_profile_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_regions() -> None:
     assert len(EU_COUNTRIES) == 27
-    assert [read_region(text) for text in ("uk", " eu ", "us")] == ["GB", "EU", "US"]
+    assert [read_region(text) for text in ("uk", " eu ", "us", "Germany", "south korea")] == [
+        "GB",
+        "EU",
+        "US",
+        "DE",
+        "KR",
+    ]
     assert LicenseProfile(region="FR").is_in_eu and not LicenseProfile(region="CH").is_in_eu

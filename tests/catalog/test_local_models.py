@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog import local_models, local_walk
+from catalog.gguf_header import load_header
 from catalog.gguf_spec import read_header_spec
-from catalog.local_models import LocalFindings, LocalModel, find_label, find_local_models, load_parts
+from catalog.hub_files import find_recipe
+from catalog.local_models import LocalFindings, LocalModel, find_local_models
 from catalog.local_walk import SearchLimits
 from catalog.model_stores import HUB, LLAMA_CPP, LM_STUDIO, OLLAMA, Store, list_stores
-from sizing.errors import GgufError
 from tools.fuzz_gguf import STRING, U32, Draft, DraftKey, draft_llama, text
 
 HOME = Path("/people/someone")
@@ -180,11 +181,11 @@ def test_a_cached_file_of_the_hub_is_found_by_its_repository(tmp_path: Path) -> 
     assert (model.name, model.repo_id) == ("Some-Model-Q4_K_M", "bartowski/Some-Model-GGUF")
     assert (model.store, model.label, model.architecture) == (HUB, "Q4_K_M", "llama")
     assert model.paths == (link,)
-    assert model.n_params == 86_336 == load_parts(model)[0].n_params
-    assert model.size_bytes == link.stat().st_size and model.is_complete and model.problem is None
+    assert model.n_params == 86_336 == load_header(link).n_params
+    assert model.size_bytes == link.stat().st_size and model.missing_bytes == 0 and model.problem is None
     assert model.content_key == (link.stat().st_dev, link.stat().st_ino)
     assert model.modified_ns == link.stat().st_mtime_ns
-    reading = read_header_spec(load_parts(model), "bartowski/Some-Model-GGUF", label=model.label)
+    reading = read_header_spec([load_header(link)], "bartowski/Some-Model-GGUF", label=model.label)
     assert reading.spec.n_layers == 2 and reading.weights.quant == "Q4_K_M"
 
 
@@ -299,7 +300,7 @@ def test_parts_are_joined_in_order(tmp_path: Path) -> None:
     assert (model.name, model.label, model.paths) == ("Big-UD-Q4_K_XL", "UD-Q4_K_XL", tuple(paths))
     assert model.size_bytes == sum(path.stat().st_size for path in paths)
     assert model.n_params == 86_336
-    reading = read_header_spec(load_parts(model), "someone/big")
+    reading = read_header_spec([load_header(path) for path in model.paths], "someone/big")
     assert reading.spec.n_layers == 2
 
 
@@ -307,7 +308,7 @@ def test_parts_are_joined_in_order(tmp_path: Path) -> None:
 def test_missing_parts_are_named(absent: tuple[int, ...], tmp_path: Path) -> None:
     add_parts(tmp_path, "Big-Q8_0", 3, absent)
     model = only(find_in(tmp_path))
-    assert model.missing_parts == absent and not model.is_complete
+    assert model.missing_parts == absent
     assert model.problem == f"{len(absent)} of 3 parts are missing: {', '.join(map(str, absent))}"
     assert model.architecture == (None if 1 in absent else "llama")
 
@@ -329,7 +330,7 @@ def test_a_projector_is_beside_its_model_and_no_model(tmp_path: Path) -> None:
 def test_an_architecture_without_a_table_is_found_with_the_reason(tmp_path: Path) -> None:
     add_model(tmp_path / "m.gguf", architecture=b"brandnew")
     model = only(find_in(tmp_path))
-    assert (model.architecture, model.is_complete) == ("brandnew", True)
+    assert (model.architecture, model.missing_bytes, model.missing_parts) == ("brandnew", 0, ())
     assert model.problem is not None and "no tensor table for architecture 'brandnew'" in model.problem
 
 
@@ -348,18 +349,20 @@ def test_one_file_in_two_places_has_one_key(tmp_path: Path) -> None:
     ("stem", "label"),
     [
         ("Qwen3-30B-A3B-UD-Q4_K_XL", "UD-Q4_K_XL"),
-        ("Llama-3.2-1B-Instruct.i1-IQ2_XXS", "IQ2_XXS"),
+        ("Llama-3.2-1B-Instruct.i1-IQ2_XXS", "i1-IQ2_XXS"),
         ("gpt-oss-20b-mxfp4", "MXFP4"),
         ("phi-4-bf16", "BF16"),
         ("mistral-7b-v0.1.Q5_K_S", "Q5_K_S"),
         ("Qwen2.5-7B", ""),
         ("model_q4_0", "Q4_0"),
-        ("Q8", "Q8"),
+        ("Q8", ""),
+        ("phi.q8_0", "Q8_0"),
+        ("Llama-3.2-1B-fp16", "F16"),
         ("aqua-q4x", ""),
     ],
 )
 def test_the_quantization_is_read_from_a_name(stem: str, label: str) -> None:
-    assert find_label(stem) == label
+    assert find_recipe(f"{stem}.gguf") == label
 
 
 # ---------------------------------------------------------------- what is none
@@ -498,17 +501,6 @@ def test_a_header_is_read_once_while_its_file_stays_as_it_is(tmp_path: Path, mon
     assert len(read) == 2
 
 
-def test_a_file_that_goes_after_it_was_found_is_an_error_of_its_own(tmp_path: Path) -> None:
-    path = add_model(tmp_path / "m.gguf")
-    model = only(find_in(tmp_path))
-    path.write_bytes(b"x" * 100)
-    with pytest.raises(GgufError):
-        load_parts(model)
-    path.unlink()
-    with pytest.raises(FileNotFoundError):
-        load_parts(model)
-
-
 def test_only_headers_are_read(tmp_path: Path) -> None:
     """A file of a terabyte is found as soon as one of a kilobyte: its data are a hole that nobody reads."""
     draft = draft_llama()
@@ -521,5 +513,5 @@ def test_only_headers_are_read(tmp_path: Path) -> None:
 
 @given(st.text(max_size=40))
 def test_any_name_gives_a_label_or_none(stem: str) -> None:
-    label = find_label(stem)
-    assert label == label.upper() and (not label or label in stem.upper())
+    label = find_recipe(stem)
+    assert not label or label.casefold() in stem.casefold().replace("fp16", "f16").replace("fp32", "f32")

@@ -199,3 +199,19 @@ def test_any_shuffled_words_are_a_machine_or_one_line(catalog: Catalog, text: st
         assert find_machine(catalog, text, here=lambda: here).host.memory_bytes > 0
     except (UnknownNameError, BadInputError) as error:
         assert str(error) and "\n" not in str(error)
+
+
+def test_what_a_model_may_take_is_given_where_it_was_read(catalog: Catalog) -> None:
+    text = "RTX 4090*2 (23.25 GiB usable) + 64 GB RAM of Intel Xeon CPU @ 2.20GHz at 60.5 GB/s (61.5 GiB usable)"
+    machine = find_machine(catalog, text)
+    assert [d.usable_bytes for d in machine.accelerators] == [int(23.25 * GIB)] * 2
+    assert (machine.host.name, machine.host.usable_bytes) == ("Intel Xeon CPU @ 2.20GHz", int(61.5 * GIB))
+    assert machine.host.bandwidth_bytes_per_s == 60.5 * GB
+    assert machine.name == text
+    assert not any("a tenth of the memory" in note for note in machine.host.notes)
+    assert any("61.5" in note and "as given" in note for note in machine.host.notes)
+
+
+def test_more_usable_than_there_is_is_refused(catalog: Catalog) -> None:
+    with pytest.raises(BadInputError, match="RTX 4090 has .* give less"):
+        find_machine(catalog, "RTX 4090 (30 GiB usable)")

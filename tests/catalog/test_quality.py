@@ -12,7 +12,6 @@ from catalog.quality import (
     BENCHMARKS,
     QualityEvidence,
     ScoreRow,
-    list_benchmarks,
     list_traits,
     load_scores,
     rate_models,
@@ -20,7 +19,7 @@ from catalog.quality import (
 )
 from catalog.queries import list_models
 from catalog.store import Catalog
-from sizing.errors import BadInputError, DataFileError, UnknownNameError
+from sizing.errors import BadInputError, DataFileError
 from sizing.evidence import Score, Traits, fit_abilities, rate_tasks, tabulate_scores
 from sizing.evidence_holdout import hold_out, order_agreement
 from sizing.recommend import TASKS
@@ -215,11 +214,9 @@ def test_thinking_off_is_not_held_against_the_model() -> None:
     assert ratings["t9"] > ratings["t8"] + 3
 
 
-def test_list_benchmarks() -> None:
-    assert "SWE-bench Verified" in {use.benchmark for use in list_benchmarks("code")}
-    assert all(use.why for task in TASKS for use in list_benchmarks(task))
-    with pytest.raises(UnknownNameError, match="coding"):
-        list_benchmarks("coding")
+def test_every_benchmark_says_why_it_speaks_for_its_tasks() -> None:
+    assert "code" in BENCHMARKS["SWE-bench Verified"].tasks
+    assert all(use.why and set(use.tasks) <= set(TASKS) for use in BENCHMARKS.values())
 
 
 @pytest.mark.parametrize(

@@ -46,13 +46,13 @@ from evals.accelerator_result import (
     DRIVER,
     GROWTH,
     SPEEDS,
+    Environment,
     Row,
     Verdict,
     describe_environment,
     judge_speed,
     list_rows,
     read_rows,
-    rebuild_machine,
     summarize,
     write_rows,
 )
@@ -496,6 +496,23 @@ def test_what_was_read_before_the_engine_died_is_kept(tmp_path: Path) -> None:
 
 
 # Every table ever measured
+
+
+def rebuild_machine(environment: Environment) -> Machine:
+    """A machine with the cards a table was measured on and a host without limits, to estimate its rows again."""
+    e, kind = environment, DeviceKind(environment.card_kind)
+    room = e.card_memory_bytes if kind is DeviceKind.GPU else 2**50
+    card = Device(
+        e.card.split(" + ")[0].split(" x ", 1)[-1],
+        kind,
+        room,
+        room,
+        e.card_bandwidth_bytes_per_s,
+        e.card_fp16_flops,
+        e.backend,
+        memory_type=e.card_memory_type,
+    )
+    return Machine(e.machine, Device("host", DeviceKind.CPU, 2**50, 2**50, 50e9, 1e12), (card,) * e.n_cards)
 
 
 def list_byte_faults(rows: Sequence[Row], find_spec: FindSpec, find_weights: FindWeights) -> Iterator[str]:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from catalog.quant_loss import list_published_losses, load_quant_rows
 from evals.damage import LABELS, METRICS, MeasuredDamage, line_up_damage, list_measured
-from evals.divergence_result import WindowResult, estimate_mean, merge_bins, read_window, sum_up
-from evals.divergence_rows import SKETCH_ERROR, RowSums, add_rows, count_bins, find_quantile
+from evals.divergence_result import WindowResult, estimate_mean, read_window, sum_up
+from evals.divergence_rows import SKETCH_ERROR, RowSums, add_rows, count_bins, find_bin_value, find_quantile_place
 from evals.texts import OWN_TEXT_BYTES, TEXTS, build_demo_text, build_own_text, find_text
 from sizing.errors import BadInputError, UnknownNameError
 
@@ -68,6 +68,12 @@ def test_nothing_diverges_from_itself() -> None:
     assert sums.kl_sum == 0 and sums.kl_max == 0 and sums.n_agree == 100 and sums.shift_squares == 0
 
 
+def find_quantile(bins: Counter[int], share: float) -> float:
+    """The value a sketch gives for a quantile."""
+    numbers = sorted(bins)
+    return find_bin_value(numbers[find_quantile_place(np.cumsum([bins[n] for n in numbers]), share)])
+
+
 @given(
     values=st.lists(st.floats(1e-8, 50), min_size=1, max_size=200),
     split=st.integers(0, 200),
@@ -102,7 +108,8 @@ def test_figures_are_those_of_all_tokens_together() -> None:
     )
     assert found.kl_max == max(w.kl_max for w in windows)
     assert found.kl_median.value <= found.kl_p90.value <= found.kl_p99.value <= found.kl_max * (1 + SKETCH_ERROR)
-    assert found.kl_p90.value == pytest.approx(find_quantile(merge_bins(windows), 0.9))
+    together: Counter[int] = sum((Counter(dict(w.kl_bins)) for w in windows), Counter())
+    assert found.kl_p90.value == pytest.approx(find_quantile(together, 0.9))
     assert sum_up(windows[::-1]) == found
     one = sum_up(windows[:1])
     assert one.kl_mean.stderr is None and one.kl_p99.low is None and one.kl_mean.value > 0

@@ -53,7 +53,7 @@ def answer_perfectly(item: dict[str, Any]) -> str:
 
 
 def test_the_suites_are_those_promised_and_large_enough() -> None:
-    assert set(NAMES) == WANTED
+    assert set(NAMES) >= WANTED and set(NAMES) == {plan.name for plan in list_plans()}
     assert all(suite.n_items >= 100 for suite in list_suites())
     assert [s.name for s in list_suites() if s.opt_in] == ["code"]
     assert [s.name for s in list_suites() if s.takes_context] == ["needle"]

@@ -1,4 +1,4 @@
-"""A person picks two models, reads where they differ, and takes the comparison along, in a real browser."""
+"""A person picks three models, reads where they differ, and takes the comparison along, in a real browser."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ def pick(page: Page, name: str) -> None:
     page.keyboard.press("Escape")
 
 
-def test_pick_two_see_what_differs_and_take_it_along(page: Page, running_app: RunningApp, tmp_path: Path) -> None:
+def test_pick_three_see_what_differs_and_take_it_along(page: Page, running_app: RunningApp, tmp_path: Path) -> None:
     page.goto(f"{running_app.url}/compare?machine=RTX+4090")
     wait_until_drawn(page)
-    expect(page.locator(".wb-answer").first).to_have_text("No models are chosen yet.")
+    expect(page.locator(".wb-answer").first).to_have_text("All 3 models run on RTX 4090.")
+    expect(page.get_by_text("Nothing is chosen, so here are the recommendation")).to_be_visible()
     pick(page, "Qwen3 14B")
     expect(page.locator(".wb-answer").first).to_have_text("Qwen3 14B runs on RTX 4090.")
     pick(page, "Qwen3 8B")
     expect(page.locator(".wb-answer").first).to_have_text("Both models run on RTX 4090.")
+    pick(page, "gpt-oss 20B")
+    expect(page.locator(".wb-answer").first).to_have_text("All 3 models run on RTX 4090.")
     expect(page.locator(".js-plotly-plot")).to_have_count(2)
 
     table = page.locator(".wb-compare").first
@@ -49,12 +52,12 @@ def test_pick_two_see_what_differs_and_take_it_along(page: Page, running_app: Ru
     told.value.save_as(tmp_path / "taken.csv")
     with (tmp_path / "taken.csv").open(encoding="utf-8", newline="") as text:
         rows = list(csv.reader(text))
-    assert rows[0][-2:] == ["Qwen3 14B", "Qwen3 8B"]
+    assert rows[0][-3:] == ["Qwen3 14B", "Qwen3 8B", "gpt-oss 20B"]
     assert any(row[1] == "Architecture in llama.cpp" for row in rows), "the export has what the page hides"
     assert any(row[0] == "assumed" for row in rows) and any(row[0] == "source" for row in rows)
     with page.expect_download() as told:
         page.get_by_role("button", name="Download as Markdown").click()
-    assert told.value.suggested_filename == "comparison-Qwen3-14B-Qwen3-8B.md"
+    assert told.value.suggested_filename == "comparison-Qwen3-14B-Qwen3-8B-gpt-oss-20B.md"
     assert running_app.read_tracebacks() == ""
 
 

@@ -31,7 +31,7 @@ def test_size_a_70b_for_two_cards_in_vllm_and_read_command_and_requests(
     expect(headline).to_contain_text("in vLLM")
     wait_until_drawn(page)
     assert parse_qs(urlsplit(page.url).query)["engine"] == ["vLLM"]
-    requests = page.locator("[data-testid='stMetric']").filter(has_text="Requests at once")
+    requests = page.locator(".st-key-figure_Requests-at-once")
     assert float(requests.locator("[data-testid='stMetricValue']").inner_text()) > 1
     command = page.locator("[data-testid='stCode']").first
     expect(command).to_contain_text("vllm serve")

@@ -36,14 +36,14 @@ def test_picking_a_model_shows_its_memory_against_context(page: Page, running_ap
 def test_the_kv_cache_is_the_engines_to_the_figure(page: Page, running_app: RunningApp) -> None:
     """llama.cpp logs 512 MiB of f16 KV cache for Llama 3.1 8B at 4,096 tokens: 32 layers, 8 heads of 128, K and V."""
     open_size(page, running_app, "?machine=RTX+4090&context=4096&model=meta-llama/Llama-3.1-8B-Instruct&quant=Q4_K_M")
-    cache = page.locator("[data-testid='stMetric']").filter(has_text="KV cache")
+    cache = page.locator(".st-key-figure_KV-cache")
     expect(cache).to_contain_text("512")
     expect(cache).to_contain_text("MiB")
 
 
 def test_a_figure_opens_to_its_formula(page: Page, running_app: RunningApp) -> None:
     open_size(page, running_app, "?machine=RTX+4090&context=4096&model=meta-llama/Llama-3.1-8B-Instruct&quant=Q4_K_M")
-    page.get_by_role("button", name="Formula").nth(2).click()
+    page.get_by_role("button", name=re.compile("^KV cache")).click()
     expect(page.locator("[data-testid='stPopoverBody']")).to_contain_text("4,096")
 
 
@@ -68,7 +68,7 @@ def test_size_a_70b_for_two_cards_take_the_best_way_and_copy_its_command(
     best = page.locator("[data-testid='stCode']").first.inner_text().strip()
     assert "-c 16384" in best and "-ts " in best
     page.get_by_role("button", name="Take it").click()
-    expect(page.get_by_text("This is the best way found.")).to_be_visible()
+    expect(page.get_by_text("This is the best way found to run it here.")).to_be_visible()
     wait_until_drawn(page)
     code = page.locator("[data-testid='stCode']")
     expect(code).to_have_count(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import plotly.graph_objects as go
 import pytest
 
 from pages.ui import charts
@@ -23,7 +24,7 @@ PARTS = Parts(
 )
 
 
-def trace(figure: charts.go.Figure, start: str) -> charts.go.Bar:
+def trace(figure: go.Figure, start: str) -> charts.go.Bar:
     """The one trace whose name begins with `start`."""
     (found,) = [t for t in figure.data if t.name and t.name.startswith(start)]
     return found
@@ -151,7 +152,7 @@ def test_the_price_chart_tells_verdicts_by_word_mark_and_shape() -> None:
     dots = [t for t in figure.data if t.mode == "markers"]
     assert [t.name for t in dots] == ["● Fits", "◐ Tight", "◒ Offload"]
     assert len({t.marker.symbol for t in dots}) == 3
-    assert {k.mark for k in charts.list_keys(figure)} == {"dash", "dot", "ring", "block"}
+    assert {k.mark for k in charts.list_keys(figure)} == {"dotted", "dot", "ring", "block"}
     assert "about $100" in dots[0].hovertext[0]
     assert [a.text for a in figure.layout.annotations] == ["a", "c"]
     assert [a.text for a in charts.price_chart(points[:1]).layout.annotations] == ["a"]
@@ -172,7 +173,7 @@ def test_the_grid_chart_says_mark_and_speed_in_every_cell_and_the_most_at_the_en
     assert list(heat.y) == ["1 user", "2 users", "4 users"]
     assert list(heat.text[0]) == ["● 51", "◒ 1.8", "◐ ?", "○", "<b>6K</b>"]
     assert [row[-1] for row in heat.text[1:]] == ["<b>◒ 2M</b>", "<b>none</b>"]
-    assert "40.0 to 60.0" in heat.hovertext[0][0]
+    assert "40 to 60" in heat.hovertext[0][0]
     assert "20,480" in heat.hovertext[0][-1]
     assert "not at all" in heat.hovertext[2][-1]
     assert [k.name for k in charts.list_keys(figure)] == ["● Fits", "◐ Tight", "◒ Offload", "○ Does not fit"]

@@ -6,8 +6,8 @@ import pytest
 
 from pages.ui import charts, compare_table
 from pages.ui.charts_compare import (
-    KIND_COLOURS,
-    KIND_HATCHES,
+    KIND_SERIES,
+    KIND_WORDS,
     LayerStrip,
     MemoryLine,
     find_label_place,
@@ -33,8 +33,8 @@ MIXED = LayerStrip(
 
 
 def test_every_kind_has_a_colour_and_a_hatching_of_its_own() -> None:
-    assert len(set(KIND_COLOURS.values())) == len(set(KIND_HATCHES.values())) == len(LayerKind)
-    assert set(KIND_COLOURS) == set(KIND_HATCHES) == set(LayerKind)
+    assert len({s.hatch for s in KIND_SERIES.values()}) == len(set(KIND_WORDS.values())) == len(LayerKind)
+    assert set(KIND_SERIES) == set(KIND_WORDS) == set(LayerKind)
 
 
 def test_strips_have_one_cell_a_layer_in_order() -> None:
@@ -105,6 +105,13 @@ def test_the_table_escapes_marks_and_pales() -> None:
     assert "▲ best" in html and html.count("▲") == 1
     assert 'class="wb-equal"' in html
     assert "Kind" not in compare_table.table_html(make(best, equal), ["G"], True)
+
+
+def test_a_count_of_tokens_says_so_in_its_name() -> None:
+    told = Row("G", "Trained context", (Cell("40,960", 40960), Cell("8,192", 8192)), "tokens", "more")
+    speed = Row("G", "Speed", (Cell("9 tokens/s", 9), Cell("8 tokens/s", 8)), "tokens/s", "more")
+    html = compare_table.table_html(make(told, speed), ["G"], False)
+    assert ">Trained context, tokens<" in html and ">Speed<" in html
 
 
 def test_a_group_without_a_row_left_has_no_heading() -> None:

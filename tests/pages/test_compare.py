@@ -102,15 +102,35 @@ def test_the_same_model_twice_is_one(open_compare: OpenCompare) -> None:
     assert answer_of(app) == "Qwen3 14B runs on RTX 4090."
 
 
-def test_nothing_chosen_proposes_the_recommendation_and_its_runners_up(open_compare: OpenCompare) -> None:
+def test_until_models_are_chosen_the_recommendation_and_its_runners_up_stand_there(open_compare: OpenCompare) -> None:
     app = open_compare()
-    assert not app.exception
-    assert answer_of(app) == "No models are chosen yet."
+    assert not app.exception and not app.warning
+    assert "here are the recommendation and its two runners-up for chat." in html_of(app)
+    assert answer_of(app) == "All 3 models run on RTX 4090."
+    assert "compare" not in app.query_params and app.multiselect(key="field_compare").value == []
+    proposed = table_of(app)
     app.button(key="compare_these").click().run()
     assert not app.exception
-    assert answer_of(app) == "All 3 models run on RTX 4090."
-    best = cached.find_card(app.query_params["compare"].split("|")[0])
-    assert best.name in table_of(app)
+    assert table_of(app) == proposed and "Nothing is chosen" not in html_of(app)
+    ids = app.query_params["compare"].split("|")
+    assert app.multiselect(key="field_compare").value == ids and cached.find_card(ids[0]).name in proposed
+    app.multiselect(key="field_compare").set_value(["Qwen/Qwen3-14B"]).run()
+    assert answer_of(app) == "Qwen3 14B runs on RTX 4090."
+    app.multiselect(key="field_compare").set_value([]).run()
+    assert "Nothing is chosen" in html_of(app) and table_of(app) == proposed
+
+
+def test_what_is_proposed_follows_the_question(open_compare: OpenCompare) -> None:
+    large, small = open_compare(), open_compare(machine="8 GB DDR4-3200", task="code")
+    assert "for code." in html_of(small)
+    assert table_of(large).split("</thead>")[0] != table_of(small).split("</thead>")[0]
+
+
+def test_where_nothing_can_be_proposed_it_says_what_to_do(open_compare: OpenCompare) -> None:
+    app = open_compare(speed="90000")
+    assert not app.exception
+    assert answer_of(app) == "No models are chosen yet."
+    assert "Pick some above, or ask for less in the bar." in html_of(app)
 
 
 def test_only_what_differs_hides_what_is_equal(open_compare: OpenCompare) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,16 @@ def open_cost() -> OpenCost:
 
 def headline(app: AppTest) -> str:
     found = next(e.proto.body for e in app.get("html") if '<p class="wb-answer">' in e.proto.body)
-    return found.split('<p class="wb-answer">')[1].split("</p>")[0].replace("\u00a0", " ")
+    return unescape(found.split('<p class="wb-answer">')[1].split("</p>")[0]).replace("\u00a0", " ")
+
+
+def figures_of(app: AppTest) -> dict[str, str]:
+    """What stands large under each way's name."""
+    return {m.label.removesuffix(", US$ a month"): m.value.replace("\\", "").replace("\u00a0", " ") for m in app.metric}
+
+
+def quiet_of(app: AppTest) -> str:
+    return " ".join(e.proto.body for e in app.get("html")).replace("\u00a0", " ")
 
 
 def said_by(app: AppTest) -> str:
@@ -58,15 +68,20 @@ def options_of(app: AppTest):  # type: ignore[no-untyped-def]
     return app.dataframe[0].value
 
 
-def test_the_answer_is_a_sentence_with_three_costs_and_the_break_even(open_cost: OpenCost) -> None:
+def test_the_answer_is_a_decision_with_three_costs_and_the_break_even(open_cost: OpenCost) -> None:
     app = open_cost(**CARD, api="GPT-5.6 Terra", rent="RTX 4090, RunPod Secure")
     assert not app.exception and not said_by(app)
     told = headline(app)
-    assert told.startswith("At 2 million tokens a day your own RTX 4090 costs US$ ")
-    assert "renting 541, the API 274" in told  # 0.74 x 730.5, and 45.65625 x 2 + 15.21875 x 12
-    assert "your own costs less than the API from" in told
+    assert told.startswith("At 2 million tokens a day your own RTX 4090 is cheapest: US$ ")
+    figures = figures_of(app)
+    assert (figures["Rented"], figures["The API"]) == ("541", "274")  # 0.74 x 730.5; 45.65625 x 2 + 15.21875 x 12
+    assert figures["Your own"] in told
+    assert "Your own costs less than the API from" in quiet_of(app)
     assert len(app.get("plotly_chart")) == 1
     table = options_of(app)
+    cheapest = table.iloc[0]
+    assert cheapest["Kind"] == "API"
+    assert f"the cheapest is {cheapest['Option']}, at {cheapest['US$ a month']}" in quiet_of(app)
     assert set(table["Kind"]) == {"your own", "rented", "API"}
     assert all(
         str(s).startswith("https://") for s, k in zip(table["Source"], table["Kind"], strict=True) if k != "your own"
@@ -76,7 +91,8 @@ def test_the_answer_is_a_sentence_with_three_costs_and_the_break_even(open_cost:
 def test_it_opens_with_nothing_in_the_address(open_cost: OpenCost) -> None:
     app = open_cost()
     assert not app.exception
-    assert headline(app).startswith("At 2 million tokens a day what this machine costs is unknown")
+    assert headline(app).startswith("At 2 million tokens a day only the API has a known cost: US$ ")
+    assert figures_of(app)["This machine"] == "unknown"
 
 
 def test_nonsense_in_the_address_is_said_and_the_default_used(open_cost: OpenCost) -> None:
@@ -101,23 +117,26 @@ def test_an_unknown_price_is_unknown_until_it_is_given(open_cost: OpenCost) -> N
     card = {**CARD, "machine": "24 GiB card at 936 GB/s"}
     app = open_cost(**card)
     assert not app.exception
-    assert "is unknown (" in headline(app) and "the price of the machine is not known" in headline(app)
-    assert "renting an unknown sum" in headline(app)
+    figures = figures_of(app)
+    assert (figures["Your own"], figures["Rented"]) == ("unknown", "unknown")
+    assert "the price of the machine is not known" in quiet_of(app)
+    assert "No price by the hour is listed for it" in quiet_of(app)
     own = options_of(app).set_index("Kind").loc["your own"]
-    assert own["A month"] == "unknown" and own["Machines"] == "unknown"
+    assert own["US$ a month"] == "unknown" and own["Machines"] == "unknown"
 
 
 def test_zero_tokens_cost_a_machine_and_no_api(open_cost: OpenCost) -> None:
     app = open_cost(**CARD, tokens_in="0", tokens_out="0")
     assert not app.exception
-    assert headline(app).startswith("At 0 tokens a day your own RTX 4090 costs US$ ")
-    assert "the API 0" in headline(app)
-    assert set(options_of(app)["Per million"]) == {"no tokens"}
+    assert headline(app) == "At 0 tokens a day the API is cheapest: US$ 0 a month."
+    assert float(figures_of(app)["Your own"]) > 0
+    assert set(options_of(app)["US$ a million tokens"]) == {"no tokens"}
 
 
 def test_limits_rule_out_with_their_reason(open_cost: OpenCost) -> None:
     app = open_cost(**CARD, stay="premises", third_party="off")
-    assert headline(app).endswith("renting is ruled out, the API is ruled out.")
+    assert "only your own RTX 4090 is open: US$ " in headline(app)
+    assert (figures_of(app)["Rented"], figures_of(app)["The API"]) == ("ruled out", "ruled out")
     table = options_of(app)
     others = table[table["Kind"] != "your own"]["Why not, or what is unknown"]
     assert all("third party" in why and "premises" in why for why in others)
@@ -132,7 +151,7 @@ def test_a_model_that_cannot_be_sized_has_no_cost(open_cost: OpenCost) -> None:
 
 def test_own_prices_are_kept_used_and_forgotten(open_cost: OpenCost, own_home: Path) -> None:
     app = open_cost(**CARD, rent="RTX 4090, RunPod Secure", rent_usd="0.5", buy_usd="900")
-    assert "renting 365" in headline(app)  # 0.5 x 730.5
+    assert figures_of(app)["Rented"] == "365"  # 0.5 x 730.5
     keep = next(b for b in app.button if b.label.startswith("Keep 2 prices"))
     keep.click().run()
     assert {(p.kind, p.item, p.provider) for p in load_own_prices(own_home)} == {
@@ -141,11 +160,11 @@ def test_own_prices_are_kept_used_and_forgotten(open_cost: OpenCost, own_home: P
     }
     assert "rent_usd" not in app.query_params
     again = open_cost(**CARD)
-    assert "renting 365" in headline(again)
+    assert figures_of(again)["Rented"] == "365"
     for _ in range(2):
         next(b for b in again.button if b.label == "Forget").click().run()
     assert load_own_prices(own_home) == ()
-    assert "renting 212" in headline(again)
+    assert figures_of(again)["Rented"] == "212"
 
 
 def test_a_broken_file_of_own_prices_is_named_and_the_page_stays(open_cost: OpenCost, own_home: Path) -> None:
@@ -153,7 +172,7 @@ def test_a_broken_file_of_own_prices_is_named_and_the_page_stays(open_cost: Open
     app = open_cost(**CARD)
     assert not app.exception
     assert f"{FILE_NAME}:1: missing item" in said_by(app).replace("\\", "")
-    assert "costs US$" in headline(app)
+    assert "is cheapest: US$" in headline(app)
 
 
 def test_the_policy_is_written_with_its_figures_and_comes_back(open_cost: OpenCost) -> None:
@@ -171,6 +190,33 @@ def test_the_policy_is_written_with_its_figures_and_comes_back(open_cost: OpenCo
 def test_an_unknown_price_leaves_the_blend_unknown(open_cost: OpenCost) -> None:
     app = open_cost(**{**CARD, "machine": "24 GiB card at 936 GB/s"})
     assert any("Together an unknown sum" in m.value for m in app.markdown)
+
+
+def test_what_only_the_speed_decides_is_no_decision(open_cost: OpenCost) -> None:
+    app = open_cost(**{**CARD, "model": "Qwen/Qwen3-14B", "quant": "Q8_0"}, api_in_usd="1", api_out_usd="1")
+    low, high = (float(part) for part in figures_of(app)["Your own"].replace(",", "").split(" to "))
+    between = (low + high) / 2 / 60.875  # two million tokens a day are 60.875 million a month
+    app = open_cost(
+        **{**CARD, "model": "Qwen/Qwen3-14B", "quant": "Q8_0"},
+        api_in_usd=f"{between:.4f}",
+        api_out_usd=f"{between:.4f}",
+    )
+    assert "the machine's speed decides which" in headline(app)
+    assert "your own RTX 4090" in headline(app) and "the API" in headline(app)
+
+
+def test_a_column_without_a_word_in_it_is_left_out(open_cost: OpenCost) -> None:
+    assert "Why not, or what is unknown" not in options_of(open_cost(**CARD)).columns
+    assert "Why not, or what is unknown" in options_of(open_cost(**CARD, stay="EU")).columns
+
+
+def test_tokens_are_typed_in_millions_and_kept_whole_in_the_address(open_cost: OpenCost) -> None:
+    app = open_cost(**CARD, tokens_in="1234567")
+    box = next(n for n in app.number_input if n.label == "Input, million tokens a day")
+    assert box.value == 1.234567
+    box.set_value(2.5).run()
+    assert app.query_params["tokens_in"] in ("2500000", ["2500000"])
+    assert headline(app).startswith("At 3 million tokens a day")
 
 
 # ---- fields and chart ----

@@ -50,7 +50,9 @@ def test_size_shows_what_the_engine_holds_at_once(size_in_vllm: OpenPage) -> Non
     # 32 layers x 8 heads x 128 x K and V x 2 bytes: a token of this model takes 128 KiB of cache
     assert 60_000 < tokens < 24 * 2**30 / (128 * 2**10)
     assert float(figures["Requests at once"]) == pytest.approx(tokens / 8192, rel=0.01)
-    assert "AWQ in vLLM" in html_of(app) and "What vLLM does differently here" in html_of(app)
+    assert "AWQ in vLLM" in html_of(app)
+    folded = {b.proto.popover.label for b in app.get("popover")}
+    assert "What vLLM does differently here" in folded and "Takes its share of each card" in html_of(app)
 
 
 def test_what_is_llama_cpps_alone_is_not_there(size_in_vllm: OpenPage) -> None:

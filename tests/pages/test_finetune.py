@@ -63,10 +63,17 @@ def test_the_answer_comes_first_with_its_figures_and_the_methods(open_finetune):
     told = text_of(app)
     assert "QLoRA of Llama 3.1 70B Instruct at rank 16:" in told and "of 78.4 GiB" in told
     assert "207,093,760 trainable parameters" in told
-    assert [m.label for m in app.metric] == ["Weights", "Gradients", "Optimizer", "Activations", "Overhead"]
+    formulas = [m.value.split(",")[0] for m in app.markdown if m.value.startswith("**") and "\n- " in m.value]
+    assert formulas == ["**Weights", "**Gradients", "**Optimizer", "**Activations", "**Overhead"]
     table = app.dataframe[0].value
     assert list(table["Method"]) == ["Full", "LoRA", "QLoRA"]
     assert "Does not fit" in table["Fit"][0] and "Fits" in table["Fit"][2]
+
+
+def test_what_does_not_fit_is_said_in_the_sentence_and_what_to_do_under_it(open_finetune):
+    app = open_finetune(model="meta-llama/Llama-3.3-70B-Instruct", machine="RTX 4090")
+    assert "Llama 3.3 70B Instruct at rank 16 does not fit:" in text_of(app)
+    assert any("Take another method, a smaller model or more memory" in m.value for m in app.markdown)
 
 
 def test_a_change_is_in_the_address_and_changes_the_answer(open_finetune):
@@ -150,7 +157,7 @@ def test_targets_that_are_no_names_are_refused(text):
 def test_the_program_that_does_the_run_is_shown_where_it_fits(open_finetune):
     app = open_finetune(model="Qwen/Qwen3-8B", machine="RTX 4090", rank="32", sequence="1024", micro_batch="2")
     assert not app.exception
-    program = app.code[0].value
+    program = app.code[1].value
     assert "r=32" in program and "max_length=1024" in program and "per_device_train_batch_size=2" in program
     app = open_finetune(model="Qwen/Qwen3-8B", machine="RTX 4090", loss="full")
-    assert not app.code and "No program is shown" in text_of(app)
+    assert len(app.code) == 1 and "No program is shown" in text_of(app)

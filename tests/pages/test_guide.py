@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from catalog.models import load_families
 from pages.ui import cached, charts_guide, guide_cache, guide_weights, inputs
+from pages.ui.charts_base import SERIES
 from pages.ui.charts_guide import Bar, Line, LossPoint, RoofPoint, Segment
 from sizing.lessons import find_ridge
 from sizing.units import GIB, THIN
@@ -227,7 +228,7 @@ def test_bars_lie_end_to_end_and_the_example_stands_out() -> None:
 
 
 def test_a_binary_axis_has_ticks_a_person_reads() -> None:
-    line = Line("x", (1024.0, 4096.0), (64.0 * 2**20, 2.0**30), ("a", "b"), "#000000")
+    line = Line("x", (1024.0, 4096.0), (64.0 * 2**20, 2.0**30), ("a", "b"), SERIES[0])
     figure = charts_guide.lines_chart([line], "x", "y", y_unit="bytes", x_ticks=(1024, 4096))
     assert [plain(t) for t in figure.layout.yaxis.ticktext] == ["64 MiB", "256 MiB", "1 GiB"]
     assert list(figure.layout.xaxis.ticktext) == ["1K", "4K"]

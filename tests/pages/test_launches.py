@@ -39,11 +39,11 @@ def test_the_first_is_shown_until_another_is_picked() -> None:
     (tools,) = app.get("button_group")
     assert [o.content for o in tools.proto.options] == list(expected)
     assert app.code[0].value == expected["vllm serve"].text and app.code[0].language == "bash"
-    assert "Save as vllm.sh" in [b.proto.label for b in app.get("download_button")]
+    assert [b.proto.help for b in app.get("download_button")] == ["As vllm.sh"]
     app.segmented_control[0].select("Kubernetes").run()
     assert app.code[0].value.rstrip() == expected["Kubernetes"].text.rstrip()
     assert app.code[0].language == "yaml"
-    assert "Save as vllm.yaml" in [b.proto.label for b in app.get("download_button")]
+    assert [b.proto.help for b in app.get("download_button")] == ["As vllm.yaml"]
 
 
 def test_a_note_is_text_and_not_markup() -> None:

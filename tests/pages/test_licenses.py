@@ -133,5 +133,5 @@ def test_profiles_in_words() -> None:
     told = license_words.name_profile(
         LicenseProfile(region="DE", users_per_month=800_000_000, revenue_usd_per_year=None, redistributes=True)
     )
-    assert told == "DE, 800 million users, revenue a year not known, 1 more"
+    assert told == "Germany, 800 million users, revenue a year not known, 1 more"
     assert "research use in European Union" in describe_profile(LicenseProfile("research", region="EU"))

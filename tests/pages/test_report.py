@@ -14,7 +14,7 @@ from catalog import report as catalog_report
 from catalog.candidates import list_candidates
 from catalog.queries import find_machine, list_scores
 from catalog.store import Catalog, open_catalog
-from pages.ui import decision_report
+from pages.ui import decision_report, share_link
 from sizing.candidate import MeasuredHere, Needs
 from sizing.recommend import Ranker, Recommendation
 from sizing.report import Evidence, Occasion, Report, ReportSource, ScoreLine, build_report, list_memory
@@ -165,7 +165,7 @@ def test_own_results_of_the_model_are_told_and_no_others(
     assert best is not None
     own = (measure(best.candidate.spec.model_id), measure("someone/else", "other"))
     made = build_report(answer, find_machine(catalog, HARDWARE), NEEDS, evidence, OCCASION, own)
-    assert made.measured == ("Arithmetic: 71.0% (63.0 to 78.0), 120 items, at Q4_K_M, 2026-11-20",)
+    assert made.measured == ("Arithmetic: 71.0% (63 to 78), 120 items, at Q4_K_M, 2026-11-20",)
 
 
 def test_nothing_that_runs_is_said_with_its_reasons(catalog: Catalog, evidence: Evidence) -> None:
@@ -219,10 +219,10 @@ def test_the_command_does_not_tell_whose_folder_it_is(launch: str, told: str) ->
 
 def test_the_link_holds_the_question_and_no_secret() -> None:
     address = {"machine": "RTX 4090", "task": "code"}
-    link = decision_report.build_link("https://user:secret@models.example:8443/app/?token=secret#secret", address)
+    link = share_link.build_link("https://user:secret@models.example:8443/app/?token=secret#secret", address)
     assert link == "https://models.example:8443/app/?machine=RTX+4090&task=code"
-    assert decision_report.build_link(None, address) == ""
-    assert decision_report.build_link("javascript:alert(1)", address) == ""
+    assert share_link.build_link(None, address) == ""
+    assert share_link.build_link("javascript:alert(1)", address) == ""
 
 
 @given(st.text())

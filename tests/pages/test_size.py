@@ -8,6 +8,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.ui.best_way import THIS_ONE, format_split, given_up_item
+from pages.ui.by_hand import say_cache
+from pages.ui.figures import list_sum_lines
 from pages.ui.questions import HandPlacement, read_layer_list, read_split, write_layer_list
 from sizing.errors import BadInputError
 from sizing.solver import GivenUp
@@ -27,7 +29,7 @@ def take(app: AppTest) -> AppTest:
 
 
 def commands_of(app: AppTest) -> list[str]:
-    return [c.value for c in app.code]
+    return [c.value for c in app.code if "catalog=" not in c.value]
 
 
 @pytest.mark.parametrize(
@@ -244,3 +246,22 @@ def test_a_split_is_told_shortly() -> None:
     assert format_split((41, 40)) == "41 + 40"
     assert format_split((8, 8, 8, 7)) == "7 or 8 on each"
     assert format_split((8, 8, 8, 20)) == "8 to 20 on each"
+
+
+def test_what_is_set_of_the_cache_is_told_where_it_is_folded(open_size: OpenPage) -> None:
+    address = {"model": "Qwen/Qwen3-14B", "quant": "Q4_K_M", "machine": "RTX 4090"}
+    assert "Cache f16, batch 512" in {b.proto.popover.label for b in open_size(**address).get("popover")}
+    app = open_size(kv_v="q8_0", ubatch="1000", **address)
+    assert "K cache f16, V cache q8_0, batch 1000" in {b.proto.popover.label for b in app.get("popover")}
+    assert "1000" in app.selectbox(key="field_ubatch").options
+    (again,) = [b for b in app.button if b.label == "Defaults again"]
+    app = again.click().run()
+    assert not {"kv_v", "ubatch"} & set(app.query_params)
+    assert "Cache f16, batch 512" in {b.proto.popover.label for b in app.get("popover")}
+    assert say_cache({"kv_k": "f16", "kv_v": "f16", "ubatch": "512", "flash": "off"}).endswith(", no flash attention")
+
+
+def test_a_total_is_told_as_the_sum_of_its_parts() -> None:
+    lines = list_sum_lines([("weights", 2**30), ("nothing", 0), ("compute", 2**29)])
+    assert lines[-1] == "| **total** | **1.50\u2009GiB** | **1,610,612,736** |"
+    assert len(lines) == 5 and not [line for line in lines if "nothing" in line]

@@ -37,7 +37,8 @@ def test_a_formatted_number_is_within_half_a_percent(x: float) -> None:
 
 
 def test_ranges_and_parameter_counts_read_as_people_say_them() -> None:
-    assert format_range(31.2, 44.4) == "31.2 to 44.4"
+    assert format_range(31.2, 44.4) == "31 to 44"
+    assert format_range(43.2, 44.4) == "43.2 to 44.4"
     assert format_range(5.0, 5.0) == "5.00"
     assert format_params(8_030_261_248).replace(THIN, " ") == "8.03 B"
     assert format_params(268_098_176).replace(THIN, " ") == "268 M"

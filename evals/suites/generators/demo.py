@@ -1,4 +1,3 @@
-
 """The demonstration model's own small world: its held-out questions, to be written out or chosen among."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-
 """Facts to find in a long text: one alone, one among look-alikes, two or three to join."""
 
 from __future__ import annotations
