@@ -3,12 +3,14 @@
     python -m benchmarks.load [--sessions 50] [--seconds 120] [--pause 8] [--all-own] [--no-browser]
 
 Each session speaks to the running app as a browser does: a WebSocket of its own, Streamlit's messages, a page's
-address, a click that changes a select box. It waits for the script to end, pauses as a person who reads (`--pause`
-seconds in the mean), and goes on to the next page. The sessions share ten cards and two contexts, as people do who keep
-to the common ones; `--all-own` gives each a card and a context nobody else has, which nothing kept from before can
-answer. The cards are of sizes nobody sells, and every page a session is sent is read for the cards of others: a
-mixed-up state would show there. What a browser itself takes to draw is not in these times; the cold start is measured
-in a real one.
+address, a click that changes a select box. It opens Choose, waits for the script to end, pauses as a person who reads,
+and goes on to the next page, through all thirteen. A pause is drawn anew each time, exponentially about `--pause`
+seconds: with 8 of them, fifty sessions that are answered at once come to six interactions a second. The first page of a
+session, with its connection, is told apart from the others and counted once. The sessions share ten cards and two
+contexts, as people do who keep to the common ones; `--all-own` gives each a card and a context nobody else has, which
+nothing kept from before can answer. The cards are of sizes nobody sells, and every page a session is sent is read for
+the cards of others: a mixed-up state would show there. What a browser itself takes to draw is not in these times; the
+cold start is measured in a real one.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ N_SHARED_CARDS = 10
 FIRST_GIB, GIB_STEP = 23.03, 0.07
 """Sizes of cards nobody sells."""
 
-PAGES = ("", "size", "hardware", "compare", "licenses", "cost", "catalog", "sources")
+PAGES = (
+    *("", "size", "hardware", "compare", "licenses", "evaluate", "cost", "finetune", "catalog"),
+    *("imports", "guide", "accuracy", "sources"),
+)
 CACHE_TYPES = ("q8_0", "f16", "q4_0")
 FIRST_ANSWER_S = 60.0
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -86,7 +91,8 @@ class Session:
         try:
             async with websockets.connect(self.address, max_size=MAX_MESSAGE_BYTES, open_timeout=30) as socket:
                 await asyncio.sleep(self.chance.uniform(0, pause_s))
-                pages = cycle(PAGES[self.number % len(PAGES) :] + PAGES[: self.number % len(PAGES)])
+                first = 1 + self.number % (len(PAGES) - 1)  # not the page that is open already
+                pages = cycle(PAGES[first:] + PAGES[:first])
                 await self.visit(socket, "", others, "first page")
                 while time.monotonic() < until:
                     await asyncio.sleep(self.chance.expovariate(1 / pause_s))
@@ -196,6 +202,32 @@ def find_server(app: RunningApp) -> psutil.Process:
     raise RuntimeError(f"no child of this process listens on port {port}")
 
 
+@dataclass(slots=True)
+class Watch:
+    """The app's process and those it started, looked at now and then."""
+
+    server: psutil.Process
+    mib: list[float] = field(default_factory=list)
+    children_mib: list[float] = field(default_factory=list)
+
+    def look(self) -> None:
+        """Note what memory they hold now."""
+        self.mib.append(self.server.memory_info().rss / 2**20)
+        self.children_mib.append(sum(_rss_mib(child) for child in self.server.children(recursive=True)))
+
+    def read_cpu_s(self) -> float:
+        """Seconds that the app's own process has computed so far."""
+        times = self.server.cpu_times()
+        return float(times.user + times.system)
+
+
+def _rss_mib(process: psutil.Process) -> float:
+    try:
+        return float(process.memory_info().rss) / 2**20
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
 def measure_cold_start() -> tuple[float, float]:
     """Seconds from the start command to a healthy app, and on to the first answer drawn in a real browser."""
     with open_browser() as browser:
@@ -208,7 +240,7 @@ def measure_cold_start() -> tuple[float, float]:
             return healthy_s, time.perf_counter() - begun
 
 
-def print_told(told: Told, n_sessions: int, seconds: float, mib: Sequence[float]) -> None:
+def print_told(told: Told, n_sessions: int, seconds: float, watch: Watch, cpu_s: float) -> None:
     """The figures, a line each."""
     everything = sorted(s for times in told.seconds.values() for s in times)
     print(f"{n_sessions} sessions for {seconds:.0f} s: {len(everything):,} interactions")
@@ -217,8 +249,10 @@ def print_told(told: Told, n_sessions: int, seconds: float, mib: Sequence[float]
         high = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
         print(f"  {kind}: median {statistics.median(ordered):.2f} s, 95 of 100 within {high:.2f} s, {len(ordered):,}")
     if everything:
-        print(f"  all: median {statistics.median(everything):.2f} s")
+        print(f"  all: median {statistics.median(everything):.2f} s; {cpu_s / len(everything):.3f} s of CPU each")
+    mib, beside = watch.mib, watch.children_mib
     print(f"  memory of the app: {mib[0]:,.0f} MiB before, {max(mib):,.0f} at most, {mib[-1]:,.0f} at the end")
+    print(f"  memory of what it started: {max(beside):,.0f} MiB at most, {beside[-1]:,.0f} at the end")
     print(f"  pages that named the session's own card: {told.n_shown_own:,}; problems: {len(told.problems)}")
     for problem in told.problems[:20]:
         print(f"    {problem}")
@@ -237,10 +271,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         healthy_s, drawn_s = measure_cold_start()
         print(f"cold start: healthy after {healthy_s:.1f} s, first answer drawn after {drawn_s:.1f} s")
     with start_app() as app:
-        server, mib = find_server(app), []
-        told = asyncio.run(use_all(app.url, args, lambda: mib.append(server.memory_info().rss / 2**20)))
-        tracebacks = app.read_tracebacks()
-    print_told(told, args.sessions, args.seconds, mib)
+        watch = Watch(find_server(app))
+        before_s = watch.read_cpu_s()
+        told = asyncio.run(use_all(app.url, args, watch.look))
+        cpu_s, tracebacks = watch.read_cpu_s() - before_s, app.read_tracebacks()
+    print_told(told, args.sessions, args.seconds, watch, cpu_s)
     if tracebacks:
         print(f"the app printed:\n{tracebacks[:4000]}", file=sys.stderr)
     return 1 if told.problems or tracebacks else 0

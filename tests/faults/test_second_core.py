@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from catalog import queries
 from catalog.store import Catalog, open_catalog
@@ -134,6 +135,16 @@ def test_it_opens_the_catalog_anew_for_a_newer_generation_only(
 
 
 def test_without_a_server_the_app_works_everything_out_itself() -> None:
+    def draw() -> None:
+        import streamlit
+
+        from pages.ui import second_core
+
+        second_core.start()
+        streamlit.write(second_core.ask("find_hardware", ((),), lambda: "worked out here"))
+
+    drawn = AppTest.from_function(draw).run()
+    assert not drawn.exception and drawn.markdown[0].value == "worked out here"
     assert second_core.ask("find_hardware", ((),), lambda: "here") == "here"
     assert second_core._second.pid is None
 
