@@ -62,7 +62,7 @@ def test_the_report_says_what_the_page_says_and_fits_one_sheet(
     assert link is not None and link.startswith(running_app.url)
     fields = {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()}
     assert (fields["machine"], fields["context"], fields["lic_region"]) == ("RTX 3090*2", "16384", "DE")
-    assert {"catalog", "task", "users", "speed", "licence", "engine", "lic_users"} <= set(fields), "defaults are spelled"
+    assert {"catalog", "task", "users", "speed", "licence", "engine", "lic_users"} <= set(fields), "as spelled"
     assert not {"folders", "models", "hub", "model"} & set(fields)
     page.goto(link)
     wait_until_drawn(page)
