@@ -27,6 +27,7 @@ from pages.ui import (
     import_jobs,
     inputs,
     license_words,
+    machine_builder,
     share_link,
     turns,
 )
@@ -38,6 +39,7 @@ from sizing.estimate import ENGINE, Estimate
 from sizing.hardware import Device, DeviceKind, Machine
 from sizing.license_profile import FIELDS_OF_USE, MAX_REVENUE_USD, MAX_USERS
 from sizing.profile_words import FIELD_WORDS
+from sizing.recommend import LICENSE_USES, TASKS
 from sizing.units import THIN, format_bytes, format_figures, format_tokens
 from sizing.workload import MAX_PARALLEL, Workload
 
@@ -373,7 +375,7 @@ def _draw_context_bar(wishes: Wishes, machine: Machine, has_engine: bool) -> Del
             with st.popover(wishes.engine, icon=":material/deployed_code:", type="tertiary"):
                 _engine_panel()
         with st.popover(inputs.TASK_WORDS[wishes.task], icon=":material/task_alt:", type="tertiary"):
-            inputs.segments("task", "Task", inputs.TASKS, inputs.TASK_WORDS)
+            inputs.segments("task", "Task", TASKS, inputs.TASK_WORDS)
         with st.popover(f"{format_tokens(wishes.context_tokens)} tokens", icon=":material/notes:", type="tertiary"):
             inputs.context_quick_picks()
             inputs.whole("context", "Another length", 1, inputs.MAX_CONTEXT_TOKENS, step=1024)
@@ -384,7 +386,7 @@ def _draw_context_bar(wishes: Wishes, machine: Machine, has_engine: bool) -> Del
             inputs.whole("users", "Users at the same time", 1, MAX_PARALLEL)
             st.caption("Each user gets a slot with its own context.")
         with st.popover(inputs.LICENSE_WORDS[wishes.license_use], icon=":material/gavel:", type="tertiary"):
-            inputs.segments("licence", "Licence must allow", inputs.LICENSE_USES, inputs.LICENSE_WORDS)
+            inputs.segments("licence", "Licence must allow", LICENSE_USES, inputs.LICENSE_WORDS)
         profile = license_words.name_profile(wishes.license_profile)
         with st.popover(charts.roomy(profile), icon=":material/badge:", type="tertiary"):
             _license_panel()
@@ -438,7 +440,7 @@ def main_bytes(machine: Machine) -> int:
 
 def _machine_panel(wishes: Wishes, machine: Machine) -> None:
     present = inputs.THIS if wishes.machine == inputs.THIS else machine.name
-    inputs.machine_builder(cached.list_devices(), present, ASSUMED_HOST)
+    machine_builder.show(cached.list_devices(), present, ASSUMED_HOST)
     lines: dict[str, int] = {}
     notes: list[str] = []
     for device in (machine.host, *machine.accelerators):
