@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, ParamSpec
@@ -12,6 +13,9 @@ _P = ParamSpec("_P")
 
 KEPT_FIGURES = 64
 """Of each kind. A figure is some tens of kilobytes."""
+
+KEPT_WORDS = 128
+"""Figures of all kinds of which words are kept."""
 
 
 def keep_figures(draw: Callable[_P, go.Figure]) -> Callable[_P, go.Figure]:
@@ -27,6 +31,22 @@ def keep_figures(draw: Callable[_P, go.Figure]) -> Callable[_P, go.Figure]:
         return find(tuple(map(_to_values, args)), named)
 
     return draw_or_find
+
+
+def keep_words(tell: Callable[[go.Figure], str]) -> Callable[[go.Figure], str]:
+    """The same function, which tells of a kept figure once; its attributes are slow to read."""
+    told: OrderedDict[int, tuple[go.Figure, str]] = OrderedDict()
+
+    @wraps(tell)
+    def tell_or_find(figure: go.Figure) -> str:
+        found = told.get(id(figure))
+        if found is None:
+            found = told[id(figure)] = (figure, tell(figure))  # with the figure, so that its id stays its own
+            while len(told) > KEPT_WORDS:
+                told.popitem(last=False)
+        return found[1]
+
+    return tell_or_find
 
 
 def _to_values(value: Any) -> Any:

@@ -9,6 +9,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from pages.ui.charts_base import CLEAR, OVERHEAD, roomy
+from pages.ui.charts_kept import keep_words
 
 SYMBOL_MARKS = {
     "circle": "dot",
@@ -109,6 +110,7 @@ def _read_bar(trace: go.Bar) -> Key:
     return Key(trace.name, trace.marker.color, "block", shape, pattern.fgcolor or "")
 
 
+@keep_words
 def keys_html(figure: go.Figure) -> str:
     """The legend of a figure as one paragraph; empty where it has none."""
     entries = "".join(

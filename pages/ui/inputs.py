@@ -712,11 +712,12 @@ def _keep(kept: dict[str, str]) -> None:
     kept = {k: v for k, v in kept.items() if v != FIELDS[k].default and (k, v) != ("catalog", here)}
     st.session_state[_STORE] = kept
     shown = {"catalog": here, **kept} if here else kept
+    present = st.query_params.to_dict()  # read once: each look at the address itself goes through the session's state
     for name in FIELDS:
         if name in shown:
-            if st.query_params.get(name) != shown[name]:
+            if present.get(name) != shown[name]:
                 st.query_params[name] = shown[name]
-        elif name in st.query_params:
+        elif name in present:
             del st.query_params[name]
 
 

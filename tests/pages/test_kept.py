@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from catalog import machines
 from pages.ui import cached, charts, words
-from pages.ui.charts_kept import keep_figures
+from pages.ui.charts_kept import KEPT_WORDS, keep_figures, keep_words
 from pages.ui.kept import BY_NUMBER, number_of
 from sizing.workload import Workload
 
@@ -53,6 +53,21 @@ def test_a_figure_is_drawn_once_for_equal_values() -> None:
     assert draw([1.0, 2.0], title="a") is draw([1.0, 2.0], title="a")
     assert draw([1.0, 3.0], title="a").data[0].x == (1.0, 3.0) and draw([1.0, 2.0], title="b").data[0].name == "b"
     assert len(drawn) == 3
+
+
+def test_the_words_of_a_figure_are_its_own_even_after_many_others() -> None:
+    told = []
+
+    @keep_words
+    def tell(figure: go.Figure) -> str:
+        told.append(1)
+        return str(figure.data[0].name)
+
+    first = go.Figure(go.Bar(name="first"))
+    assert tell(first) == tell(first) == "first" and len(told) == 1
+    for n in range(2 * KEPT_WORDS):
+        assert tell(go.Figure(go.Bar(name=f"bar {n}"))) == f"bar {n}"
+    assert tell(first) == "first" and len(told) == 2 + 2 * KEPT_WORDS
 
 
 def test_a_kept_figure_is_that_of_its_own_machine() -> None:
