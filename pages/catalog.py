@@ -79,11 +79,12 @@ def show_list(found: tuple[ModelCard, ...], n_found: int, n_all: int) -> ModelCa
     """The list itself, of very many the first; returns the card of the picked row."""
     if not found:
         st.html(
-            '<p class="wb-answer">No model matches these filters.</p><p class="wb-quiet">Take one of them away.</p>'
+            '<h1 class="wb-answer">No model matches these filters.</h1><p class="wb-quiet">Take one of them away.</p>'
         )
         return None
     more = f" The first {len(found):,} are listed, {n_found - len(found):,} more match." if n_found > len(found) else ""
-    st.caption(f"{n_found:,} of {n_all:,} models. Pick a row to read its card.{more}")
+    st.html(f'<h1 class="wb-answer">{n_found:,} of {n_all:,} models.</h1>')
+    st.caption(f"Pick a row to read its card.{more}")
     table = pd.DataFrame(
         {
             "Model": [c.spec.name for c in found],
@@ -115,7 +116,7 @@ def show_card(card: ModelCard) -> None:
     """One model: what it is, what it may be used for, where the facts come from, what is unverified."""
     spec = card.spec
     with st.container(border=True, key="model_card"):
-        st.html(f'<p class="wb-answer">{escape(spec.name)}</p>')
+        st.html(f'<h2 class="wb-answer">{escape(spec.name)}</h2>')
         st.html(f'<p class="wb-quiet">{escape(charts.roomy(describe(card)))}</p>')
         st.html(frame.facts_html(list_facts(card)))
         with st.container(horizontal=True, gap="medium", vertical_alignment="center"):

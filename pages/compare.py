@@ -90,11 +90,11 @@ def show_proposal(question: frame.Question) -> None:
     answer = cached.recommend(question.machine, cached.build_needs(question.wishes))
     options = ([answer.best] if answer.best else []) + list(answer.runners_up)
     if not options:
-        st.html('<p class="wb-answer">No models are chosen yet.</p><p class="wb-quiet">Pick some above.</p>')
+        st.html('<h1 class="wb-answer">No models are chosen yet.</h1><p class="wb-quiet">Pick some above.</p>')
         return
     told = ", ".join(f"{o.name} at {o.quant}" for o in options)
     st.html(
-        '<p class="wb-answer">No models are chosen yet.</p>'
+        '<h1 class="wb-answer">No models are chosen yet.</h1>'
         f'<p class="wb-quiet">For {escape(question.wishes.task)} on {escape(frame.format_machine(question.machine))} '
         f"the recommendation and its runners-up are {escape(told)}.</p>"
     )
@@ -106,7 +106,7 @@ def show_answer(models: Sequence[Compared], comparison: Comparison, question: fr
     """How many of them run here, and how each does."""
     machine = frame.format_machine(question.machine)
     items = "".join(f"<li>{describe(m, name, question)}</li>" for m, name in zip(models, comparison.names, strict=True))
-    st.html(f'<p class="wb-answer">{escape(say_how_many(models, machine))}</p><ul class="wb-list">{items}</ul>')
+    st.html(f'<h1 class="wb-answer">{escape(say_how_many(models, machine))}</h1><ul class="wb-list">{items}</ul>')
     if len(models) < 2:
         best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
         st.caption("Pick another model above to see where they differ.")

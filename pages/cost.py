@@ -59,7 +59,7 @@ def show(question: frame.Question) -> None:
 def show_unsized(card: ModelCard) -> None:
     """A model the engine could not weigh has no speed and so no cost."""
     show_knobs(card, (), None)
-    st.html(f'<p class="wb-answer">What {escape(card.spec.name)} costs is unknown.</p>')
+    st.html(f'<h1 class="wb-answer">What {escape(card.spec.name)} costs is unknown.</h1>')
     st.markdown(f"It cannot be sized for llama.cpp: {frame.to_sentence(cached.find_gap(card.model_id))}")
 
 
@@ -102,7 +102,7 @@ def show_sentence(card: ModelCard, quant: str, answer: CostAnswer, planned: Plan
     meets = say_short_break_even(answer.own_break_even) if may_compare else ""
     told = f"At {format_count(tokens)} tokens a day {said}{'; ' + meets if meets else ''}."
     under = escape(say_under(card, quant, answer, planned))
-    st.html(f'<p class="wb-answer">{escape(charts.roomy(told))}</p><p class="wb-quiet">{under}</p>')
+    st.html(f'<h1 class="wb-answer">{escape(charts.roomy(told))}</h1><p class="wb-quiet">{under}</p>')
 
 
 def say_own(answer: CostAnswer, name: str) -> str:

@@ -56,15 +56,15 @@ def show_headline(summaries: Sequence[RunSummary]) -> None:
     scored = evaluate_results.list_scored(summaries)
     done = [s for s in scored if s.state is RunState.DONE]
     if not done and any(s.state.is_over for s in scored):
-        st.html('<p class="wb-answer">No run was finished on this machine yet; what was measured stands below.</p>')
+        st.html('<h1 class="wb-answer">No run was finished on this machine yet; what was measured stands below.</h1>')
         return
     if not done:
         st.html(
-            '<p class="wb-answer">Nothing was measured on this machine yet.</p><p class="wb-quiet">Published scores '
+            '<h1 class="wb-answer">Nothing was measured on this machine yet.</h1><p class="wb-quiet">Published scores '
             "choose candidates; a test here decides. The demonstration model needs no download.</p>"
         )
         return
-    st.html(f'<p class="wb-answer">{escape(roomy(say_latest(done)))}.</p>')
+    st.html(f'<h1 class="wb-answer">{escape(roomy(say_latest(done)))}.</h1>')
 
 
 def say_latest(done: Sequence[RunSummary]) -> str:

@@ -48,7 +48,7 @@ def show(question: frame.Question) -> None:
     if known:
         show_answers(card, quant, question)
     else:
-        st.html(f'<p class="wb-answer">{escape(card.spec.name)} cannot be sized for llama.cpp.</p>')
+        st.html(f'<h1 class="wb-answer">{escape(card.spec.name)} cannot be sized for llama.cpp.</h1>')
         st.markdown(f"{frame.to_sentence(cached.find_gap(card.model_id))} No machine is named in its place.")
     show_machine(question)
     show_listed()
@@ -146,7 +146,7 @@ def show_sentence(
     if best is None:
         at = f" at {quant}" if quant else ""
         which = "No listed machine of known price" if answer.unpriced else "No listed machine"
-        st.html(f'<p class="wb-answer">{which} runs {name}{at} with these wishes.</p>')
+        st.html(f'<h1 class="wb-answer">{which} runs {name}{at} with these wishes.</h1>')
         st.html(f'<p class="wb-quiet">Asked: {escape(charts.roomy(asked))}. {escape(say_failures(answer))}</p>')
         if answer.unpriced:
             smallest = answer.unpriced[0]
@@ -161,8 +161,8 @@ def show_sentence(
     source = find_source(best, cached.list_price_sources())
     verdict = frame.format_verdict(best.estimate.fit.verdict)
     st.html(
-        f'<p class="wb-answer">{escape(frame.format_name(best.machine.name))} runs {name} at '
-        f'<span class="wb-whole">{best.quant}:</span> {figures}.</p>'
+        f'<h1 class="wb-answer">{escape(frame.format_name(best.machine.name))} runs {name} at '
+        f'<span class="wb-whole">{best.quant}:</span> {figures}.</h1>'
         f'<p><span class="wb-verdict">{verdict}, {escape(charts.roomy(asked))}. The cheapest of known price.</span> '
         f'<span class="wb-quiet">{say_price(source)} {escape(say_failures(answer))}</span></p>'
     )

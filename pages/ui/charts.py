@@ -25,6 +25,7 @@ from pages.ui.charts_base import (
     plain,
     roomy,
     to_log10,
+    write_in_theme,
 )
 from pages.ui.charts_keys import Key, keys_html, list_keys
 from pages.ui.charts_machines import MARKS, PricePoint, context_grid_chart, find_price_front, price_chart
@@ -63,6 +64,7 @@ __all__ = [
     "plain",
     "price_chart",
     "roomy",
+    "write_in_theme",
 ]
 
 BEATEN_OPACITY = 0.4
