@@ -56,13 +56,13 @@ def show_headline(summary: tuple[PartSummary, ...], rows: tuple[LedgerRow, ...])
     """The two figures that matter, with the worst of each named."""
     engine = {s.part: s for s in summary if s.compared_with == ENGINE}
     if "caches" not in engine or "compute" not in engine:
-        st.html('<p class="wb-answer">The formulas were not compared yet.</p>')
+        st.html('<h1 class="wb-answer">The formulas were not compared yet.</h1>')
         st.markdown("`make ledger` compares them with llama.cpp over the whole catalog.")
         return
     told = [f"{HEADLINE[part]} {engine[part].n_equal:,}" for part in HEADLINE if part in engine]
     st.html(
-        f'<p class="wb-answer">Equal to llama.cpp to the byte in {engine["caches"].n_cases:,} cases: '
-        f"{escape(', '.join(told))}.</p>"
+        f'<h1 class="wb-answer">Equal to llama.cpp to the byte in {engine["caches"].n_cases:,} cases: '
+        f"{escape(', '.join(told))}.</h1>"
         f'<p class="wb-quiet">{engine["caches"].n_models} models in every quantization, under contexts, users, '
         f"cache types and flash attention on and off; {escape(rows[0].engine_version)}, {rows[0].as_of}. "
         "Every case asked llama.cpp itself, without weights.</p>"

@@ -50,7 +50,7 @@ def show_count(n_found: int, n_all: int) -> None:
         count = f"{n_found:,} of {n_all:,} models" if n_set else f"{n_all:,} models"
         told = f"{count} {'matches' if n_found == 1 else 'match'}" if n_set else count
         under = "Every fact with its source; what nobody checked is said to be unverified."
-    st.html(f'<p class="wb-answer">{told}.</p><p class="wb-quiet">{under}</p>')
+    st.html(f'<h1 class="wb-answer">{told}.</h1><p class="wb-quiet">{under}</p>')
 
 
 def list_set(names: Iterable[str]) -> list[str]:
@@ -148,7 +148,7 @@ def show_card(card: ModelCard) -> None:
     """One model: what decides, where to take it, what is unverified; its shape and sources folded."""
     with st.container(border=True, key="model_card"):
         st.html(
-            f'<p class="wb-answer">{escape(card.spec.name)}</p>'
+            f'<h2 class="wb-answer">{escape(card.spec.name)}</h2>'
             f'<p class="wb-quiet">{escape(charts.roomy(describe(card)))}</p>'
         )
         st.html(frame.facts_html(list_facts(card)))

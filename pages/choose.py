@@ -125,7 +125,7 @@ def show_no_answer(answer: Recommendation, needs: Needs) -> None:
         sentence = "Nothing in the catalog runs here with these wishes."
         most = answer.ruled_out_counts[0][0] if answer.ruled_out_counts else ""
         advice = WAYS_OUT.get(most, "Ask for less in the bar above.")
-    st.html(f'<p class="wb-answer">{sentence}</p><p class="wb-figures">{advice}</p>')
+    st.html(f'<h1 class="wb-answer">{sentence}</h1><p class="wb-figures">{advice}</p>')
     if answer.ruled_out_counts:
         st.html(
             '<ul class="wb-list">'

@@ -105,7 +105,7 @@ def show_nothing(question: frame.Question) -> None:
     """Nothing is chosen and nothing can be proposed: why, and what to do."""
     machine, task = frame.format_machine(question.machine), name_task(question.wishes.task)
     st.html(
-        '<p class="wb-answer">No models are chosen yet.</p>'
+        '<h1 class="wb-answer">No models are chosen yet.</h1>'
         f'<p class="wb-quiet">None is recommended for {escape(task)} on {escape(machine)} with these wishes. '
         "Pick some above, or ask for less in the bar.</p>"
     )
@@ -136,7 +136,7 @@ def show_answer(models: Sequence[Compared], comparison: Comparison, question: fr
     """How many of them run here, and how each does."""
     machine = frame.format_machine(question.machine)
     items = "".join(f"<li>{describe(m, name, question)}</li>" for m, name in zip(models, comparison.names, strict=True))
-    st.html(f'<p class="wb-answer">{escape(say_how_many(models, machine))}</p><ul class="wb-list">{items}</ul>')
+    st.html(f'<h1 class="wb-answer">{escape(say_how_many(models, machine))}</h1><ul class="wb-list">{items}</ul>')
     if len(models) < 2:
         best = cached.recommend(question.machine, cached.build_needs(question.wishes)).best
         st.caption("Pick another model above to see where they differ.")

@@ -54,7 +54,7 @@ def show(question: frame.Question) -> None:
 def show_unsized(card: ModelCard) -> None:
     """A model the engine could not weigh has no speed and so no cost."""
     show_knobs(card, (), None)
-    st.html(f'<p class="wb-answer">What {escape(card.spec.name)} costs is unknown.</p>')
+    st.html(f'<h1 class="wb-answer">What {escape(card.spec.name)} costs is unknown.</h1>')
     st.markdown(f"It cannot be sized for llama.cpp: {frame.to_sentence(cached.find_gap(card.model_id))}")
 
 

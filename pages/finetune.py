@@ -32,7 +32,7 @@ def show(question: frame.Question) -> None:
         setup = read_setup(card, question)
         answer = cached.estimate_finetune(setup)
     except (BadInputError, UnknownNameError, UnsupportedError) as error:
-        st.html(f'<p class="wb-answer">This run of {escape(card.spec.name)} cannot be sized.</p>')
+        st.html(f'<h1 class="wb-answer">This run of {escape(card.spec.name)} cannot be sized.</h1>')
         st.warning(frame.to_sentence(str(error)), icon=":material/rule:")
         show_knobs(card, question)
         return
@@ -80,8 +80,8 @@ def show_answer(answer: FineTuneEstimate) -> None:
     fails = "" if answer.fit.runs else " does not fit"
     reasons = frame.to_sentence("; ".join(answer.fit.reasons))
     st.html(
-        f'<p class="wb-answer">{escape(name_setup(answer.setup))}{fails}: '
-        f'<span class="wb-whole">{escape(charts.roomy(told))}.</span></p>'
+        f'<h1 class="wb-answer">{escape(name_setup(answer.setup))}{fails}: '
+        f'<span class="wb-whole">{escape(charts.roomy(told))}.</span></h1>'
         f'<p><span class="wb-verdict">{frame.format_verdict(answer.fit.verdict)}, '
         f"{escape(charts.roomy(say_trainable(answer)))}.</span> "
         f'<span class="wb-quiet">{escape(reasons)}</span></p>'

@@ -41,7 +41,7 @@ def show(question: frame.Question) -> None:
     if known:
         show_answers(card, quant, question)
     else:
-        st.html(f'<p class="wb-answer">{escape(card.spec.name)} cannot be sized for llama.cpp.</p>')
+        st.html(f'<h1 class="wb-answer">{escape(card.spec.name)} cannot be sized for llama.cpp.</h1>')
         st.markdown(f"{frame.to_sentence(cached.find_gap(card.model_id))} No machine is named in its place.")
     hardware_devices.show_machine(question)
     hardware_devices.show_listed()

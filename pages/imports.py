@@ -29,14 +29,14 @@ def show_headline() -> None:
     n = len(cached.list_imported_ids())
     if not n:
         st.html(
-            '<p class="wb-answer">Nothing was imported yet.</p><p class="wb-quiet">What is taken in from the Hub or '
+            '<h1 class="wb-answer">Nothing was imported yet.</h1><p class="wb-quiet">What is taken in from the Hub or '
             "from this machine stands in Choose, Size and Catalog at once, also without a network.</p>"
         )
         return
     said = "1 model was imported" if n == 1 else f"{n:,} models were imported"
     curated = cached.catalog().n_curated
     st.html(
-        f'<p class="wb-answer">{escape(roomy(said))}.</p><p class="wb-quiet">They stand beside {curated:,} curated '
+        f'<h1 class="wb-answer">{escape(roomy(said))}.</h1><p class="wb-quiet">They stand beside {curated:,} curated '
         "ones in Choose, Size and Catalog, also without a network.</p>"
     )
 

@@ -43,7 +43,7 @@ def show_headline(profile: LicenseProfile, judged: dict[str, tuple[Outcome, str]
     )
     told = f"{describe_profile(profile)}{shown} {NOT_LEGAL_ADVICE}"
     st.html(
-        f'<p class="wb-answer">{escape(roomy(license_words.say_counts(count_outcomes(judged))))}</p>'
+        f'<h1 class="wb-answer">{escape(roomy(license_words.say_counts(count_outcomes(judged))))}</h1>'
         f'<p class="wb-quiet">{escape(roomy(told))}</p>'
     )
 

@@ -140,7 +140,7 @@ def show_knobs(
 
 def show_gap(card: ModelCard, reason: str) -> None:
     """A model the engine cannot weigh: no figure is made up for it."""
-    st.html(f'<p class="wb-answer">{escape(card.spec.name)} cannot be sized for llama.cpp.</p>')
+    st.html(f'<h1 class="wb-answer">{escape(card.spec.name)} cannot be sized for llama.cpp.</h1>')
     st.markdown(f"{frame.to_sentence(reason)} No figure is shown in its place.")
 
 

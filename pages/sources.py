@@ -33,8 +33,8 @@ def show() -> None:
     sources = cached.list_sources()
     unverified = [c for c in cards if c.confidence != "read" or c.unverified]
     st.html(
-        f'<p class="wb-answer">{len(cards) - len(unverified)} of {len(cards)} models rest on facts read at a source; '
-        f"{len(unverified)} hold something nobody checked yet.</p>"
+        f'<h1 class="wb-answer">{len(cards) - len(unverified)} of {len(cards)} models rest on facts read at a source; '
+        f"{len(unverified)} hold something nobody checked yet.</h1>"
         f'<p class="wb-quiet">{sum(s.n_rows for s in sources):,} rows of fact from {len(sources):,} addresses, '
         f"read up to {max(s.as_of for s in sources)}. A row without a source is refused when the catalog is loaded.</p>"
     )

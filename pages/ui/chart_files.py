@@ -35,6 +35,7 @@ SCRIPT = """<script>
     options.format = format;
     if (format === 'svg') options.scale = 1;
     layout.font = {...layout.font, family: 'sans-serif'};
+    layout.paper_bgcolor = layout.plot_bgcolor = '#FFFFFF';
     if (chart.data.some((trace) => trace.name && trace.showlegend !== false)) {
       const margin = layout.margin || {};
       layout.showlegend = true;
@@ -76,7 +77,7 @@ SCRIPT = """<script>
 </script>"""
 """Puts the two buttons where Plotly has one, once for the whole page: its own knows one format, that of the settings.
 
-A file has the chart's legend in it, which stands as text under the chart on the page, and the reader's own letters: the
-page's are not at hand where the file is opened. The script is fixed text; nothing
+A file has the chart's legend in it, which stands as text under the chart on the page, white paper whatever the theme,
+and the reader's own letters: the page's are not at hand where the file is opened. The script is fixed text; nothing
 a person or a publisher wrote goes into it.
 """

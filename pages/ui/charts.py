@@ -25,6 +25,7 @@ from pages.ui.charts_base import (
     plain,
     roomy,
     to_log10,
+    write_in_theme,
 )
 from pages.ui.charts_kept import keep_figures
 from pages.ui.charts_keys import Key, keys_html, list_keys
@@ -64,6 +65,7 @@ __all__ = [
     "plain",
     "price_chart",
     "roomy",
+    "write_in_theme",
 ]
 
 BEATEN_OPACITY = 0.4

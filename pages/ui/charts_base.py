@@ -18,9 +18,9 @@ DRAFT, GRADIENTS, OPTIMIZER = "#CC79A7", "#56B4E9", "#CC79A7"
 HATCHES = {OVERHEAD: ".", OVER: "x", DRAFT: "-", GRADIENTS: "/"}
 """What tells parts of memory apart where their colours are equally light: plotly's names of patterns."""
 CLEAR = "rgba(0,0,0,0)"
-THEME_TEXT = "#000037"
-"""Stands for the theme's strong text: Streamlit puts the theme's colour in its place, in light and in dark
-(streamlit/elements/lib/streamlit_plotly_theme.py, GRAY_90). Without it, it is a black."""
+THEME_TEXT = "#262730"
+"""Words and edges on the page itself. On a page `charts_keys.STYLE` puts the theme's text colour in its place, so that
+it follows a switch from light to dark; a chart taken along is dark on white."""
 ON_DARK, ON_LIGHT = "#FFFFFF", "#1A1A1A"
 FONT_PX = 13
 
@@ -66,6 +66,16 @@ def dot(look: Series, size: float) -> dict[str, object]:
     """A marker of a series; an open symbol is its edge alone."""
     edge = {"width": 2.5 if look.symbol.endswith("-open") else 0, "color": look.colour}
     return {"color": look.colour, "symbol": look.symbol, "size": size, "line": edge}
+
+
+def write_in_theme(figure: go.Figure) -> None:
+    """Give axes and notes the theme's text colour: Streamlit writes them too faint for the light page."""
+    if figure.layout.font.color == THEME_TEXT:
+        return
+    figure.update_layout(font={"color": THEME_TEXT})
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(tickfont={"color": THEME_TEXT}, title={"font": {"color": THEME_TEXT}})
+    figure.update_annotations(font={"color": THEME_TEXT})
 
 
 def hatch(shape: str, ink: str = ON_DARK) -> dict[str, object]:

@@ -9,6 +9,8 @@ from typing import Any, ParamSpec
 
 import plotly.graph_objects as go
 
+from pages.ui.charts_base import write_in_theme
+
 _P = ParamSpec("_P")
 
 KEPT_FIGURES = 64
@@ -23,7 +25,9 @@ def keep_figures(draw: Callable[_P, go.Figure]) -> Callable[_P, go.Figure]:
 
     @lru_cache(maxsize=KEPT_FIGURES)
     def find(args: tuple[Any, ...], settings: tuple[tuple[str, Any], ...]) -> go.Figure:
-        return draw(*args, **dict(settings))  # type: ignore[call-arg, arg-type]
+        figure = draw(*args, **dict(settings))  # type: ignore[call-arg, arg-type]
+        write_in_theme(figure)
+        return figure
 
     @wraps(draw)
     def draw_or_find(*args: _P.args, **settings: _P.kwargs) -> go.Figure:

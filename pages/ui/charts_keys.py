@@ -64,7 +64,10 @@ STYLE = """<style>
 .wb-key i.wb-barred { background-image: repeating-linear-gradient(90deg, transparent 0 2px, var(--ink) 2px 3px); }
 .wb-key i.wb-squared { background-image: repeating-linear-gradient(0deg, transparent 0 2px, var(--ink) 2px 3px),
   repeating-linear-gradient(90deg, transparent 0 2px, var(--ink) 2px 3px); }
+.js-plotly-plot .main-svg text[style*="fill: rgb(38, 39, 48)"] { fill: currentColor !important; }
+.js-plotly-plot .main-svg path[style*="stroke: rgb(38, 39, 48)"] { stroke: currentColor !important; }
 </style>"""
+"""What the page needs for legends, and for what a chart draws in `charts_base.THEME_TEXT`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ STYLE = """<style>
 .wb-compare thead th { font-weight: 600; }
 .wb-compare tr.wb-group th { font-weight: 600; padding-top: 1rem; }
 .wb-compare tr.wb-group span { position: sticky; left: 0; display: inline-block; }
-.wb-compare tr.wb-equal td { color: color-mix(in srgb, currentColor 55%, transparent); }
+.wb-compare tr.wb-equal td { color: color-mix(in srgb, currentColor 70%, transparent); }
 .wb-compare .wb-best { font-weight: 600; }
 .wb-compare .wb-best small { font-weight: 400; white-space: nowrap; }
 .wb-compare summary { cursor: pointer; }

@@ -20,7 +20,7 @@ THIS = "this machine"
 def show(card: ModelCard, quant: str, answer: CostAnswer, name: str) -> None:
     """The sentence, what it is about, and one figure for each way."""
     told, under = charts.roomy(say_decision(answer, name)), charts.roomy(say_under(card, quant, answer))
-    st.html(f'<p class="wb-answer">{escape(told)}</p><p class="wb-quiet">{escape(under)}</p>')
+    st.html(f'<h1 class="wb-answer">{escape(told)}</h1><p class="wb-quiet">{escape(under)}</p>')
     own_label = "This machine" if name == THIS else "Your own"
     none_listed = "No price by the hour is listed for it"
     with st.container(horizontal=True, gap="medium", key="cost_figures"):

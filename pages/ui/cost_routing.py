@@ -121,6 +121,7 @@ def _edit_table(models: Mapping[Target, str]) -> tuple[cost_fields.RequestClass,
     )
     edited = st.data_editor(
         table,
+        alt=f"Table of {len(table)} kinds of request and where each goes",
         hide_index=True,
         disabled=["Requests", "What", "Sensitive"],
         key=f"routes_{inputs.recall(PENDING, 0)}",

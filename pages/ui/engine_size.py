@@ -116,7 +116,7 @@ def show_settings(engine: Engine, ask: EngineAsk) -> None:
 
 def show_gap(engine: Engine, card: ModelCard, reason: str) -> None:
     """A model the engine cannot run here at all: no figure is made up for it."""
-    st.html(f'<p class="wb-answer">{escape(engine.name)} cannot run {escape(card.spec.name)} here.</p>')
+    st.html(f'<h1 class="wb-answer">{escape(engine.name)} cannot run {escape(card.spec.name)} here.</h1>')
     st.markdown(f"{frame.escape_markdown(frame.to_sentence(reason))} No figure is shown in its place.")
 
 

@@ -31,7 +31,7 @@ def show(summaries: Sequence[RunSummary]) -> None:
     done = [s for s in scored if s.state is RunState.DONE]
     told, under = say_latest(done) if done else say_nothing(any(s.state.is_over for s in scored))
     st.html(
-        f'<p class="wb-answer">{escape(roomy(told))}.</p>'
+        f'<h1 class="wb-answer">{escape(roomy(told))}.</h1>'
         + (f'<p class="wb-quiet">{escape(roomy(under))}</p>' if under else "")
     )
 

@@ -46,8 +46,13 @@ from sizing.workload import MAX_PARALLEL, Workload
 _STYLE = """<style>
 .stMainBlockContainer { padding: 4.25rem 2.5rem 3rem; max-width: 1480px; margin: 0 auto; }
 .stApp { font-variant-numeric: tabular-nums; }
+:is(h1, h2).wb-answer { font-size: 1.6rem; font-weight: 600; line-height: 1.25; margin: 0; padding: 0; }
+.stMain:focus-visible { outline: 2px solid currentColor; outline-offset: -2px; }
 [data-testid="stCaptionContainer"] { color: inherit; opacity: 0.75; }
-.wb-answer { font-size: 1.6rem; font-weight: 600; line-height: 1.25; margin: 0; }
+[data-testid="stCode"] code span { color: inherit !important; }
+[data-testid="stCaptionContainer"] a { color: inherit; }
+[data-testid="stBaseButton-primary"] *, [data-tag], [data-tag] * {
+  color: light-dark(#FFFFFF, #15181A) !important; }
 .wb-whole { white-space: nowrap; }
 .wb-figures { font-size: 1rem; font-weight: 600; margin: 0.1rem 0; }
 .wb-quiet { font-size: 0.87rem; opacity: 0.75; margin: 0; }
@@ -67,7 +72,8 @@ _STYLE = """<style>
 .modebar .wb-chart-file { width: auto; padding: 0.1rem 0.35rem; font-size: 0.87rem !important; opacity: 0.75; }
 .modebar .wb-chart-file:hover, .modebar .wb-chart-file:focus-visible { opacity: 1; text-decoration: underline; }
 [data-testid="stElementToolbarButton"]:has(button[aria-label="Download as CSV"]) { display: none; }
-@media (max-width: 640px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } .wb-answer { font-size: 1.3rem; } }
+@media (max-width: 640px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } }
+@media (max-width: 640px) { :is(h1, h2).wb-answer { font-size: 1.3rem; } }
 </style>"""
 
 RECALLED = "recalled from memory, not read at a source"
@@ -159,6 +165,7 @@ def show_chart(figure: charts.Figure, key: str, alt: str, name: str = "") -> Non
     It can be taken along as PNG or SVG; `name` names the file, the key where it is not given.
     """
     with st.container(gap=None):
+        charts.write_in_theme(figure)
         st.plotly_chart(figure, config=chart_files.build_config(name or key), key=key, alt=alt)
         if keys := charts_keys.keys_html(figure):
             st.html(keys)
@@ -174,7 +181,7 @@ def show_assumptions(estimate: Estimate) -> None:
 def answer_html(name: str, quant: str, figures: Iterable[str]) -> str:
     """The headline: a model, its quantization, its figures, broken over lines only between them."""
     kept = [f'<span class="wb-whole">{escape(charts.roomy(part))}</span>' for part in figures]
-    return f'<p class="wb-answer">{escape(name)} at <span class="wb-whole">{quant}:</span> {", ".join(kept)}.</p>'
+    return f'<h1 class="wb-answer">{escape(name)} at <span class="wb-whole">{quant}:</span> {", ".join(kept)}.</h1>'
 
 
 def find_chosen(question: Question) -> ModelCard:

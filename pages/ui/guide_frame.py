@@ -119,7 +119,7 @@ def with_context(workload: Workload, context_tokens: int) -> Workload:
 
 def say(answer: str) -> None:
     """The answer, first and largest."""
-    st.html(f'<p class="wb-answer">{escape(charts.roomy(answer))}</p>')
+    st.html(f'<h1 class="wb-answer">{escape(charts.roomy(answer))}</h1>')
 
 
 def tell(*paragraphs: str) -> None:

@@ -39,8 +39,8 @@ def show_sentence(
     price = say_price(best.machine, find_source(best, cached.list_price_sources()))
     verdict = frame.format_verdict(best.estimate.fit.verdict)
     st.html(
-        f'<p class="wb-answer">{escape(frame.format_name(best.machine.name))} runs {escape(card.spec.name)} at '
-        f'<span class="wb-whole">{best.quant}:</span> {figures}.</p>'
+        f'<h1 class="wb-answer">{escape(frame.format_name(best.machine.name))} runs {escape(card.spec.name)} at '
+        f'<span class="wb-whole">{best.quant}:</span> {figures}.</h1>'
         f'<p><span class="wb-verdict">{verdict}, {escape(charts.roomy(asked))}. The cheapest of known price.</span> '
         f'<span class="wb-quiet">{price} {escape(say_failures(answer))}</span></p>'
     )
@@ -67,7 +67,7 @@ def show_none(card: ModelCard, quant: str | None, answer: HardwareAnswer, asked:
         told = ", ".join(list_figures(smallest))
         way_out = f"The smallest that does it: {frame.format_name(smallest.machine.name)} at {smallest.quant}, {told}."
     st.html(
-        f'<p class="wb-answer">{which} runs {escape(card.spec.name)}{at} with these wishes.</p>'
+        f'<h1 class="wb-answer">{which} runs {escape(card.spec.name)}{at} with these wishes.</h1>'
         f"<p>{escape(charts.roomy(way_out))}</p>"
         f'<p class="wb-quiet">Asked: {escape(charts.roomy(asked))}. {escape(say_failures(answer))}</p>'
     )

@@ -78,7 +78,7 @@ def verdict_html(verdict: Verdict, name: str, kind: str = "wb-answer") -> str:
     whose = f"{verdict.license_name}." if verdict.license_name != name else ""
     outcome = f'<span class="wb-whole">{escape(format_outcome(verdict.outcome))}</span>'
     return (
-        f'<p class="{kind}">{escape(name)}: {outcome}</p>'
+        f'<h2 class="{kind}">{escape(name)}: {outcome}</h2>'
         f'<p class="wb-quiet">{escape(roomy(f"{whose}{because}{doubt}".strip()))}</p>'
     )
 

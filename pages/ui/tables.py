@@ -48,6 +48,7 @@ def show_table(
             height=height,
             width=width,
             column_config=column_config,
+            alt=f"Table of {len(table.index)} rows: {', '.join(map(str, table.columns))}",
             placeholder=words.UNKNOWN if isinstance(table, ShownTable) else None,
             on_select="rerun" if selection_mode else "ignore",
             selection_mode=selection_mode or "multi-row",

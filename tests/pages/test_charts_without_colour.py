@@ -326,9 +326,15 @@ def test_words_inside_bars_and_cells_read_on_their_fill() -> None:
         assert find_contrast(words, fill) >= 4.5, (words, fill)
 
 
-def test_the_stand_in_for_the_themes_text_is_streamlits_own() -> None:
-    theme = pytest.importorskip("streamlit.elements.lib.streamlit_plotly_theme")
-    assert theme.GRAY_90 == THEME_TEXT
+def test_the_page_puts_the_themes_text_colour_where_a_chart_has_its_stand_in() -> None:
+    rgb = ", ".join(str(int(THEME_TEXT[i : i + 2], 16)) for i in (1, 3, 5))
+    assert f'text[style*="fill: rgb({rgb})"] {{ fill: currentColor' in charts_keys.STYLE
+    assert f'path[style*="stroke: rgb({rgb})"] {{ stroke: currentColor' in charts_keys.STYLE
+    figure = FIGURES["frontier"]()
+    charts.write_in_theme(figure)
+    axis = figure.layout.yaxis
+    assert axis.tickfont.color == axis.title.font.color == figure.layout.annotations[0].font.color == THEME_TEXT
+    assert axis.title.text.startswith("quality")
 
 
 # ---- the legend ----

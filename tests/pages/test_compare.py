@@ -37,7 +37,7 @@ def open_compare() -> OpenCompare:
 
 
 def answer_of(app: AppTest) -> str:
-    return html_of(app).split('<p class="wb-answer">')[1].split("</p>")[0]
+    return html_of(app).split('<h1 class="wb-answer">')[1].split("</h1>")[0]
 
 
 def table_of(app: AppTest) -> str:

@@ -47,8 +47,8 @@ def open_cost() -> OpenCost:
 
 
 def headline(app: AppTest) -> str:
-    found = next(e.proto.body for e in app.get("html") if '<p class="wb-answer">' in e.proto.body)
-    return unescape(found.split('<p class="wb-answer">')[1].split("</p>")[0]).replace("\u00a0", " ")
+    found = next(e.proto.body for e in app.get("html") if '<h1 class="wb-answer">' in e.proto.body)
+    return unescape(found.split('<h1 class="wb-answer">')[1].split("</h1>")[0]).replace("\u00a0", " ")
 
 
 def figures_of(app: AppTest) -> dict[str, str]:

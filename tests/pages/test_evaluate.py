@@ -100,7 +100,7 @@ def held() -> Iterator[Callable[[Path], None]]:
 
 
 def answer_of(app: AppTest) -> str:
-    return html_of(app).split('<p class="wb-answer">')[1].split("</p>")[0]
+    return html_of(app).split('<h1 class="wb-answer">')[1].split("</h1>")[0]
 
 
 def texts_of(app: AppTest) -> list[str]:

@@ -15,7 +15,7 @@ QWEN = {"model": "Qwen/Qwen3-14B", "context": "16384", "machine": "RTX 3090*2 + 
 
 def headline_of(app: AppTest) -> str:
     """The first sentence of a page."""
-    return html_of(app).split('<p class="wb-answer">')[1].split("</p>")[0].replace("\u00a0", " ")
+    return html_of(app).split('<h1 class="wb-answer">')[1].split("</h1>")[0].replace("\u00a0", " ")
 
 
 def test_the_answer_is_a_sentence_with_machine_price_memory_and_speed(open_page: OpenPage) -> None:

@@ -59,7 +59,7 @@ def test_size_takes_a_files_own_label(open_size: OpenPage, model: str) -> None:
     app = open_size(model=model, quant=OWN, **RTX)
     assert not app.exception and not app.error
     assert OWN not in warnings_of(app)
-    answer = html_of(app).split('<p class="wb-answer">')[1].split("</p>")[0]
+    answer = html_of(app).split('<h1 class="wb-answer">')[1].split("</h1>")[0]
     assert OWN in answer and "GiB" in answer
     (quant,) = [s for s in app.selectbox if s.label == "Quantization"]
     assert quant.value == OWN
@@ -109,7 +109,7 @@ def test_catalog_finds_imports(open_page: OpenPage, filters: dict[str, str], n_f
     app = open_page("catalog", **filters)
     assert not app.exception
     if n_found:
-        assert f'<p class="wb-answer">{n_found} of ' in html_of(app)
+        assert f'<h1 class="wb-answer">{n_found} of ' in html_of(app)
     else:
         assert "No model matches" in html_of(app)
 

@@ -40,7 +40,7 @@ def text_of(app: AppTest) -> str:
 
 def headline_of(app: AppTest) -> tuple[int, ...]:
     """The numbers of the first sentence: all, allowed, with duties, to ask about, not allowed."""
-    first = html_of(app).split('<p class="wb-answer">')[1].split("</p>")[0]
+    first = html_of(app).split('<h1 class="wb-answer">')[1].split("</h1>")[0]
     return tuple(int(n.replace(",", "")) for n in re.findall(r"[\d,]*\d", first))
 
 

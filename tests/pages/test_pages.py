@@ -43,7 +43,7 @@ def test_a_deep_link_opened_first_still_runs_the_app_around_the_page() -> None:
 
 def test_choose_names_model_quant_memory_speed_and_licence(open_page: OpenPage) -> None:
     app = open_page(**RTX)
-    answer = html_of(app).split('<p class="wb-answer">')[1].split("</p>")[0]
+    answer = html_of(app).split('<h1 class="wb-answer">')[1].split("</h1>")[0]
     assert " at " in answer
     assert " of " in answer
     assert "GiB" in answer
@@ -139,7 +139,7 @@ def test_what_does_not_run_shows_no_speed(open_page: OpenPage) -> None:
     stuck = table[table["Fit"].str.contains("Does not fit")]
     assert len(stuck) > 0
     assert set(stuck["Speed, tokens/s"]) == {"does not run"}
-    assert "tokens/s" not in html_of(app).split('<p class="wb-answer">')[1].split("</p>")[0]
+    assert "tokens/s" not in html_of(app).split('<h1 class="wb-answer">')[1].split("</h1>")[0]
 
 
 def test_size_explains_quantized_v_without_flash_attention(open_page: OpenPage) -> None:
@@ -176,7 +176,7 @@ def test_a_machine_by_hand_without_bandwidth_shows_unknown_speed(open_page: Open
     app = open_page(machine="hand", kind="gpu", ram="64", cards="1", card="24")
     assert not app.exception
     assert "speed unknown" in html_of(app)
-    assert "tokens/s" not in html_of(app).split('<p class="wb-answer">')[1].split("</p>")[0]
+    assert "tokens/s" not in html_of(app).split('<h1 class="wb-answer">')[1].split("</h1>")[0]
 
 
 def test_hardware_names_what_is_unknown(open_page: OpenPage) -> None:

@@ -237,7 +237,7 @@ def test_a_projector_is_counted_where_the_catalog_knows_one(open_size: OpenPage)
 @pytest.mark.parametrize("page", ["choose", "size"])
 def test_speed_is_each_users_and_all_of_theirs_and_says_what_it_rests_on(open_page: OpenPage, page: str) -> None:
     app = open_page(page, users="4", machine="RTX 4090")
-    answer = html_of(app).split('<p class="wb-answer">')[1].split("</p>")[0]
+    answer = html_of(app).split('<h1 class="wb-answer">')[1].split("</h1>")[0]
     assert "tokens/s each" in answer and "together" in answer
     assert any("- Speed: " in m.value and "8 of 10 should lie inside" in m.value for m in app.markdown)
 
