@@ -8,9 +8,8 @@ straight line as well. Contexts are counted in pads of `CELL_PAD` cells of one s
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 
@@ -260,7 +259,6 @@ class KeptBuffers:
         self._recipes: dict[Hashable, Recipe] = {}
         self._stretches: dict[Hashable, list[Stretch]] = {}
         self._n_stretches = 0
-        self._turn = Lock()
 
     def find(self, setting: Hashable, question: Hashable, n_pads: int) -> tuple[int, ...] | None:
         """The buffers of a question at a context by device, None where nothing kept tells."""
@@ -276,19 +274,22 @@ class KeptBuffers:
     def keep(self, setting: Hashable, question: Hashable, recipe: Recipe) -> tuple[int, ...]:
         """Remember a recipe; returns the buffers at the context it was written down for."""
         key = (setting, question)
-        with self._turn:
-            while len(self._recipes) >= self._max_recipes:
-                self._recipes.pop(next(iter(self._recipes)))
-            self._recipes[key] = recipe
+        while len(self._recipes) >= self._max_recipes:
+            self._recipes.pop(_find_first(self._recipes), None)
+        self._recipes[key] = recipe
         return self._play(key, recipe, 0)
 
     def _play(self, key: Hashable, recipe: Recipe, steps: int) -> tuple[int, ...]:
         if not self._max_stretches:
             return recipe.play(steps)
         stretch = recipe.stretch(steps)
-        with self._turn:
-            while self._n_stretches >= self._max_stretches:
-                self._n_stretches -= len(self._stretches.pop(next(iter(self._stretches))))
-            self._stretches.setdefault(key, []).append(stretch)
-            self._n_stretches += 1
+        while self._n_stretches >= self._max_stretches and self._stretches:
+            self._n_stretches -= len(self._stretches.pop(_find_first(self._stretches), ()))
+        self._stretches.setdefault(key, []).append(stretch)
+        self._n_stretches += 1
         return stretch.n_bytes
+
+
+def _find_first(kept: Mapping[Hashable, object]) -> Hashable:
+    """The oldest key. The keys are copied in one go, since other threads may add some meanwhile."""
+    return next(iter(list(kept)), None)
