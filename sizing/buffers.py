@@ -11,9 +11,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sizing.compute import Division, estimate_compute_bytes, estimate_divided_compute_bytes
+from sizing.compute import (
+    Division,
+    count_pads,
+    estimate_compute_bytes,
+    estimate_divided_compute_bytes,
+    find_setting,
+)
 from sizing.layers import Bools, Ints, LayerTable
+from sizing.stretches import KeptBuffers, Recipe
 from sizing.workload import Workload
+
+Question = tuple[tuple[int, ...], int, bytes]
+"""A division of a model: layers whose experts stay on the host, one more than the accelerators, and the model, bounds
+and leading layers whose experts stay, as bytes."""
+
+
+KEPT_RECIPES = 2000
+"""Graphs remembered of one table's models, some ten KiB each."""
 
 
 class ComputeBuffers:
@@ -22,10 +37,14 @@ class ComputeBuffers:
     Where a question has rows, `models` names the model of each; bounds and experts are those of `Division`.
     """
 
-    def __init__(self, layers: LayerTable, workload: Workload) -> None:
+    def __init__(self, layers: LayerTable, workload: Workload, kept: KeptBuffers | None = None) -> None:
+        """`kept` is what other workloads learnt of the same models."""
         self.layers = layers
         self.workload = workload
-        self._played: dict[tuple[tuple[int, ...], int, bytes], Ints] = {}
+        self._kept = KeptBuffers(KEPT_RECIPES) if kept is None else kept
+        self._setting = find_setting(workload)
+        self._n_pads = count_pads(workload)
+        self._played: dict[Question, tuple[int, ...]] = {}
         self._alone = np.zeros(layers.n_models, dtype=np.int64)
         self._is_alone_known = np.zeros(layers.n_models, dtype=np.bool_)
         self._references: dict[tuple[str, int], tuple[Ints, Bools]] = {}
@@ -36,9 +55,17 @@ class ComputeBuffers:
             is_asked = np.zeros_like(self._is_alone_known)
             is_asked[models] = True
             new = np.flatnonzero(is_asked & ~self._is_alone_known)
+            for model in new.tolist():
+                known = self._kept.find(self._setting, model, self._n_pads)
+                if known is not None:
+                    self._alone[model], self._is_alone_known[model] = known[0], True
+            new = new[~self._is_alone_known[new]]
             if len(new):
-                self._alone[new] = estimate_compute_bytes(self.layers.take(new), self.workload)
+                recipes: dict[int, Recipe] = {}
+                self._alone[new] = estimate_compute_bytes(self.layers.take(new), self.workload, recipes)
                 self._is_alone_known[new] = True
+                for i, recipe in recipes.items():
+                    self._alone[new[i]] = self._kept.keep(self._setting, int(new[i]), recipe)[0]
         return self._alone[models]
 
     def exact(self, models: Ints, bounds: Ints, n_cpu_moe: Ints, expert_layers: tuple[int, ...] = ()) -> Ints:
@@ -48,13 +75,24 @@ class ComputeBuffers:
         first, which = find_equal_rows((models, *bounds.T, n_cpu_moe))
         asked = np.stack((models[first], *bounds[first].T, n_cpu_moe[first]), axis=1)
         keys = [(expert_layers, bounds.shape[1], row.tobytes()) for row in asked]
+        for key in keys:
+            if key not in self._played:
+                known = self._kept.find(self._setting, key, self._n_pads)
+                if known is not None:
+                    self._played[key] = known
         missing = np.array([i for i, key in enumerate(keys) if key not in self._played], dtype=np.int64)
         if len(missing):
-            new = asked[missing]
-            division = Division(new[:, 1:-1], new[:, -1], expert_layers)
-            found = estimate_divided_compute_bytes(self.layers.take(new[:, 0]), self.workload, division)
-            self._played.update((keys[i], row) for i, row in zip(missing.tolist(), found, strict=True))
-        return np.stack([self._played[key] for key in keys])[which]
+            self._play(asked[missing], [keys[i] for i in missing.tolist()])
+        return np.array([self._played[key] for key in keys], dtype=np.int64)[which]
+
+    def _play(self, asked: Ints, keys: Sequence[Question]) -> None:
+        """Play divisions that are not known: their model, bounds and experts, and what each is called."""
+        division = Division(asked[:, 1:-1], asked[:, -1], keys[0][0])
+        recipes: dict[int, Recipe] = {}
+        models = self.layers.take(asked[:, 0])
+        found = estimate_divided_compute_bytes(models, self.workload, division, recipes)
+        self._played.update(zip(keys, map(tuple, found.tolist()), strict=True))
+        self._played.update({keys[i]: self._kept.keep(self._setting, keys[i], r) for i, r in recipes.items()})
 
     def likely(self, models: Ints, bounds: Ints, n_cpu_moe: Ints) -> Ints:
         """About what `exact` says, from reference divisions that do not depend on how much which card can hold.

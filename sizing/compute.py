@@ -17,12 +17,13 @@ import numpy as np
 from sizing.errors import UnsupportedError
 from sizing.graphs import PROGRAMS
 from sizing.graphs.dense import SMOLLM3_ROPE_STEP
-from sizing.graphs.frame import Frame, Layer, Reserve
+from sizing.graphs.frame import Frame, Layer, Program, Reserve, Straight
 from sizing.graphs.gemma import N_SPARSE
-from sizing.kv_cache import WINDOWED, Cells, count_stream_cells
+from sizing.kv_cache import CELL_PAD, WINDOWED, Cells, count_stream_cells
 from sizing.layers import FLAG_COLUMNS, KIND_COLUMNS, SHAPING_EXTRAS, Bools, Ints, LayerTable
-from sizing.replay import Graph, replay_bytes
-from sizing.scheduler import PIPELINE_COPIES, replay_split_bytes
+from sizing.replay import FEW_MODELS, Graph, Schedule, plan, play
+from sizing.scheduler import PIPELINE_COPIES, plan_split
+from sizing.stretches import Recipe, list_recipes
 from sizing.workload import Workload
 
 FLOAT_BYTES = 4
@@ -85,28 +86,45 @@ class Division:
         return PIPELINE_COPIES if piped else 1
 
 
-def estimate_compute_bytes(table: LayerTable, workload: Workload) -> Ints:
+def estimate_compute_bytes(table: LayerTable, workload: Workload, recipes: dict[int, Recipe] | None = None) -> Ints:
     """Compute buffer of every model of the table under one workload, in bytes, everything on the CPU.
 
-    Raises UnsupportedError for an architecture whose graph is not described; see `can_estimate_compute`.
+    How other contexts are answered comes into `recipes`, by model: those models are left to them, and have no answer
+    here. Raises UnsupportedError for an architecture whose graph is not described; see `can_estimate_compute`.
     """
-    return _estimate_buffers(table, workload, None)[:, 0]
+    return _estimate_buffers(table, workload, None, recipes)[:, 0]
 
 
-def estimate_divided_compute_bytes(table: LayerTable, workload: Workload, division: Division) -> Ints:
+def estimate_divided_compute_bytes(
+    table: LayerTable, workload: Workload, division: Division, recipes: dict[int, Recipe] | None = None
+) -> Ints:
     """Compute buffers of every model, shape (models, 1 + accelerators), in bytes; the host's first.
 
-    Accelerators lay tensors out as llama.cpp's CPU does. Raises UnsupportedError as `estimate_compute_bytes` does.
+    Accelerators lay tensors out as llama.cpp's CPU does. `recipes` is filled and UnsupportedError raised as
+    `estimate_compute_bytes` does.
     """
-    found = _estimate_buffers(table, workload, division)
-    return np.concatenate((found[:, -1:], found[:, :-1]), axis=1)
+    return _estimate_buffers(table, workload, division, recipes)
 
 
-def _estimate_buffers(table: LayerTable, workload: Workload, division: Division | None) -> Ints:
-    """Buffers per model and device, the host's last."""
+def find_setting(workload: Workload) -> tuple[Reserve | int | bool | str, ...]:
+    """All that graphs are built from besides the models, their division and the cells of one stream."""
+    n_ubatch = Cells.from_workload(workload).n_ubatch
+    reserves = (find_reserve(workload, True), find_reserve(workload, False))
+    kinds = (workload.kv_type_k, workload.kv_type_v, workload.swa_full, workload.kv_unified)
+    return (*reserves, *kinds, n_ubatch)
+
+
+def count_pads(workload: Workload) -> int:
+    """Cells of one stream of the cache in pads."""
+    return Cells.from_workload(workload).n_ctx_seq // CELL_PAD
+
+
+def _estimate_buffers(
+    table: LayerTable, workload: Workload, division: Division | None, recipes: dict[int, Recipe] | None
+) -> Ints:
+    """Buffers per model and device, the host's first."""
     n_devices = 1 if division is None else 1 + division.n_accelerators
     sizes = np.zeros((table.n_models, n_devices), dtype=np.int64)
-    cells = count_stream_cells(table, workload)
     windowed = find_windowed(table)
     rotations = find_rotations(table, workload, windowed)
     alike = [table.models["graph"], *rotations.values()]
@@ -118,8 +136,11 @@ def _estimate_buffers(table: LayerTable, workload: Workload, division: Division 
         widths = {name: int(column[model]) for name, column in rotations.items()}
         batches[_batch_key(table, model, widths, division)].append(members)
     for key, parts in batches.items():
-        members = np.concatenate(parts)
-        sizes[members] = _batch_bytes(table, workload, cells, windowed, members, key, n_devices)
+        batch = Batch(table, workload, windowed, np.concatenate(parts), key, n_devices)
+        if recipes is None or len(batch.members) > FEW_MODELS:
+            sizes[batch.members] = batch.play()
+        else:
+            recipes.update(zip(batch.members.tolist(), batch.write_recipes(), strict=True))
     return sizes
 
 
@@ -258,56 +279,109 @@ def find_rotations(table: LayerTable, workload: Workload, windowed: Bools) -> di
     return out
 
 
-def _batch_bytes(
-    table: LayerTable,
-    workload: Workload,
-    cells: Ints,
-    windowed: Bools,
-    members: Ints,
-    key: BatchKey,
-    n_devices: int,
-) -> Ints:
-    """Compute buffers of models that share a graph, by device, the host's last."""
-    program = PROGRAMS[key.architecture]
-    reserve = find_reserve(workload, program.is_causal)
-    graph = Graph(len(members))
-    firsts = table.first_row[members]
-    layers = tuple(
-        Layer(
-            columns={name: column[firsts + row] for name, column in table.rows.items()},
-            index=index,
-            is_last=place == len(key.layers) - 1,
-            n_kv_tokens=cells[firsts + row],
-            is_windowed=bool(windowed[firsts[0] + row]),
-            home=homes[0],
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Models of a table that share a graph: `members` by their place in it; `windowed` is by its rows."""
+
+    table: LayerTable
+    workload: Workload
+    windowed: Bools
+    members: Ints
+    key: BatchKey
+    n_devices: int
+
+    @property
+    def program(self) -> Program:
+        """The architecture's graph."""
+        return PROGRAMS[self.key.architecture]
+
+    def play(self) -> Ints:
+        """Compute buffers by model and device, the host's first."""
+        schedules = self._plan((count_pads(self.workload),))
+        return np.stack([play(schedule, len(self.members)) for schedule in schedules], axis=1)
+
+    def write_recipes(self) -> list[Recipe]:
+        """How each model is played at this context and at others, from the graphs of two contexts."""
+        at = count_pads(self.workload)
+        straight = self._find_straight(at)
+        near = [n for n in (at + straight.step, at - straight.step) if straight.least <= n <= straight.most]
+        if not near:
+            straight = straight.within(at, at)
+        schedules = self._plan((at, *near[:1]))
+        per_step = 1 if not near or near[0] > at else -1
+        return list_recipes(schedules, len(self.members), at, straight, per_step)
+
+    def _find_straight(self, n_pads: int) -> Straight:
+        """Contexts around one over which all sizes of the graph move in straight lines."""
+        layers = self._list_layers((n_pads,))
+        models = {name: column[self.members] for name, column in self.table.models.items()}
+        reserve = find_reserve(self.workload, self.program.is_causal)
+        straight = self.program.find_straight(layers, models, reserve, n_pads)
+        far = straight.most * CELL_PAD
+        limits = {int(cells) for layer in self._list_layers((straight.most,)) for cells in layer.n_kv_tokens}
+        for cells in limits - {far}:  # a window is full from here on
+            straight = straight.beside(n_pads, cells // CELL_PAD, cells // CELL_PAD)
+        return straight
+
+    def _list_layers(self, contexts: Sequence[int]) -> tuple[Layer, ...]:
+        """The layers that are played, at each of some contexts in pads: columns over models, context by context."""
+        firsts = self.table.first_row[np.tile(self.members, len(contexts))]
+        n = len(self.members)
+        cells = [count_stream_cells(self.table, self.workload, CELL_PAD * n_pads) for n_pads in contexts]
+        of_row = {}
+        for row in {row for _, row, _ in self.key.layers}:
+            columns = {name: column[firsts + row] for name, column in self.table.rows.items()}
+            of_row[row] = columns, np.concatenate([of_context[firsts[:n] + row] for of_context in cells])
+        return tuple(
+            Layer(
+                columns=of_row[row][0],
+                index=index,
+                is_last=place == len(self.key.layers) - 1,
+                n_kv_tokens=of_row[row][1],
+                is_windowed=bool(self.windowed[firsts[0] + row]),
+                home=homes[0],
+            )
+            for place, (index, row, homes) in enumerate(self.key.layers)
         )
-        for place, (index, row, homes) in enumerate(key.layers)
-    )
-    frame = Frame(
-        graph=graph,
-        reserve=reserve,
-        hidden=table.models["hidden_dim"][members],
-        vocab=table.models["vocab_size"][members],
-        widest_v=table.max_rows(table.rows["v_width"])[members],
-        models={name: column[members] for name, column in table.models.items()},
-        rotation=dict(key.rotations),
-        separate_windows=any(layer.is_windowed for layer in layers),
-        n_positions=4 if key.architecture in MULTI_AXIS else 1,
-        layers=layers,
-        output_home=key.output_home,
-        first_home=key.layers[0][2][0],
-        is_parted=len({homes[0] == n_devices - 1 for _, _, homes in key.layers}) == 2,
-    )
-    graph.weight_home = graph.expert_home = n_devices - 1  # embeddings are the host's
-    x = program.start(frame)
-    for layer, (_, _, homes) in zip(layers, key.layers, strict=True):
-        graph.weight_home, graph.expert_home = homes
-        x = program.step(frame, layer, x)
-    graph.weight_home = key.output_home
-    program.head(frame, x)
-    if n_devices == 1:
-        return replay_bytes(graph)[:, None]
-    return np.stack(replay_split_bytes(graph, n_devices, key.n_copies), axis=1)
+
+    def _plan(self, contexts: Sequence[int]) -> tuple[Schedule, ...]:
+        """What is placed and freed in the buffer of each device, the host's first."""
+        graph = self._build(contexts)
+        if self.n_devices == 1:
+            return (plan(graph),)
+        *cards, host = plan_split(graph, self.n_devices, self.key.n_copies)
+        return (host, *cards)
+
+    def _build(self, contexts: Sequence[int]) -> Graph:
+        """The graph of all members at each of some contexts."""
+        key, program = self.key, self.program
+        members = np.tile(self.members, len(contexts))
+        graph = Graph(len(members))
+        layers = self._list_layers(contexts)
+        frame = Frame(
+            graph=graph,
+            reserve=find_reserve(self.workload, program.is_causal),
+            hidden=self.table.models["hidden_dim"][members],
+            vocab=self.table.models["vocab_size"][members],
+            widest_v=self.table.max_rows(self.table.rows["v_width"])[members],
+            models={name: column[members] for name, column in self.table.models.items()},
+            rotation=dict(key.rotations),
+            separate_windows=any(layer.is_windowed for layer in layers),
+            n_positions=4 if key.architecture in MULTI_AXIS else 1,
+            layers=layers,
+            n_kv_tokens=CELL_PAD * np.repeat(np.array(contexts, dtype=np.int64), len(self.members)),
+            output_home=key.output_home,
+            first_home=key.layers[0][2][0],
+            is_parted=len({homes[0] == self.n_devices - 1 for _, _, homes in key.layers}) == 2,
+        )
+        graph.weight_home = graph.expert_home = self.n_devices - 1  # embeddings are the host's
+        x = program.start(frame)
+        for layer, (_, _, homes) in zip(layers, key.layers, strict=True):
+            graph.weight_home, graph.expert_home = homes
+            x = program.step(frame, layer, x)
+        graph.weight_home = key.output_home
+        program.head(frame, x)
+        return graph
 
 
 def find_reserve(workload: Workload, is_causal: bool = True) -> Reserve:
@@ -321,7 +395,6 @@ def find_reserve(workload: Workload, is_causal: bool = True) -> Reserve:
         n_outputs=n_outputs,
         n_seqs=cells.n_seqs,
         n_streams=cells.n_streams,
-        n_kv_tokens=cells.n_ctx_seq,
         flash_attention=workload.flash_attention,
         k_block=(workload.type_k.block_elements, workload.type_k.block_bytes),
         v_block=(workload.type_v.block_elements, workload.type_v.block_bytes),

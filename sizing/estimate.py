@@ -30,6 +30,7 @@ from sizing.placement import (
     place,
 )
 from sizing.specs import ModelSpec
+from sizing.stretches import KeptBuffers
 from sizing.throughput import SpeedColumns, SpeedEstimate, estimate_speed
 from sizing.units import format_bytes, format_tokens
 from sizing.weights import Ints, Spans, WeightTable
@@ -90,16 +91,22 @@ def check_context(spec: ModelSpec, context_tokens: int) -> None:
         )
 
 
-def estimate_model_bytes(layers: LayerTable, workload: Workload, projector_bytes: Ints | None = None) -> ModelBytes:
+def estimate_model_bytes(
+    layers: LayerTable,
+    workload: Workload,
+    projector_bytes: Ints | None = None,
+    kept: KeptBuffers | None = None,
+) -> ModelBytes:
     """Everything a workload costs each model of `layers` besides its weights, in bytes.
 
-    `projector_bytes` is a column over models, None for none. Compute buffers are worked out when they are asked for.
+    `projector_bytes` is a column over models, None for none. Compute buffers are worked out when they are asked for;
+    `kept` is what other workloads learnt of those of the same models.
     """
     cache = estimate_kv_cache_bytes(layers, workload)
     return ModelBytes(
         kv=_spans(layers, cache.row_kv_cache_bytes),
         recurrent=_spans(layers, cache.row_recurrent_state_bytes),
-        buffers=ComputeBuffers(layers, workload),
+        buffers=ComputeBuffers(layers, workload, kept),
         output=estimate_output_bytes(layers, workload),
         extra=projector_bytes if projector_bytes is not None else np.zeros(layers.n_models, dtype=np.int64),
     )
@@ -108,8 +115,14 @@ def estimate_model_bytes(layers: LayerTable, workload: Workload, projector_bytes
 @lru_cache(maxsize=1024)
 def _estimate_one(spec: ModelSpec, workload: Workload, projector_bytes: int) -> ModelBytes:
     """The same for one model; what was worked out of its buffers is kept for other machines and divisions."""
-    projector = np.array([projector_bytes], dtype=np.int64)
-    return estimate_model_bytes(LayerTable.from_specs([spec]), workload, projector)
+    layers, kept = _find_layers(spec)
+    return estimate_model_bytes(layers, workload, np.array([projector_bytes], dtype=np.int64), kept)
+
+
+@lru_cache(maxsize=64)
+def _find_layers(spec: ModelSpec) -> tuple[LayerTable, KeptBuffers]:
+    """The layers of one model as a table, and what any workload learns of its buffers."""
+    return LayerTable.from_specs([spec]), KeptBuffers(max_recipes=100, max_stretches=4000)
 
 
 def _spans(layers: LayerTable, row_bytes: Ints) -> Spans:

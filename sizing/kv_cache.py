@@ -113,10 +113,14 @@ def count_row_cells(table: LayerTable, workload: Workload) -> Ints:
     return count_stream_cells(table, workload) * _streams(table, Cells.from_workload(workload))
 
 
-def count_stream_cells(table: LayerTable, workload: Workload) -> Ints:
-    """Cells of the main cache of one layer in one stream (llama-kv-cache-iswa.cpp, `size_swa`)."""
+def count_stream_cells(table: LayerTable, workload: Workload, n_stream_cells: int | None = None) -> Ints:
+    """Cells of the main cache of one layer in one stream (llama-kv-cache-iswa.cpp, `size_swa`).
+
+    `n_stream_cells` is what a stream holds, if it is not what the workload's context comes to.
+    """
     cells = Cells.from_workload(workload)
-    full = np.full_like(table.rows["count"], cells.n_ctx_seq)
+    n_ctx_seq = cells.n_ctx_seq if n_stream_cells is None else n_stream_cells
+    full = np.full_like(table.rows["count"], n_ctx_seq)
     if workload.swa_full:
         return full
     in_model = table.rows["model"]
@@ -124,7 +128,7 @@ def count_stream_cells(table: LayerTable, workload: Workload) -> Ints:
     window = np.where(is_llama4, CHUNK_TOKENS, table.rows["window_tokens"])
     keeps_one_stream = table.has_architecture(frozenset({"deepseek4"}))[in_model] | (not workload.kv_unified)
     wanted = window * np.where(keeps_one_stream, 1, cells.n_seqs) + cells.n_ubatch
-    windowed = -(-np.minimum(cells.n_ctx_seq, wanted) // CELL_PAD) * CELL_PAD
+    windowed = -(-np.minimum(n_ctx_seq, wanted) // CELL_PAD) * CELL_PAD
     honoured = table.has_architecture(WINDOWED)[in_model] & (table.rows["window_tokens"] > 0)
     return np.where(honoured, windowed, full)
 

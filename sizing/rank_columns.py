@@ -13,12 +13,14 @@ from typing import Protocol
 
 import numpy as np
 
+from sizing.buffers import KEPT_RECIPES
 from sizing.estimate import TableEstimate, estimate_model_bytes, estimate_table
 from sizing.hardware import Machine
 from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
 from sizing.placement import ModelBytes
 from sizing.specs import ModelSpec
+from sizing.stretches import KeptBuffers
 from sizing.weights import Floats, Ints, WeightTable
 from sizing.workload import Workload
 
@@ -56,7 +58,8 @@ class RankColumns:
     """`layers`, `n_active_params` and `projector_bytes` are columns over distinct shapes, `table` over distinct rows.
 
     `rows[first[m]:first[m + 1]]` are the rows of model m's quantizations in the model's own order. `sources` are the
-    shapes and weights of the models this was built for; `kept` is what workloads cost each shape.
+    shapes and weights of the models this was built for; `kept` is what workloads cost each shape, `buffers` what they
+    learnt of its compute buffers.
     """
 
     sources: tuple[tuple[ModelSpec, tuple[WeightBytes, ...], int], ...]
@@ -67,6 +70,7 @@ class RankColumns:
     rows: Ints
     first: Ints
     kept: dict[tuple[Workload, bool], ModelBytes] = field(default_factory=dict)
+    buffers: KeptBuffers = field(default_factory=lambda: KeptBuffers(KEPT_RECIPES))
 
     @classmethod
     def build(cls, models: Sequence[Offered]) -> RankColumns:
@@ -131,7 +135,7 @@ class RankColumns:
         found = self.kept.get(key)
         if found is None:
             extra = self.projector_bytes if with_projector else np.zeros_like(self.projector_bytes)
-            found = estimate_model_bytes(self.layers, workload, extra)
+            found = estimate_model_bytes(self.layers, workload, extra, self.buffers)
             while len(self.kept) >= KEPT_WORKLOADS:
                 self.kept.pop(next(iter(self.kept)))
             self.kept[key] = found

@@ -9,6 +9,7 @@ operations with their sizes as numpy columns (one value per model), `replay_byte
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ ANYWHERE = -1
 """No device of its own: an operation without weights runs where its neighbours do."""
 
 _FAR = np.int64(2**62)
-_NO_GAP = int(np.iinfo(np.int64).max)
+NO_GAP = int(np.iinfo(np.int64).max)
 
 
 @dataclass(slots=True, eq=False)
@@ -136,6 +137,15 @@ FEW_MODELS = 24
 """Up to this many models are played one after the other on plain numbers, which is then faster than on columns."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """The events and slots of a `Schedule` without the sizes."""
+
+    events: Sequence[int]
+    slots: Sequence[int]
+    n_slots: int
+
+
 @dataclass(slots=True)
 class Schedule:
     """What is placed and freed in one buffer, in order: the same for all models of a graph.
@@ -166,10 +176,14 @@ class Schedule:
         self.events.append(-1 - slot)
         self.free.append(slot)
 
+    def list_steps(self) -> Steps:
+        """What happens, in as little memory as it takes."""
+        return Steps(array("i", self.events), array("i", self.slots), self.n_slots)
+
 
 def replay_bytes(graph: Graph) -> Ints:
     """Bytes of the buffer that holds the graph's intermediate results, one value per model."""
-    return play(_plan(graph), graph.n_models)
+    return play(plan(graph), graph.n_models)
 
 
 def play(schedule: Schedule, n_models: int) -> Ints:
@@ -177,15 +191,17 @@ def play(schedule: Schedule, n_models: int) -> Ints:
     if not schedule.sizes:
         return np.zeros(n_models, dtype=np.int64)
     sizes = np.stack(schedule.sizes)
-    has_empty = (sizes == 0).any(axis=0).tolist()
-    if n_models > FEW_MODELS and not any(has_empty):
+    if n_models > FEW_MODELS and sizes.all():
         return _play_columns(schedule, n_models)
-    players = (_play_blocks if empty else _play_one for empty in has_empty)
-    ends = [play_model(schedule, column) for play_model, column in zip(players, sizes.T.tolist(), strict=True)]
-    return np.array(ends, dtype=np.int64)
+    return np.array([play_alone(schedule, column) for column in sizes.T.tolist()], dtype=np.int64)
 
 
-def _play_one(schedule: Schedule, sizes: list[int]) -> int:
+def play_alone(schedule: Schedule | Steps, sizes: Sequence[int]) -> int:
+    """The end of one buffer for one model, in bytes."""
+    return _play_one(schedule, sizes) if all(sizes) else _play_blocks(schedule, sizes)
+
+
+def _play_one(schedule: Schedule | Steps, sizes: Sequence[int]) -> int:
     """The end of the buffer for one model: each tensor in the smallest gap that fits, the last among equals."""
     begins: list[int] = []  # gaps between live places, in order; behind the last of them everything is free
     ends: list[int] = []
@@ -210,7 +226,7 @@ def _play_one(schedule: Schedule, sizes: list[int]) -> int:
                 ends.insert(i, until)
             continue
         size, slot, place = sizes[event], schedule.slots[event], -1
-        best = _NO_GAP
+        best = NO_GAP
         for i, begin in enumerate(begins):
             gap = ends[i] - begin
             if size <= gap <= best:
@@ -228,13 +244,13 @@ def _play_one(schedule: Schedule, sizes: list[int]) -> int:
     return top
 
 
-def _play_blocks(schedule: Schedule, sizes: list[int]) -> int:
+def _play_blocks(schedule: Schedule | Steps, sizes: Sequence[int]) -> int:
     """The same with the allocator's own list of free blocks, which a tensor of no size may leave split in two.
 
     A block joins the one it touches first and that one's neighbour, no more; so where an empty block stands between
     two others they stay apart, and the end of the buffer begins later than what is free.
     """
-    blocks = [[0, _NO_GAP]]  # start, size; the last is the end of the buffer
+    blocks = [[0, NO_GAP]]  # start, size; the last is the end of the buffer
     starts = [0] * schedule.n_slots
     held = [0] * schedule.n_slots
     top = 0
@@ -243,7 +259,7 @@ def _play_blocks(schedule: Schedule, sizes: list[int]) -> int:
             _free_block(blocks, starts[-1 - event], held[-1 - event])
             continue
         size, slot = sizes[event], schedule.slots[event]
-        chosen, best = len(blocks) - 1, _NO_GAP
+        chosen, best = len(blocks) - 1, NO_GAP
         for i in range(len(blocks) - 1):
             if size <= blocks[i][1] <= best:
                 chosen, best = i, blocks[i][1]
@@ -289,7 +305,7 @@ def _play_columns(schedule: Schedule, n_models: int) -> Ints:
         befores = np.zeros_like(ends)
         befores[:, 1:] = np.sort(ends, axis=1)[:, :-1]
         gaps = np.sort(starts, axis=1) - befores
-        gaps[gaps < n_bytes[:, None]] = _NO_GAP
+        gaps[gaps < n_bytes[:, None]] = NO_GAP
         last = gaps.shape[1] - 1 - np.argmin(gaps[:, ::-1], axis=1)
         begin = np.take_along_axis(befores, last[:, None], axis=1)[:, 0]
         starts[:, slot] = begin
@@ -298,7 +314,7 @@ def _play_columns(schedule: Schedule, n_models: int) -> Ints:
     return top
 
 
-def _plan(graph: Graph) -> Schedule:
+def plan(graph: Graph) -> Schedule:
     """When each result needs a place and when it gives it back, all in one buffer."""
     schedule = Schedule()
     for leaf in graph.leaves:

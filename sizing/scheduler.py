@@ -21,6 +21,11 @@ def replay_split_bytes(graph: Graph, n_devices: int, n_copies: int = 1) -> tuple
 
     `n_devices` counts the host. `n_copies` is PIPELINE_COPIES where llama.cpp pipelines batches over devices, else 1.
     """
+    return tuple(play(schedule, graph.n_models) for schedule in plan_split(graph, n_devices, n_copies))
+
+
+def plan_split(graph: Graph, n_devices: int, n_copies: int = 1) -> tuple[Schedule, ...]:
+    """When each result needs a place in the buffer of its device and gives it back, by device, the host's last."""
     _assign(graph, n_devices - 1)
     schedules = tuple(Schedule() for _ in range(n_devices))
     nodes, copies = _cut(graph, n_devices - 1)
@@ -31,7 +36,7 @@ def replay_split_bytes(graph: Graph, n_devices: int, n_copies: int = 1) -> tuple
     for tensor in ahead:
         _place_input(tensor, schedules, n_copies)
     run(schedules, nodes)
-    return tuple(play(schedule, graph.n_models) for schedule in schedules)
+    return schedules
 
 
 def _place_input(tensor: Tensor, schedules: Sequence[Schedule], n_copies: int) -> None:

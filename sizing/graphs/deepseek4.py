@@ -6,11 +6,12 @@ those of src/llama-kv-cache-dsv4.cpp, `dsv4_build_reserve_comp_plan`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sizing.graphs.frame import F16, F32, I32, I64, Frame, Layer, Program
+from sizing.graphs.frame import F16, F32, I32, I64, Frame, Layer, Program, Reserve, Straight
 from sizing.graphs.hyper import merge, spread
 from sizing.graphs.latent import low_rank_query, mask_all_but
 from sizing.kv_cache import CELL_PAD, DSV4_RATIO_INDEXED, DSV4_RATIO_PLAIN
@@ -34,10 +35,11 @@ class Compression:
         return f.reserve.n_tokens // self.ratio + f.reserve.n_seqs
 
 
-def compressed_cells(f: Frame, ratio: int) -> int:
+def compressed_cells(f: Frame, ratio: int) -> Ints:
     """Cells per sequence of a compressed cache."""
-    n_rows = (f.reserve.n_kv_tokens + ratio - 1) // ratio
-    return (n_rows + CELL_PAD - 1) // CELL_PAD * CELL_PAD
+    n_rows = (f.n_kv_tokens + ratio - 1) // ratio
+    cells: Ints = (n_rows + CELL_PAD - 1) // CELL_PAD * CELL_PAD
+    return cells
 
 
 def list_compressions(f: Frame, layer: Layer) -> tuple[Compression, ...]:
@@ -208,4 +210,20 @@ def head(f: Frame, streams: Tensor) -> None:
     f.logits(f.rms_norm(merged))
 
 
-PROGRAMS: dict[str, Program] = {"deepseek4": Program(deepseek4, start=start, head=head, every_layer=True)}
+def find_compressed_straight(
+    layers: Sequence[Layer], models: dict[str, Ints], reserve: Reserve, n_pads: int
+) -> Straight:
+    """A compressed cache grows by a pad when its ratio of pads is full: the finer one at every fourth pad, the coarser
+    one at none between two of its own. An indexer keeps no more rows than its cache has."""
+    fine, coarse = DSV4_RATIO_INDEXED, DSV4_RATIO_PLAIN
+    start = (n_pads - 1) // coarse * coarse
+    out = Straight(step=fine, least=start + 1, most=start + coarse)
+    for top_k in {int(k) for layer in layers for k in layer.indexer_top_k}:
+        first_over = fine * (-(-top_k // CELL_PAD) - 1) + 1
+        out = out.beside(n_pads, fine * (top_k // CELL_PAD), first_over)
+    return out
+
+
+PROGRAMS: dict[str, Program] = {
+    "deepseek4": Program(deepseek4, start=start, head=head, every_layer=True, find_straight=find_compressed_straight)
+}

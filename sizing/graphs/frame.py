@@ -7,7 +7,7 @@ that is already this graph's own, adding a bias) are left out: they take no memo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,18 +22,17 @@ I64 = 8
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """The graph llama.cpp reserves for: tokens of one physical batch, all of them outputs, over the whole cache.
+    """The graph llama.cpp reserves for: tokens of one physical batch, all of them outputs, over the whole cache
+    (src/llama-context.cpp, `sched_reserve`).
 
-    `n_kv_tokens` is what one stream of the cache holds (src/llama-context.cpp, `sched_reserve`). `k_value_bytes`: one
-    value of an unquantized K cache; `k_block`, `v_block`: elements and bytes of one block
-    of K and V.
+    `k_value_bytes`: one value of an unquantized K cache; `k_block`, `v_block`: elements and bytes of one block of K
+    and V.
     """
 
     n_tokens: int
     n_outputs: int
     n_seqs: int
     n_streams: int
-    n_kv_tokens: int
     flash_attention: bool
     k_value_bytes: int = F16
     k_block: tuple[int, int] = (1, F16)
@@ -95,8 +94,8 @@ class Frame:
 
     `rotation` says how wide the rotation of keys and values is before a quantized cache, by cache: 'k', 'v',
     'k_window', 'v_window'; 0 where there is none. `separate_windows`: windowed layers have a cache of their own.
-    `output_home` and `first_home` are the devices of the output and of the first layer; `is_parted`: some layers are
-    the host's and some an accelerator's.
+    `n_kv_tokens` is what one stream of the cache holds. `output_home` and `first_home` are the devices of the output
+    and of the first layer; `is_parted`: some layers are the host's and some an accelerator's.
     """
 
     graph: Graph
@@ -109,6 +108,7 @@ class Frame:
     separate_windows: bool
     n_positions: int
     layers: tuple[Layer, ...]
+    n_kv_tokens: Ints
     output_home: int = 0
     first_home: int = 0
     is_parted: bool = False
@@ -434,11 +434,41 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Straight:
+    """Contexts over which all sizes of a graph move in straight lines: every `step`-th from `least` to `most`.
+
+    Counted in pads of cells of one stream (`sizing.kv_cache.CELL_PAD`).
+    """
+
+    step: int = 1
+    least: int = 1
+    most: int = 2**40
+
+    def within(self, least: int, most: int) -> Straight:
+        """The part of it between two contexts."""
+        return Straight(self.step, max(self.least, least), min(self.most, most))
+
+    def beside(self, n_pads: int, last_under: int, first_over: int) -> Straight:
+        """The side of a bend that a context is on: up to `last_under`, from `first_over`, or between them alone."""
+        if n_pads >= first_over:
+            return self.within(first_over, self.most)
+        if n_pads <= last_under:
+            return self.within(1, last_under)
+        return self.within(n_pads, n_pads)
+
+
+def never_bends(layers: Sequence[Layer], models: dict[str, Ints], reserve: Reserve, n_pads: int) -> Straight:
+    """Every size is a number plus another one times the cells of the cache."""
+    return Straight()
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """An architecture's graph: how it starts, what one layer does, how it ends.
 
     `every_layer`: runs of equal layers may not be cut, for each layer holds memory from the start. `is_causal` False:
-    tokens see those behind them too, so a batch is not bound by the context.
+    tokens see those behind them too, so a batch is not bound by the context. `find_straight` says, for models that
+    share a graph, over which contexts around one all sizes move in straight lines.
     """
 
     step: Callable[[Frame, Layer, Tensor], Tensor]
@@ -446,3 +476,4 @@ class Program:
     head: Callable[[Frame, Tensor], None] = lambda f, x: f.logits(f.rms_norm(x))
     every_layer: bool = False
     is_causal: bool = True
+    find_straight: Callable[[Sequence[Layer], dict[str, Ints], Reserve, int], Straight] = never_bends

@@ -5,11 +5,14 @@ The order of operations follows llama.cpp's src/models/glm5-next.cpp and deepsee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sizing.graphs.delta import kimi_delta
-from sizing.graphs.frame import F16, F32, I32, I64, Frame, Layer, Program
+from sizing.graphs.frame import F16, F32, I32, I64, Frame, Layer, Program, Reserve, Straight
 from sizing.graphs.latent import attend_stored, low_rank_query, query_width
+from sizing.kv_cache import CELL_PAD
 from sizing.replay import Ints, Tensor
 
 POOL_PAD = 64
@@ -166,4 +169,21 @@ def head_mean(f: Frame, streams: Tensor) -> None:
     f.logits(f.rms_norm(mean))
 
 
-PROGRAMS: dict[str, Program] = {"glm5-next": Program(glm5_next, start=start_glm5, head=head_mean, every_layer=True)}
+def find_pooled_straight(layers: Sequence[Layer], models: dict[str, Ints], reserve: Reserve, n_pads: int) -> Straight:
+    """Whole pads of pools per pad of cells move straight, up to the most that are chosen and from there on."""
+    pool = int(models["indexer_pool"][0])
+    per_pad = CELL_PAD // pool * reserve.n_seqs
+    if CELL_PAD % pool or per_pad % POOL_PAD:
+        return Straight(least=n_pads, most=n_pads)
+    out = Straight()
+    for top_k in {int(k) for layer in layers for k in layer.indexer_top_k}:
+        room = top_k // pool - POOL_PAD
+        out = out.beside(n_pads, room // per_pad, -(-room // per_pad))
+    return out
+
+
+PROGRAMS: dict[str, Program] = {
+    "glm5-next": Program(
+        glm5_next, start=start_glm5, head=head_mean, every_layer=True, find_straight=find_pooled_straight
+    )
+}

@@ -5,10 +5,13 @@ Each follows the order of operations in llama.cpp's src/models (deepseek2.cpp, d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sizing.graphs.dense import join
-from sizing.graphs.frame import F16, F32, I32, I64, Frame, Layer, Program
+from sizing.graphs.frame import F16, F32, I32, I64, Frame, Layer, Program, Reserve, Straight
+from sizing.kv_cache import CELL_PAD
 from sizing.replay import Ints, Tensor
 
 GATING = {1: "softmax", 2: "sigmoid", 4: "sqrt_softplus"}
@@ -136,7 +139,15 @@ def sparse(f: Frame, layer: Layer, x: Tensor) -> Tensor:
     return f.add(experts(f, layer, f.rms_norm(h)), h)
 
 
+def find_sparse_straight(layers: Sequence[Layer], models: dict[str, Ints], reserve: Reserve, n_pads: int) -> Straight:
+    """An indexer keeps no more rows than the cache has."""
+    out = Straight()
+    for top_k in {int(k) for layer in layers for k in layer.indexer_top_k}:
+        out = out.beside(n_pads, top_k // CELL_PAD, -(-top_k // CELL_PAD))
+    return out
+
+
 PROGRAMS: dict[str, Program] = {
     **dict.fromkeys(("deepseek2", "mistral4"), Program(deepseek2)),
-    **dict.fromkeys(("deepseek32", "glm-dsa"), Program(sparse, every_layer=True)),
+    **dict.fromkeys(("deepseek32", "glm-dsa"), Program(sparse, every_layer=True, find_straight=find_sparse_straight)),
 }

@@ -88,6 +88,6 @@ def test_free_blocks_and_gaps_are_one_rule_without_empty_tensors(data: st.DataOb
     for i, operands in enumerate(picks):
         made.append(graph.op(sizes[i + 1], *(made[j] for j in operands)))
     graph.ask(*made[1:])
-    schedule = replay._plan(graph)
+    schedule = replay.plan(graph)
     column = [int(size[0]) for size in schedule.sizes]
     assert replay._play_blocks(schedule, column) == replay._play_one(schedule, column)
