@@ -48,12 +48,17 @@ def show_table(
             height=height,
             width=width,
             column_config=column_config,
-            alt=f"Table of {len(table.index)} rows: {', '.join(map(str, table.columns))}",
+            alt=describe_table(table.data if isinstance(table, ShownTable) else table),
             placeholder=words.UNKNOWN if isinstance(table, ShownTable) else None,
             on_select="rerun" if selection_mode else "ignore",
             selection_mode=selection_mode or "multi-row",
         )
         show_export(table, key, name or key, in_popover=in_popover)
+
+
+def describe_table(frame: pd.DataFrame) -> str:
+    """A table in words, for who cannot see it: its rows and the names of its columns."""
+    return f"Table of {len(frame.index)} rows: {', '.join(map(str, frame.columns))}"
 
 
 def show_export(table: Table, key: str, name: str, *, in_popover: bool = False) -> None:
