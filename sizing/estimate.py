@@ -15,7 +15,7 @@ import numpy as np
 from sizing.buffers import ComputeBuffers
 from sizing.compute import estimate_output_bytes
 from sizing.errors import BadInputError
-from sizing.fit import Fit, Verdict, explain_fit
+from sizing.fit import VERDICTS, Fit, Verdict, explain_fit, judge
 from sizing.hardware import DeviceKind, Machine
 from sizing.kv_cache import estimate_kv_cache_bytes, find_cache_refusal
 from sizing.layers import LayerTable
@@ -119,6 +119,12 @@ def _estimate_one(spec: ModelSpec, workload: Workload, projector_bytes: int) -> 
     return estimate_model_bytes(layers, workload, np.array([projector_bytes], dtype=np.int64), kept)
 
 
+@lru_cache(maxsize=256)
+def _find_table(spec: ModelSpec, weights: WeightBytes) -> WeightTable:
+    """One model in one quantization as a table."""
+    return WeightTable.from_models([(spec, [weights])])
+
+
 @lru_cache(maxsize=64)
 def _find_layers(spec: ModelSpec) -> tuple[LayerTable, KeptBuffers]:
     """The layers of one model as a table, and what any workload learns of its buffers."""
@@ -140,10 +146,21 @@ def estimate_table(
     exact: bool = False,
 ) -> TableEstimate:
     """Place and time every row; `models` and `n_active_params` are columns over models, `exact` is `place`'s."""
-    share = 1.0 - (1.0 - table.active_expert_share) ** workload.n_parallel
-    busy = replace(table, active_expert_share=share)
+    busy = make_busy(table, workload)
     placement = place(busy, models, machine, offload, exact=exact)
-    n_active = n_active_params[table.model_row].astype(float)
+    return time_table(busy, placement, n_active_params, workload, machine)
+
+
+def make_busy(table: WeightTable, workload: Workload) -> WeightTable:
+    """The table with the experts that all users of a workload together read for one token of each."""
+    return replace(table, active_expert_share=1.0 - (1.0 - table.active_expert_share) ** workload.n_parallel)
+
+
+def time_table(
+    busy: WeightTable, placement: Placement, n_active_params: Ints, workload: Workload, machine: Machine
+) -> TableEstimate:
+    """Time every row of a busy table where it is placed; `n_active_params` is a column over models."""
+    n_active = n_active_params[busy.model_row].astype(float)
     return TableEstimate(placement, estimate_speed(busy, placement, n_active, machine.calibrations, workload))
 
 
@@ -161,7 +178,7 @@ def estimate(
     """
     check_workload(spec, workload)
     result = estimate_table(
-        WeightTable.from_models([(spec, [weights])]),
+        _find_table(spec, weights),
         _estimate_one(spec, workload, projector_bytes),
         np.array([spec.n_active_params], dtype=np.int64),
         workload,
@@ -289,8 +306,13 @@ def find_largest_context(
     Never above the model's own maximum. Memory rises with context, so bisection finds it.
     """
 
+    check_workload(spec, replace(workload, context_tokens=spec.context_tokens))
+    table = _find_table(spec, weights)
+
     def good(tokens: int) -> bool:
-        return estimate(spec, weights, replace(workload, context_tokens=tokens), machine, offload).fit.verdict in accept
+        asked = replace(workload, context_tokens=tokens)
+        placement = place(table, _estimate_one(spec, asked, 0), machine, offload, exact=True)
+        return VERDICTS[int(judge(placement)[0][0])] in accept
 
     return search_context(spec.context_tokens, good)
 

@@ -16,18 +16,20 @@ import numpy as np
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.estimate import (
     Estimate,
+    TableEstimate,
     check_workload,
     describe,
     estimate,
     estimate_model_bytes,
-    estimate_table,
     find_largest_context,
+    make_busy,
+    time_table,
 )
 from sizing.fit import VERDICTS, Verdict, judge
 from sizing.hardware import Device, DeviceKind, Machine, add_memory
 from sizing.layers import LayerTable
 from sizing.memory import WeightBytes
-from sizing.placement import ModelBytes, Offload
+from sizing.placement import ModelBytes, Offload, Placement, place
 from sizing.specs import ModelSpec
 from sizing.throughput import Interval
 from sizing.units import GIB
@@ -224,12 +226,16 @@ def find_frontier(answers: Sequence[MachineAnswer]) -> tuple[MachineAnswer, ...]
 
     An answer without a price or a speed is left out: nothing can be said about it. Of equals the first stays.
     """
-    known = [a for a in answers if a.price_usd is not None and a.decode_tokens_per_s is not None]
-    kept: list[MachineAnswer] = []
-    for a in sorted(known, key=lambda a: (a.price_usd or 0, -_speed(a), -a.headroom_bytes)):
-        if not any(_speed(k) >= _speed(a) and k.headroom_bytes >= a.headroom_bytes for k in kept):
-            kept.append(a)
-    return tuple(kept)
+    known = [
+        (a, _speed(a), a.headroom_bytes)
+        for a in answers
+        if a.price_usd is not None and a.decode_tokens_per_s is not None
+    ]
+    kept: list[tuple[MachineAnswer, float, int]] = []
+    for a, speed, headroom in sorted(known, key=lambda x: (x[0].price_usd or 0, -x[1], -x[2])):
+        if not any(k_speed >= speed and k_headroom >= headroom for _, k_speed, k_headroom in kept):
+            kept.append((a, speed, headroom))
+    return tuple(a for a, _, _ in kept)
 
 
 def price_of(machine: Machine) -> int | None:
@@ -253,21 +259,37 @@ def _speed(answer: MachineAnswer) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class _Placed:
+    """Every quantization, or one, on devices of some size, and each one's place in `VERDICTS`."""
+
+    placement: Placement
+    verdict: Ints
+
+
+@dataclass(frozen=True, slots=True)
 class _Sizer:
-    """The columns of one question: one row a quantization, what the workload costs worked out once."""
+    """The columns of one question: one row a quantization, what the workload costs worked out once.
+
+    `table` counts the experts all users read together. `placed` is what was placed, by the sizes of devices, the
+    offload and the row: many machines differ in speed alone. `rows` holds rows as tables of their own.
+    """
 
     needs: HardwareNeeds
     table: WeightTable
     models: ModelBytes
     tensor_bytes: Ints
     n_active_params: Ints
+    placed: dict[tuple[tuple[tuple[DeviceKind, str, int], ...], Offload | None, int | None], _Placed] = field(
+        default_factory=dict
+    )
+    rows: dict[int, WeightTable] = field(default_factory=dict)
 
     @classmethod
     def build(cls, needs: HardwareNeeds) -> _Sizer:
         table = WeightTable.from_models([(needs.spec, needs.weights)])
         return cls(
             needs,
-            table,
+            make_busy(table, needs.workload),
             estimate_model_bytes(LayerTable.from_specs([needs.spec]), needs.workload),
             table.tensor_bytes,
             np.array([needs.spec.n_active_params], dtype=np.int64),
@@ -290,27 +312,46 @@ class _Sizer:
 
     def _place(self, machine: Machine, offload: Offload | None) -> MachineAnswer | str:
         needs = self.needs
-        result = estimate_table(self.table, self.models, self.n_active_params, needs.workload, machine, offload)
-        verdict, _ = judge(result.placement)
-        runs = np.isin(verdict, [VERDICTS.index(v) for v in needs.accept])
+        found = self._find_placed(machine, offload)
+        runs = np.isin(found.verdict, [VERDICTS.index(v) for v in needs.accept])
         if not runs.any():
             return "memory"
-        decode: Floats = result.speed.decode_tokens_per_s[:, 1]
         if needs.min_decode_tokens_per_s:
+            decode: Floats = self._time(self.table, found, machine).speed.decode_tokens_per_s[:, 1]
             fast = runs & (np.nan_to_num(decode, nan=0.0) >= needs.min_decode_tokens_per_s)
             if not fast.any():
                 return "unknown" if np.isnan(decode[runs]).all() else "speed"
             runs = fast
         row = int(np.argmax(np.where(runs, self.tensor_bytes, -1)))
-        quant = self.table.quant[row]
         if has_cards(machine) and (offload is None or len(machine.accelerators) > 1):  # its own division played
-            one = self.table.take(np.array([row], dtype=np.int64))
-            result = estimate_table(
-                one, self.models, self.n_active_params, needs.workload, machine, offload, exact=True
-            )
-            row = 0
-        told = describe(result, row, needs.spec, quant, needs.workload, machine)
-        return MachineAnswer(machine, quant, told, price_of(machine), power_of(machine))
+            own = self._find_placed(machine, offload, row)
+        else:
+            own = replace(found, placement=found.placement.take(np.array([row], dtype=np.int64)))
+        result = self._time(self._find_row(row), own, machine)
+        told = describe(result, 0, needs.spec, self.table.quant[row], needs.workload, machine)
+        return MachineAnswer(machine, told.memory.quant, told, price_of(machine), power_of(machine))
+
+    def _find_placed(self, machine: Machine, offload: Offload | None, row: int | None = None) -> _Placed:
+        """Every quantization on a machine, or one of them played exactly; what was placed on such devices is kept."""
+        devices = (machine.host, *machine.accelerators)
+        key = (tuple((d.kind, d.backend, d.usable_bytes) for d in devices), offload, row)
+        found = self.placed.get(key)
+        if found is None:
+            table = self.table if row is None else self._find_row(row)
+            placement = place(table, self.models, machine, offload, exact=row is not None)
+            found = self.placed[key] = _Placed(placement, judge(placement)[0])
+            return found
+        used = devices[:1] if not machine.accelerators else devices[1:2] if machine.is_unified else devices
+        return replace(found, placement=replace(found.placement, devices=used))
+
+    def _find_row(self, row: int) -> WeightTable:
+        """One quantization as a table."""
+        if row not in self.rows:
+            self.rows[row] = self.table.take(np.array([row], dtype=np.int64))
+        return self.rows[row]
+
+    def _time(self, table: WeightTable, placed: _Placed, machine: Machine) -> TableEstimate:
+        return time_table(table, placed.placement, self.n_active_params, self.needs.workload, machine)
 
 
 # ---- what more memory opens ----

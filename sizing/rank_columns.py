@@ -124,10 +124,13 @@ class RankColumns:
         """The model of each of its quantizations, laid end to end."""
         return np.repeat(np.arange(len(self.first) - 1, dtype=np.int64), np.diff(self.first))
 
-    def size(self, workload: Workload, machine: Machine, *, with_projector: bool = False) -> TableEstimate:
-        """Memory, placement and speed of every row: one pass."""
+    def size(
+        self, workload: Workload, machine: Machine, *, with_projector: bool = False, chosen: Ints | None = None
+    ) -> TableEstimate:
+        """Memory, placement and speed of every row, or of the chosen ones: one pass."""
         models = self._cost(workload, with_projector)
-        return estimate_table(self.table, models, self.n_active_params, workload, machine)
+        table = self.table if chosen is None else self.table.take(chosen)
+        return estimate_table(table, models, self.n_active_params, workload, machine)
 
     def _cost(self, workload: Workload, with_projector: bool) -> ModelBytes:
         """What a workload costs each shape besides weights; it does not depend on the machine and is kept."""

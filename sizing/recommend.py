@@ -42,6 +42,7 @@ from sizing.scoring import (
     count_points_against,
     find_comfort,
     find_unknown_loss,
+    hope_points_against,
     order_models,
 )
 from sizing.units import GIB, format_bytes, format_figures, format_tokens
@@ -70,6 +71,9 @@ __all__ = [
 
 N_EXACT = 8
 """Options whose placement over host and cards is worked out exactly: those a page shows in full, and some more."""
+
+FIRST_PICKS = 64
+"""Quantizations sized first where only the best is asked for; then as many again as were."""
 
 MORE_USERS, MAX_USERS_ASKED = 4, 64
 """How many times as many people what would change is asked for, and up to how many."""
@@ -140,11 +144,20 @@ class Ranker:
 
         Utility is -inf for what is ruled out; for a model without evidence it orders its quantizations only.
         """
-        against, verdict, decode = count_points_against(result, find_comfort(needs.task), needs.min_decode_tokens_per_s)
-        rows, model = self.columns.rows, self.columns.model_of
-        (score, below), (loss, above) = self.quality, self.losses
-        cautious = score[model] - loss - np.hypot(below[model], above) / 2
-        return cautious - against[rows], verdict[rows], decode[rows]
+        against, verdict, decode = self._count_against(result, needs)
+        rows = self.columns.rows
+        return self.cautious - against[rows], verdict[rows], decode[rows]
+
+    def _count_against(self, result: TableEstimate, needs: Needs) -> tuple[Floats, Ints, Floats]:
+        """Points against how each sized row runs, its verdict code and its middle decode speed."""
+        return count_points_against(result, find_comfort(needs.task), needs.min_decode_tokens_per_s)
+
+    @cached_property
+    def cautious(self) -> Floats:
+        """The cautious score of each model in each of its quantizations, laid end to end."""
+        model, (score, below), (loss, above) = self.columns.model_of, self.quality, self.losses
+        points: Floats = score[model] - loss - np.hypot(below[model], above) / 2
+        return points
 
     def recommend(self, machine: Machine, needs: Needs, *, sensitivity: bool = True) -> Recommendation:
         """The recommendation for `needs` on `machine`, with what was ruled out and why."""
@@ -255,18 +268,31 @@ class Ranker:
     def pick(self, machine: Machine, needs: Needs) -> Pick | None:
         """The recommendation alone, nothing else worked out; None where nothing runs within the limits.
 
-        Asked of `evident` it is what `recommend` puts first.
+        Asked of `evident` it is what `recommend` puts first. What cannot win is not sized: best hopes go first, and
+        the rest only while they hope for as much as the best that was found.
         """
         if not self.weighed:
             return None
         may = (self.limits.find_kinds(needs) == "")[self.limits.has_weights]
-        result = self.size(needs.workload, machine, with_projector=needs.task == "vision")
-        values, _, decode = self.score(result, needs)
-        utility = np.where(may[self.columns.model_of], values, -np.inf)
+        hope = hope_points_against(self.table, machine, needs)
+        rows, cautious = self.columns.rows, self.cautious
+        hoped = np.where(may[self.columns.model_of], cautious - hope[rows], -np.inf)
+        order = np.argsort(-hoped, kind="stable")
+        utility = np.full(len(rows), -np.inf)
+        speed = np.full(len(self.table.quant), np.nan)
+        against = np.full(len(self.table.quant), np.inf)
+        start, best = 0, -np.inf
+        while start < len(order) and hoped[order[start]] > -np.inf and hoped[order[start]] >= best:
+            offers = order[start : start + max(FIRST_PICKS, start)]
+            offers = offers[hoped[offers] > -np.inf]
+            chosen = np.unique(rows[offers])
+            result = self.columns.size(needs.workload, machine, with_projector=needs.task == "vision", chosen=chosen)
+            against[chosen], _, speed[chosen] = self._count_against(result, needs)
+            utility[offers] = cautious[offers] - against[rows[offers]]
+            start, best = start + len(offers), float(utility.max())
         offer = int(np.argmax(utility))
         if utility[offer] == -np.inf:
             return None
         model = int(np.searchsorted(self.columns.first, offer, side="right")) - 1
-        spec, speed = self.weighed[model].spec, float(decode[offer])
-        quant = self.table.quant[int(self.columns.rows[offer])]
-        return Pick(spec.model_id, spec.name, quant, None if np.isnan(speed) else speed)
+        spec, decode = self.weighed[model].spec, float(speed[rows[offer]])
+        return Pick(spec.model_id, spec.name, self.table.quant[int(rows[offer])], None if np.isnan(decode) else decode)

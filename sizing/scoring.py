@@ -10,10 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sizing.candidate import Candidate
-from sizing.estimate import Estimate, TableEstimate
+from sizing.candidate import Candidate, Needs
+from sizing.estimate import Estimate, TableEstimate, make_busy
 from sizing.fit import TIGHT_SHARE, VERDICTS, Verdict, judge
-from sizing.weights import Floats, Ints
+from sizing.hardware import Calibration, Device, Machine
+from sizing.placement import active_bytes
+from sizing.throughput import find_shares
+from sizing.weights import Floats, Ints, WeightTable
 
 OFFLOADED, UNFIT = 2, 3
 """Places of 'offload' and 'does not fit' in `sizing.fit.VERDICTS`."""
@@ -72,6 +75,61 @@ def count_points_against(
     if min_decode_tokens_per_s is not None:
         out |= ~(np.nan_to_num(decode, nan=0.0) >= min_decode_tokens_per_s)
     return np.where(out, np.inf, against), verdict, decode
+
+
+ROUNDING = 1e-9
+"""What sums of many numbers may be off by, as a share of them."""
+
+
+def hope_points_against(table: WeightTable, machine: Machine, needs: Needs) -> Floats:
+    """The fewest points that can count against how each row runs, from its weights alone: infinite where it cannot run.
+
+    Points grow with every other cost, so nothing is better than this, wherever its layers and caches go.
+    """
+    devices = _list_places(machine)
+    usable = np.array([d.usable_bytes for d in devices], dtype=np.int64)
+    body = table.tensor_bytes - table.input_bytes
+    needs_host = body > usable[1:].sum() if len(devices) > 1 else np.zeros(len(body), dtype=np.bool_)
+    speed = _find_top_speed(make_busy(table, needs.workload), devices, machine.calibrations)
+    verdict = np.where(needs_host, OFFLOADED, 0).astype(np.int64)
+    against = count_run_points(speed, verdict, np.zeros(len(body), dtype=np.bool_), find_comfort(needs.task))
+    is_out = table.tensor_bytes > usable.sum()
+    if needs.min_decode_tokens_per_s is not None:
+        is_out |= speed < needs.min_decode_tokens_per_s
+    return np.where(is_out, np.inf, against - ROUNDING)
+
+
+def _list_places(machine: Machine) -> tuple[Device, ...]:
+    """The devices weights can lie on, the host first where there are cards."""
+    if machine.is_unified:
+        return machine.accelerators[:1]
+    return (machine.host, *machine.accelerators)
+
+
+def _find_top_speed(table: WeightTable, devices: Sequence[Device], calibrations: Sequence[Calibration]) -> Floats:
+    """Decode speed in tokens/s that no placement exceeds: the fastest device reads all it can hold, and so on.
+
+    Any speed where a bandwidth is unknown, since an unknown speed counts as comfort. `table` counts the experts all
+    users read.
+    """
+    if not all(d.bandwidth_bytes_per_s for d in devices):
+        return np.full(len(table.quant), 1e12)
+    zero = np.zeros_like(table.n_layers)
+    head = np.where(table.tied, table.token_embedding_bytes, 0)
+    experts = table.experts.between(zero, table.n_layers)
+    body = table.tensor_bytes - table.input_bytes + head
+    left = active_bytes(body, experts, table.active_expert_share) - len(devices) - 1.0  # each device rounds its own
+    usable = np.array([d.usable_bytes for d in devices], dtype=np.float64)
+    bandwidth = np.array([d.bandwidth_bytes_per_s for d in devices], dtype=np.float64)
+    cost = 1.0 / (bandwidth * find_shares(table, devices).decode)
+    seconds = np.zeros(len(left))
+    for place in np.argsort(cost, axis=1).T:
+        part = np.minimum(left, usable[place])
+        seconds += part * np.take_along_axis(cost, place[:, None], axis=1)[:, 0]
+        left = left - part
+    faster = max([1.0, *(c.decode_ratio for c in calibrations)])
+    top: Floats = (1.0 + ROUNDING) * faster / np.maximum(seconds, 1e-12)
+    return top
 
 
 def count_estimate_points(estimate: Estimate, comfort_tokens_per_s: float) -> float:
