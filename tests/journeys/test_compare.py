@@ -32,7 +32,7 @@ def test_pick_three_see_what_differs_and_take_it_along(page: Page, running_app: 
     expect(page.locator(".wb-answer").first).to_have_text("Qwen3 14B runs on RTX 4090.")
     pick(page, "Qwen3 8B")
     expect(page.locator(".wb-answer").first).to_have_text("Both models run on RTX 4090.")
-    pick(page, "gpt-oss 20B")
+    pick(page, "Qwen3 1.7B")
     expect(page.locator(".wb-answer").first).to_have_text("All 3 models run on RTX 4090.")
     expect(page.locator(".js-plotly-plot")).to_have_count(2)
 
@@ -52,12 +52,12 @@ def test_pick_three_see_what_differs_and_take_it_along(page: Page, running_app: 
     told.value.save_as(tmp_path / "taken.csv")
     with (tmp_path / "taken.csv").open(encoding="utf-8", newline="") as text:
         rows = list(csv.reader(text))
-    assert rows[0][-3:] == ["Qwen3 14B", "Qwen3 8B", "gpt-oss 20B"]
+    assert rows[0][-3:] == ["Qwen3 14B", "Qwen3 8B", "Qwen3 1.7B"]
     assert any(row[1] == "Architecture in llama.cpp" for row in rows), "the export has what the page hides"
     assert any(row[0] == "assumed" for row in rows) and any(row[0] == "source" for row in rows)
     with page.expect_download() as told:
         page.get_by_role("button", name="Download as Markdown").click()
-    assert told.value.suggested_filename == "comparison-Qwen3-14B-Qwen3-8B-gpt-oss-20B.md"
+    assert told.value.suggested_filename == "comparison-Qwen3-14B-Qwen3-8B-Qwen3-1.7B.md"
     assert running_app.read_tracebacks() == ""
 
 
