@@ -71,7 +71,7 @@ _STYLE = """<style>
 .modebar:focus-within { opacity: 1 !important; }
 .modebar .wb-chart-file { width: auto; padding: 0.1rem 0.35rem; font-size: 0.87rem !important; opacity: 0.75; }
 .modebar .wb-chart-file:hover, .modebar .wb-chart-file:focus-visible { opacity: 1; text-decoration: underline; }
-[data-testid="stElementToolbarButton"]:has(button[aria-label="Download as CSV"]) { display: none; }
+[data-testid="stElementToolbarButton"]:has(button[aria-label^="Download as CSV"]) { display: none; }
 @media (max-width: 640px) { .stMainBlockContainer { padding: 4rem 1rem 2rem; } }
 @media (max-width: 640px) { :is(h1, h2).wb-answer { font-size: 1.3rem; } }
 </style>"""
