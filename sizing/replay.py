@@ -69,6 +69,7 @@ class Graph:
     expert_home: int = ANYWHERE
     nodes: list[Tensor] = field(default_factory=list)
     leaves: list[Tensor] = field(default_factory=list)
+    _rows: dict[tuple[int, int], tuple[Ints | int, Ints]] = field(default_factory=dict)
 
     def input(self, n_bytes: Ints | int) -> Tensor:
         """A tensor that the host fills before the graph runs."""
@@ -81,6 +82,13 @@ class Graph:
     def op(self, n_bytes: Ints | int, *operands: Tensor, home: int = ANYWHERE) -> Tensor:
         """A result in a place of its own."""
         return Tensor(self._sized(n_bytes), operands, home=home)
+
+    def rows(self, width: Ints | int, n_bytes: int, *operands: Tensor, home: int = ANYWHERE) -> Tensor:
+        """A result in a place of its own of `width` values, each of which takes `n_bytes` over all rows."""
+        found = self._rows.get((id(width), n_bytes))
+        if found is None:  # layers share their widths: a width is held here, so that its id stays its own
+            found = self._rows[id(width), n_bytes] = width, self._sized(n_bytes * np.asarray(width))
+        return Tensor(found[1], operands, home=home)
 
     def like(self, first: Tensor, *more: Tensor, also_over: Tensor | None = None, home: int = ANYWHERE) -> Tensor:
         """A result as large as its first operand, written over it where that dies here; else over `also_over`."""
@@ -123,7 +131,8 @@ class Graph:
             return
         tensor.seen = True
         for operand in tensor.operands:
-            self._visit(operand)
+            if not operand.seen:
+                self._visit(operand)
         (self.leaves if tensor.is_leaf else self.nodes).append(tensor)
 
     def _sized(self, n_bytes: Ints | int) -> Ints:
@@ -336,7 +345,9 @@ def run(schedules: Sequence[Schedule], nodes: Sequence[Tensor]) -> None:
             if node.slot < 0:
                 node.slot = schedules[node.device].take(node.n_bytes)
         for operand in node.operands:
-            _release(operand, schedules)
+            operand.n_uses -= 1
+            if not operand.n_uses and not operand.n_views:
+                _release(operand, schedules)
 
 
 def _inherit(node: Tensor) -> int:
@@ -349,10 +360,7 @@ def _inherit(node: Tensor) -> int:
 
 
 def _release(operand: Tensor, schedules: Sequence[Schedule]) -> None:
-    """Count one use less, and free what nobody will look at again."""
-    operand.n_uses -= 1
-    if operand.n_uses or operand.n_views:
-        return
+    """Free what nobody will look at again: an operand without a further use or view, or what it is a view of."""
     if operand.is_view:
         if operand.root is None:
             return

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from sizing.replay import ANYWHERE, Graph, Ints, Tensor
 
 F32 = 4
@@ -139,7 +137,7 @@ class Frame:
     def wide(self, width: Ints | int, *operands: Tensor, n: int | None = None, home: int | None = None) -> Tensor:
         """A new result of `width` values per token, from a matrix of the layer unless `home` says otherwise."""
         where = self.graph.weight_home if home is None else home
-        return self.graph.op(F32 * (n or self.reserve.n_tokens) * np.asarray(width), *operands, home=where)
+        return self.graph.rows(width, F32 * (n or self.reserve.n_tokens), *operands, home=where)
 
     def free(self, width: Ints | int, *operands: Tensor, n: int | None = None) -> Tensor:
         """A new result of `width` values per token that takes no weights, so runs where its neighbours do."""
