@@ -10,7 +10,7 @@ from sizing.compare import Comparison, Row, SourceLine, mark_best
 
 STYLE = """<style>
 .wb-compare { overflow-x: auto; max-width: 100%; }
-.wb-compare table { border-collapse: collapse; font-size: 0.92rem; min-width: 100%; }
+.wb-compare table { border-collapse: collapse; font-size: 0.87rem; min-width: 100%; }
 .wb-compare th, .wb-compare td { text-align: left; vertical-align: top; padding: 0.3rem 0.9rem 0.3rem 0; border: none;
   border-bottom: 1px solid color-mix(in srgb, currentColor 10%, transparent); }
 .wb-compare th.wb-fact { font-weight: 400; width: 12rem; min-width: 8.5rem; position: sticky; left: 0; z-index: 1;

@@ -19,7 +19,7 @@ STYLE = """<style>
 .st-key-eval_sentence [data-testid="stWidgetLabel"] p { font-size: 1rem; font-weight: 600; }
 .st-key-eval_sentence { border-bottom: 1px solid color-mix(in srgb, currentColor 12%, transparent); }
 .st-key-eval_sentence { padding-bottom: 0.9rem; }
-.wb-scores { border-collapse: collapse; width: 100%; font-size: 0.93rem; }
+.wb-scores { border-collapse: collapse; width: 100%; font-size: 1rem; }
 .wb-scores td, .wb-scores th { border: none; padding: 0.18rem 1rem 0.18rem 0; text-align: left; }
 .wb-scores th { font-weight: 400; opacity: 0.75; font-size: 0.87rem; }
 .wb-scores .wb-n { text-align: right; } .wb-scores td.wb-n { white-space: nowrap; }
