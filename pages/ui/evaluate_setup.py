@@ -12,7 +12,7 @@ import streamlit as st
 from evals.plans import EvalPlan, EvalSettings, ModelKind, TestedModel, plan_suites
 from evals.results import RunSummary
 from evals.tested_models import DEMO_NAME, make_demo
-from pages.ui import cached, charts, evaluate_endpoint, evaluation, frame, inputs
+from pages.ui import cached, charts, evaluate_endpoint, evaluate_fields, evaluation, frame, inputs
 from pages.ui.evaluate_words import escape_markdown, shorten
 from pages.ui.evaluation import DEMO_QUANTS, Endpoint, Expected, FileFacts, OwnSuite
 from sizing.errors import BadInputError
@@ -345,26 +345,53 @@ def choose_time() -> tuple[float | None, int | None]:
 
 def choose_settings() -> EvalSettings:
     """How models are asked; the defaults suit nearly everyone."""
-    usual = EvalSettings()
     with st.popover("How they are asked", icon=":material/tune:", type="tertiary"):
-        context = st.number_input(
-            "Context, tokens for each question", 64, 2**22, None, 64, key="eval_context", placeholder="By the suites"
+        inputs.auto_or_whole(
+            "eval_context",
+            "Context, tokens for each question",
+            evaluate_fields.MAX_SEQUENCE_TOKENS,
+            low=64,
+            left="By the suites",
+            step=64,
         )
-        n_parallel = st.number_input("Questions side by side", 1, 256, usual.n_parallel, key="eval_parallel")
-        kv_k = st.selectbox("K cache", KV_TYPES, list(KV_TYPES).index(usual.kv_type_k), key="eval_kv_k")
-        kv_v = st.selectbox("V cache", KV_TYPES, list(KV_TYPES).index(usual.kv_type_v), key="eval_kv_v")
-        layers = st.number_input(
-            "Layers on the accelerator", 0, 10_000, None, key="eval_gpu_layers", placeholder="All, where there is one"
+        inputs.whole("eval_parallel", "Questions side by side", 1, evaluate_fields.MAX_SIDE_BY_SIDE)
+        inputs.choice("eval_kv_k", "K cache", tuple(KV_TYPES))
+        inputs.choice("eval_kv_v", "V cache", tuple(KV_TYPES))
+        inputs.auto_or_whole(
+            "eval_layers", "Layers on the accelerator", evaluate_fields.MAX_LAYERS, left="All, where there is one"
         )
-        seed = st.number_input("Seed", 0, 2**32 - 1, usual.seed, key="eval_seed")
-        plain = st.checkbox("Plain text, without the chat template", key="eval_plain")
+        inputs.whole("eval_seed", "Seed", 0, evaluate_fields.MAX_SEED)
+        inputs.switch("eval_plain", "Plain text, without the chat template")
         st.caption("Greedy answers: temperature 0. A score counts only for the settings it was made with.")
+    settings = read_settings()
+    if changed := describe_changes(settings):
+        st.html(f'<p class="wb-quiet">Asked with {escape(", ".join(changed))}.</p>')
+    return settings
+
+
+def read_settings() -> EvalSettings:
+    """How models are asked, as the address has it."""
     return EvalSettings(
-        context_tokens=context,
-        n_parallel=n_parallel,
-        kv_type_k=kv_k,
-        kv_type_v=kv_v,
-        n_gpu_layers=layers,
-        seed=seed,
-        template="none" if plain else "auto",
+        context_tokens=inputs.read("eval_context"),
+        n_parallel=inputs.read("eval_parallel"),
+        kv_type_k=inputs.read("eval_kv_k"),
+        kv_type_v=inputs.read("eval_kv_v"),
+        n_gpu_layers=inputs.read("eval_layers"),
+        seed=inputs.read("eval_seed"),
+        template="none" if inputs.read("eval_plain") == "on" else "auto",
     )
+
+
+def describe_changes(settings: EvalSettings) -> list[str]:
+    """Where the settings are not the usual ones: a link may bring them, and they stand folded."""
+    usual = EvalSettings()
+    told = {
+        "context_tokens": f"{settings.context_tokens or 0:,} tokens of context",
+        "n_parallel": f"{settings.n_parallel} side by side",
+        "kv_type_k": f"K cache {settings.kv_type_k}",
+        "kv_type_v": f"V cache {settings.kv_type_v}",
+        "n_gpu_layers": f"{settings.n_gpu_layers} layers on the accelerator",
+        "seed": f"seed {settings.seed}",
+        "template": "plain text",
+    }
+    return [words for name, words in told.items() if getattr(settings, name) != getattr(usual, name)]

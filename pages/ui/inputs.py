@@ -53,6 +53,7 @@ from pages.ui.address_parsers import (
     whole_parser,
 )
 from pages.ui.cost_fields import COST_FIELDS
+from pages.ui.evaluate_fields import EVALUATE_FIELDS
 from pages.ui.finetune_fields import FINETUNE_FIELDS
 from pages.ui.questions import (
     BesideChoice,
@@ -327,7 +328,7 @@ _OF_PAGE = {
     "hardware": ("offload",),
     "compare": ("compare", "compare_quant", "differs"),
     "licenses": ("terms",),
-    "evaluate": ("models", "suites", "tasks", "needle", "take", "items"),
+    "evaluate": ("models", "suites", "tasks", "needle", "take", "items", *(name for name, _, _ in EVALUATE_FIELDS)),
     "cost": tuple(name for name, _, _ in COST_FIELDS),
     "finetune": tuple(name for name, _, _ in FINETUNE_FIELDS),
     "catalog": (
@@ -470,8 +471,10 @@ def slider(name: str, label: str, low: int, high: int, step: int = 1, help: str 
     st.slider(label, low, high, step=step, key=_key(name), on_change=_write, args=(name,), help=help)
 
 
-def auto_or_whole(name: str, label: str, high: int, help: str | None = None, low: int = 0) -> None:
-    """A whole number from `low` to `high`, or nothing for automatic."""
+def auto_or_whole(
+    name: str, label: str, high: int, help: str | None = None, low: int = 0, *, left: str = "Auto", step: int = 1
+) -> None:
+    """A whole number from `low` to `high`, or nothing for automatic, which stands in the empty box as `left`."""
     key, value = _key(name), read(name)
     st.session_state[key] = value if value is None or value <= high else None
 
@@ -479,7 +482,7 @@ def auto_or_whole(name: str, label: str, high: int, help: str | None = None, low
         new = st.session_state[key]
         set_field(name, AUTO if new is None else str(new))
 
-    st.number_input(label, low, high, value=None, step=1, key=key, placeholder="Auto", on_change=write, help=help)
+    st.number_input(label, low, high, value=None, step=step, key=key, placeholder=left, on_change=write, help=help)
 
 
 def auto_or_number(name: str, label: str, low: float, high: float, step: float, help: str | None = None) -> None:

@@ -18,6 +18,28 @@ SHA = "0123456789abcdef" * 4
 PROMPT = "How many pears? <b id='bad'>bold</b> **bold** $x$"
 
 
+class FakeQueue:
+    """Stands in for the queue: remembers what it was asked to do and does nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, object]] = []
+        self.plans: list[EvalPlan] = []
+        self.keys: list[str | None] = []
+
+    def enqueue(self, plan: EvalPlan, key: str | None = None) -> None:
+        self.plans.append(plan)
+        self.keys.append(key)
+
+    def cancel(self, run_id: str) -> None:
+        self.asked.append(("cancel", run_id))
+
+    def resume(self, run_id: str, key: str | None = None) -> None:
+        self.asked.append(("resume", run_id))
+
+    def remove(self, run_id: str) -> None:
+        self.asked.append(("remove", run_id))
+
+
 def write_run(
     home: Path,
     model: TestedModel,
