@@ -15,7 +15,7 @@ from evals.tested_models import DEMO_NAME, make_demo
 from pages.ui import cached, charts, evaluate_endpoint, evaluate_fields, evaluation, frame, inputs
 from pages.ui.evaluate_words import escape_markdown, shorten
 from pages.ui.evaluation import DEMO_QUANTS, Endpoint, Expected, FileFacts, OwnSuite
-from sizing.errors import BadInputError
+from sizing.errors import BadInputError, UnknownNameError
 from sizing.quants import KV_TYPES
 from sizing.units import format_bytes
 
@@ -207,19 +207,25 @@ def build_model(key: str, files: dict[str, FileFacts], servers: dict[str, Endpoi
 
 def choose_identity(facts: FileFacts) -> str:
     """Which catalog model a file is, by its own word unless the person says otherwise; empty for none."""
-    cards = cached.list_choices().names
-    if facts.model_id:
-        cards = cached.list_choices().with_model(cached.find_card(facts.model_id))
-    options = (UNKNOWN_MODEL, *cards)
+    cards = {UNKNOWN_MODEL: "not in the catalog", **cached.list_choices().names}
     mark = hashlib.sha256(facts.path.encode("utf-8", "replace")).hexdigest()[:12]
+    wanted: str = inputs.read("file_is").get(mark, facts.model_id)
+    for model_id in (facts.model_id, wanted):
+        if model_id not in cards:
+            try:
+                card = cached.find_card(model_id)
+            except UnknownNameError as error:
+                st.warning(escape_markdown(inputs.say_refusal(error, cards[facts.model_id])), icon=":material/draft:")
+            else:
+                cards[card.model_id] = card.spec.name
     said = "its name in the file" if facts.model_id else "the file names no model of the catalog"
-    return st.selectbox(
+    return inputs.identity(
+        mark,
         f"{file_name(facts)} is",
-        options,
-        index=options.index(facts.model_id) if facts.model_id in options else 0,
-        format_func=lambda v: cards.get(v, "not in the catalog"),
-        key=f"is_{mark}",
-        help=f"So that results show on Choose and Size. Preset by {said}.",
+        tuple(cards),
+        facts.model_id,
+        cards,
+        f"So that results show on Choose and Size. Preset by {said}.",
     )
 
 
@@ -284,7 +290,7 @@ def choose_suites(titles: dict[str, str]) -> tuple[tuple[str, ...], bool, str]:
         problem = "" if contexts else "choose a context to search"
     allow_code = False
     if any(name in shipped and shipped[name].opt_in for name in chosen):
-        allow_code = st.checkbox("Run the code that the model writes", key="allow_code")
+        allow_code = inputs.agreement("allow_code", "Run the code that the model writes")
         st.caption(
             "It runs on this machine in a process of its own, without network and files, with little memory and a time "
             "limit. That keeps mistakes in; do not take it for a wall against a model that attacks."
@@ -307,7 +313,12 @@ def choose_judge(
     servers = {e.name: e for e in evaluate_endpoint.list_endpoints(summaries)}
     if not servers:
         return None, "a chosen suite is judged by a model: add its server under A server"
-    name = st.selectbox("Answers are judged by", tuple(servers), key="eval_judge")
+    wanted = inputs.read("judge")
+    name = wanted if wanted in servers else next(iter(servers))
+    if wanted and wanted != name:
+        told = f"The judge {escape_markdown(wanted)} is not known in this session; add its server again."
+        st.warning(f"{told} Using {escape_markdown(name)} instead.", icon=":material/dns:")
+    inputs.choice("judge", "Answers are judged by", tuple(servers), shown=name)
     return servers[name], ""
 
 

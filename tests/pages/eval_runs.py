@@ -97,10 +97,12 @@ def build_item(suite: str, index: int, is_right: bool) -> ItemResult:
     )
 
 
-def write_divergence(home: Path, model: TestedModel, reference: TestedModel, n_windows: int = 20) -> str:
-    """A finished divergence: about 0.1 nats lost per token, nine tokens of ten the same."""
-    run_id = "20261125-130000-abcdef"
-    plan = EvalPlan(run_id, "2026-11-25T13:00:00+00:00", RunKind.DIVERGENCE, model, reference=reference)
+def write_divergence(
+    home: Path, model: TestedModel, reference: TestedModel, n_windows: int = 20, number: int = 0
+) -> str:
+    """A finished divergence: about 0.1 nats lost per token, nine tokens of ten the same. `number` orders in time."""
+    run_id = f"20261125-1300{number:02}-abcdef"
+    plan = EvalPlan(run_id, f"2026-11-25T13:00:{number:02}+00:00", RunKind.DIVERGENCE, model, reference=reference)
     file = open_run_file(create_run(home, plan))
     assert file is not None
     chance = random.Random(1)

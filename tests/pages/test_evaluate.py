@@ -450,8 +450,7 @@ def test_damage_stands_beside_published_figures_under_their_labels(evaluate: Ope
 def test_damage_is_asked_for_one_run_a_candidate(evaluate: OpenPage, queue: FakeQueue) -> None:
     app = evaluate()
     assert app.button(key="damage_start").disabled
-    app = app.multiselect(key="damage_candidates").set_value(["Weighbridge Demo at Q4_K_M", "Weighbridge Demo at Q2_K"])
-    app = app.run()
+    app = app.multiselect(key="field_damage_against").set_value(["demo:Q4_K_M", "demo:Q2_K"]).run()
     app.button(key="damage_start").click().run()
     assert [(p.kind, p.model.quant) for p in queue.plans] == [
         (RunKind.DIVERGENCE, "Q4_K_M"),
