@@ -14,10 +14,10 @@ from pages.ui import (
     evaluate_setup,
     evaluation,
     frame,
+    inputs,
 )
+from pages.ui.evaluate_fields import TAB_WORDS
 from pages.ui.evaluate_words import STYLE
-
-RESULTS, DAMAGE, OWN = "Results", "Quantization damage", "Your own data"
 
 
 def show() -> None:
@@ -29,7 +29,7 @@ def show() -> None:
     evaluate_headline.show(summaries)
     evaluate_setup.show(summaries, own)
     evaluate_live.show(titles)
-    results, damage, data = st.tabs((RESULTS, DAMAGE, OWN))
+    results, damage, data = inputs.tabs("eval_tab", TAB_WORDS)
     with results:
         evaluate_results.show(summaries, titles)
         evaluate_detail.show(summaries, titles)

@@ -14,8 +14,8 @@ from catalog.machine_text import (
 from catalog.version import read_version
 from pages.ui.address_parsers import (
     AUTO,
-    auto_or_count,
     auto_or_number,
+    auto_or_whole,
     choice_parser,
     list_parser,
     number_parser,
@@ -24,6 +24,7 @@ from pages.ui.address_parsers import (
     whole_parser,
 )
 from pages.ui.cost_fields import COST_FIELDS
+from pages.ui.evaluate_fields import EVALUATE_FIELDS
 from pages.ui.finetune_fields import FINETUNE_FIELDS
 from pages.ui.questions import (
     MAX_LAYERS,
@@ -144,20 +145,6 @@ def _task_names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _auto_or_whole(what: str, high: int) -> Callable[[str], int | None]:
-    number = whole_parser(what, 0, high)
-
-    def parse(text: str) -> int | None:
-        if text.strip().lower() == AUTO:
-            return None
-        try:
-            return number(text)
-        except BadInputError as error:
-            raise BadInputError(str(error).replace("wants a", f"wants {AUTO} or a")) from None
-
-    return parse
-
-
 def _known_or_whole(what: str, high: int) -> Callable[[str], int | None]:
     """A whole number from 0, or the word for not known."""
     number = whole_parser(what, 0, high)
@@ -200,9 +187,9 @@ _FIELDS = (
     Field("kv_k", "f16", lambda text: find_kv_type(text).name),
     Field("kv_v", "f16", lambda text: find_kv_type(text).name),
     Field("flash", "on", choice_parser("flash", ("on", "off"))),
-    Field("gpu_layers", AUTO, _auto_or_whole("gpu_layers", MAX_LAYERS)),
+    Field("gpu_layers", AUTO, auto_or_whole("gpu_layers", 0, MAX_LAYERS)),
     Field("split", "", read_split),
-    Field("cpu_moe", AUTO, _auto_or_whole("cpu_moe", MAX_LAYERS)),
+    Field("cpu_moe", AUTO, auto_or_whole("cpu_moe", 0, MAX_LAYERS)),
     Field("expert_layers", "", read_layer_list),
     Field("draft", "", text_parser("draft")),
     Field("draft_quant", "Q8_0", read_label),
@@ -251,16 +238,17 @@ _FIELDS = (
     Field("format", "", text_parser("format", 40)),
     Field("kv_type", AUTO, text_parser("kv_type", 40)),
     Field("gpu_share", AUTO, auto_or_number("gpu_share (of each card)", 0.05, 1.0)),
-    Field("tp", AUTO, auto_or_count("tp (tensor parallel)", 64)),
-    Field("pp", AUTO, auto_or_count("pp (pipeline parallel)", 64)),
-    Field("batched_tokens", AUTO, auto_or_count("batched_tokens", 2**20)),
-    Field("sequences", AUTO, auto_or_count("sequences (at once)", 65_536)),
+    Field("tp", AUTO, auto_or_whole("tp (tensor parallel)", 1, 64)),
+    Field("pp", AUTO, auto_or_whole("pp (pipeline parallel)", 1, 64)),
+    Field("batched_tokens", AUTO, auto_or_whole("batched_tokens", 1, 2**20)),
+    Field("sequences", AUTO, auto_or_whole("sequences (at once)", 1, 65_536)),
     Field("eager", "off", choice_parser("eager", ("on", "off"))),
     Field("alike", "bits", choice_parser("alike", tuple(ALIKE_WORDS))),
     Field("many", "off", choice_parser("many", ("on", "off"))),
     Field("nodes", "2", whole_parser("nodes (machines)", 1, MAX_NODES)),
     Field("link", "10 GbE", lambda text: find_interconnect(text).name),
     Field("share", "layers", choice_parser("share", tuple(a.value for a in Across))),
+    *(Field(*evaluate_field) for evaluate_field in EVALUATE_FIELDS),
     *(Field(*finetune_field) for finetune_field in FINETUNE_FIELDS),
 )
 FIELDS = {f.name: f for f in _FIELDS}

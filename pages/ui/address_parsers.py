@@ -91,12 +91,17 @@ def list_parser(what: str) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
-def auto_or_count(what: str, high: int) -> Callable[[str], int | None]:
-    """A whole number from 1, or None for the word that leaves it to the engine."""
-    number = whole_parser(what, 1, high)
+def auto_or_whole(what: str, low: int, high: int) -> Callable[[str], int | None]:
+    """A whole number, or None for the word that leaves it to whoever has a default for it."""
+    number = whole_parser(what, low, high)
 
     def parse(text: str) -> int | None:
-        return None if text.strip().lower() == AUTO else number(text)
+        if text.strip().lower() == AUTO:
+            return None
+        try:
+            return number(text)
+        except BadInputError as error:
+            raise BadInputError(str(error).replace("wants a", f"wants {AUTO} or a")) from None
 
     return parse
 

@@ -16,17 +16,13 @@ from evals.results import RunSummary
 from evals.tested_models import make_demo
 from pages.ui import evaluation, frame, inputs, tables
 from pages.ui.charts import roomy
+from pages.ui.evaluate_fields import FIRST_REFERENCE, TEXT_WORDS, TIME_WORDS
 from pages.ui.evaluate_words import STATE_WORDS, escape_markdown, format_moment, name_run
 from pages.ui.evaluation import DEMO_QUANTS, name_model
 from sizing.errors import WeighbridgeError
 from sizing.units import format_figures
 
-TEXT_WORDS = {
-    "own": "This project's pages: English, code, tables",
-    "demo": "The demonstration model's own chats",
-    "yours": "Your text",
-}
-TIME_WORDS = {"2": "2 minutes", "10": "10 minutes", "": "The whole text"}
+_FILE = "file:"
 METRIC_WORDS = {
     "perplexity_ratio": "Perplexity, times the reference's",
     "kl_divergence": "KL divergence per token, nats",
@@ -67,14 +63,40 @@ def show(summaries: Sequence[RunSummary]) -> None:
 # ---- asking ----
 
 
-def list_files(summaries: Sequence[RunSummary]) -> dict[str, TestedModel]:
-    """Everything that can be held against something: the demonstration model and files, by what they are called."""
-    models = [make_demo(quant) for quant in DEMO_QUANTS]
-    for path in evaluation.list_known_paths(summaries):
+def list_files(summaries: Sequence[RunSummary], wanted: Sequence[str]) -> dict[str, TestedModel]:
+    """Everything that can be held against something, by its name in the address: the demonstration model and files."""
+    models = {f"demo:{quant}": make_demo(quant) for quant in DEMO_QUANTS}
+    named = (name.removeprefix(_FILE) for name in wanted if name.startswith(_FILE))
+    for path in dict.fromkeys((*evaluation.list_known_paths(summaries), *named)):
         facts = evaluation.read_file_facts(path)
         if not facts.problem:
-            models.append(evaluation.build_file_model(facts, facts.model_id))
-    return {name_file(model): model for model in models}
+            models[f"{_FILE}{path}"] = evaluation.build_file_model(facts, facts.model_id)
+    return models
+
+
+def choose_files(summaries: Sequence[RunSummary]) -> tuple[TestedModel, list[TestedModel]]:
+    """The reference and what is held against it; what the address names and is not there is said."""
+    wanted, against = inputs.read("damage_reference"), inputs.read("damage_against")
+    files = list_files(summaries, (wanted, *against))
+    words = {name: name_file(model) for name, model in files.items()}
+    reference = wanted if wanted in files else FIRST_REFERENCE
+    inputs.choice("damage_reference", "Reference", tuple(files), words, shown=reference)
+    if reference != wanted:
+        _warn_unknown(wanted, f"using {words[reference]} instead")
+    others = tuple(name for name in files if name != reference)
+    inputs.several("damage_against", "Held against it", others, "Choose files", words)
+    for name in against:
+        if name not in files:
+            _warn_unknown(name, "it is left out")
+    return files[reference], [files[name] for name in against if name in others]
+
+
+def _warn_unknown(name: str, instead: str) -> None:
+    """Why what the address names cannot be read, and what happens without it."""
+    why = f"there is no model called {name!r} here"
+    if name.startswith(_FILE):
+        why = evaluation.read_file_facts(name.removeprefix(_FILE)).problem
+    st.warning(escape_markdown(f"{frame.to_sentence(why)} {frame.to_sentence(instead)}"), icon=":material/draft:")
 
 
 def name_file(model: TestedModel) -> str:
@@ -84,23 +106,14 @@ def name_file(model: TestedModel) -> str:
 
 def show_form(summaries: Sequence[RunSummary]) -> None:
     """Reference, candidates, text and time."""
-    files = list_files(summaries)
-    names = tuple(files)
-    reference = st.selectbox("Reference", names, key="damage_reference")
-    candidates = st.multiselect(
-        "Held against it",
-        tuple(n for n in names if n != reference),
-        key="damage_candidates",
-        placeholder="Choose files",
-    )
-    text = st.selectbox("Both read", tuple(TEXT_WORDS), format_func=TEXT_WORDS.__getitem__, key="damage_text")
-    data = None
+    reference, candidates = choose_files(summaries)
+    inputs.choice("damage_text", "Both read", tuple(TEXT_WORDS), TEXT_WORDS)
+    text, data = inputs.read("damage_text"), None
     if text == "yours":
         file = st.file_uploader("Plain text, UTF-8", type=["txt", "md"], key="damage_file")
         data = None if file is None else file.getvalue()
-    minutes = st.segmented_control(
-        "For", tuple(TIME_WORDS), default="2", required=True, format_func=TIME_WORDS.__getitem__, key="damage_minutes"
-    )
+    inputs.segments("damage_minutes", "For", tuple(TIME_WORDS), TIME_WORDS)
+    minutes = inputs.read("damage_minutes")
     missing = find_missing(candidates, text, data)
     st.button(
         "Measure",
@@ -111,9 +124,7 @@ def show_form(summaries: Sequence[RunSummary]) -> None:
         args=("damage_wanted", True),
     )
     if inputs.take("damage_wanted") and not missing:
-        problem = start(
-            files[reference], [files[c] for c in candidates], text, data, float(minutes) if minutes else None
-        )
+        problem = start(reference, candidates, text, data, None if minutes == "all" else float(minutes))
         if problem is None:
             st.rerun()
         st.error(escape_markdown(frame.to_sentence(problem)), icon=":material/error:")
@@ -121,7 +132,7 @@ def show_form(summaries: Sequence[RunSummary]) -> None:
         st.caption(frame.to_sentence(missing))
 
 
-def find_missing(candidates: Sequence[str], text: str, data: bytes | None) -> str:
+def find_missing(candidates: Sequence[TestedModel], text: str, data: bytes | None) -> str:
     """What has to be chosen first; empty when all is."""
     if not candidates:
         return "choose at least one file to hold against the reference"
@@ -157,11 +168,15 @@ def choose_result(found: Sequence[RunSummary]) -> RunSummary:
     """The measurement to read, by itself the newest."""
     labels = {s.run.run_id: f"{name_run(s)}, {format_moment(s.run.plan.created_at)}" for s in found}
     st.subheader("Measured beside published", anchor=False)
-    run_id = found[0].run.run_id
-    if len(found) > 1:
-        run_id = st.selectbox(
-            "Measurement", tuple(labels), format_func=labels.__getitem__, key="damage_run", label_visibility="collapsed"
+    wanted = inputs.read("damage_run")
+    run_id = wanted if wanted in labels else found[0].run.run_id
+    if wanted and wanted != run_id:
+        st.warning(
+            f"No measurement {escape_markdown(wanted)} is on this machine. The newest is shown instead.",
+            icon=":material/search:",
         )
+    if len(found) > 1:
+        inputs.choice("damage_run", "Measurement", tuple(labels), labels, shown=run_id)
     return next(s for s in found if s.run.run_id == run_id)
 
 

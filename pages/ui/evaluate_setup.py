@@ -12,10 +12,10 @@ import streamlit as st
 from evals.plans import EvalPlan, EvalSettings, ModelKind, TestedModel, plan_suites
 from evals.results import RunSummary
 from evals.tested_models import DEMO_NAME, make_demo
-from pages.ui import cached, charts, evaluate_endpoint, evaluation, frame, inputs
+from pages.ui import cached, charts, evaluate_endpoint, evaluate_fields, evaluation, frame, inputs
 from pages.ui.evaluate_words import escape_markdown, shorten
 from pages.ui.evaluation import DEMO_QUANTS, Endpoint, Expected, FileFacts, OwnSuite
-from sizing.errors import BadInputError
+from sizing.errors import BadInputError, UnknownNameError
 from sizing.quants import KV_TYPES
 from sizing.units import format_bytes
 
@@ -207,19 +207,25 @@ def build_model(key: str, files: dict[str, FileFacts], servers: dict[str, Endpoi
 
 def choose_identity(facts: FileFacts) -> str:
     """Which catalog model a file is, by its own word unless the person says otherwise; empty for none."""
-    cards = cached.list_choices().names
-    if facts.model_id:
-        cards = cached.list_choices().with_model(cached.find_card(facts.model_id))
-    options = (UNKNOWN_MODEL, *cards)
+    cards = {UNKNOWN_MODEL: "not in the catalog", **cached.list_choices().names}
     mark = hashlib.sha256(facts.path.encode("utf-8", "replace")).hexdigest()[:12]
+    wanted: str = inputs.read("file_is").get(mark, facts.model_id)
+    for model_id in (facts.model_id, wanted):
+        if model_id not in cards:
+            try:
+                card = cached.find_card(model_id)
+            except UnknownNameError as error:
+                st.warning(escape_markdown(inputs.say_refusal(error, cards[facts.model_id])), icon=":material/draft:")
+            else:
+                cards[card.model_id] = card.spec.name
     said = "its name in the file" if facts.model_id else "the file names no model of the catalog"
-    return st.selectbox(
+    return inputs.identity(
+        mark,
         f"{file_name(facts)} is",
-        options,
-        index=options.index(facts.model_id) if facts.model_id in options else 0,
-        format_func=lambda v: cards.get(v, "not in the catalog"),
-        key=f"is_{mark}",
-        help=f"So that results show on Choose and Size. Preset by {said}.",
+        tuple(cards),
+        facts.model_id,
+        cards,
+        f"So that results show on Choose and Size. Preset by {said}.",
     )
 
 
@@ -284,7 +290,7 @@ def choose_suites(titles: dict[str, str]) -> tuple[tuple[str, ...], bool, str]:
         problem = "" if contexts else "choose a context to search"
     allow_code = False
     if any(name in shipped and shipped[name].opt_in for name in chosen):
-        allow_code = st.checkbox("Run the code that the model writes", key="allow_code")
+        allow_code = inputs.agreement("allow_code", "Run the code that the model writes")
         st.caption(
             "It runs on this machine in a process of its own, without network and files, with little memory and a time "
             "limit. That keeps mistakes in; do not take it for a wall against a model that attacks."
@@ -307,7 +313,12 @@ def choose_judge(
     servers = {e.name: e for e in evaluate_endpoint.list_endpoints(summaries)}
     if not servers:
         return None, "a chosen suite is judged by a model: add its server under A server"
-    name = st.selectbox("Answers are judged by", tuple(servers), key="eval_judge")
+    wanted = inputs.read("judge")
+    name = wanted if wanted in servers else next(iter(servers))
+    if wanted and wanted != name:
+        told = f"The judge {escape_markdown(wanted)} is not known in this session; add its server again."
+        st.warning(f"{told} Using {escape_markdown(name)} instead.", icon=":material/dns:")
+    inputs.choice("judge", "Answers are judged by", tuple(servers), shown=name)
     return servers[name], ""
 
 
@@ -345,26 +356,53 @@ def choose_time() -> tuple[float | None, int | None]:
 
 def choose_settings() -> EvalSettings:
     """How models are asked; the defaults suit nearly everyone."""
-    usual = EvalSettings()
     with st.popover("How they are asked", icon=":material/tune:", type="tertiary"):
-        context = st.number_input(
-            "Context, tokens for each question", 64, 2**22, None, 64, key="eval_context", placeholder="By the suites"
+        inputs.auto_or_whole(
+            "eval_context",
+            "Context, tokens for each question",
+            evaluate_fields.MAX_SEQUENCE_TOKENS,
+            low=64,
+            left="By the suites",
+            step=64,
         )
-        n_parallel = st.number_input("Questions side by side", 1, 256, usual.n_parallel, key="eval_parallel")
-        kv_k = st.selectbox("K cache", KV_TYPES, list(KV_TYPES).index(usual.kv_type_k), key="eval_kv_k")
-        kv_v = st.selectbox("V cache", KV_TYPES, list(KV_TYPES).index(usual.kv_type_v), key="eval_kv_v")
-        layers = st.number_input(
-            "Layers on the accelerator", 0, 10_000, None, key="eval_gpu_layers", placeholder="All, where there is one"
+        inputs.whole("eval_parallel", "Questions side by side", 1, evaluate_fields.MAX_SIDE_BY_SIDE)
+        inputs.choice("eval_kv_k", "K cache", tuple(KV_TYPES))
+        inputs.choice("eval_kv_v", "V cache", tuple(KV_TYPES))
+        inputs.auto_or_whole(
+            "eval_layers", "Layers on the accelerator", evaluate_fields.MAX_LAYERS, left="All, where there is one"
         )
-        seed = st.number_input("Seed", 0, 2**32 - 1, usual.seed, key="eval_seed")
-        plain = st.checkbox("Plain text, without the chat template", key="eval_plain")
+        inputs.whole("eval_seed", "Seed", 0, evaluate_fields.MAX_SEED)
+        inputs.switch("eval_plain", "Plain text, without the chat template")
         st.caption("Greedy answers: temperature 0. A score counts only for the settings it was made with.")
+    settings = read_settings()
+    if changed := describe_changes(settings):
+        st.html(f'<p class="wb-quiet">Asked with {escape(", ".join(changed))}.</p>')
+    return settings
+
+
+def read_settings() -> EvalSettings:
+    """How models are asked, as the address has it."""
     return EvalSettings(
-        context_tokens=context,
-        n_parallel=n_parallel,
-        kv_type_k=kv_k,
-        kv_type_v=kv_v,
-        n_gpu_layers=layers,
-        seed=seed,
-        template="none" if plain else "auto",
+        context_tokens=inputs.read("eval_context"),
+        n_parallel=inputs.read("eval_parallel"),
+        kv_type_k=inputs.read("eval_kv_k"),
+        kv_type_v=inputs.read("eval_kv_v"),
+        n_gpu_layers=inputs.read("eval_layers"),
+        seed=inputs.read("eval_seed"),
+        template="none" if inputs.read("eval_plain") == "on" else "auto",
     )
+
+
+def describe_changes(settings: EvalSettings) -> list[str]:
+    """Where the settings are not the usual ones: a link may bring them, and they stand folded."""
+    usual = EvalSettings()
+    told = {
+        "context_tokens": f"{settings.context_tokens or 0:,} tokens of context",
+        "n_parallel": f"{settings.n_parallel} side by side",
+        "kv_type_k": f"K cache {settings.kv_type_k}",
+        "kv_type_v": f"V cache {settings.kv_type_v}",
+        "n_gpu_layers": f"{settings.n_gpu_layers} layers on the accelerator",
+        "seed": f"seed {settings.seed}",
+        "template": "plain text",
+    }
+    return [words for name, words in told.items() if getattr(settings, name) != getattr(usual, name)]

@@ -6,10 +6,11 @@ refuses nonsense with a sentence. Widgets write the address; pages read frozen v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from catalog.hub_answers import HubQuery
 from catalog.license_rules import make_profile
@@ -53,6 +54,7 @@ from pages.ui.address_parsers import (
     whole_parser,
 )
 from pages.ui.cost_fields import COST_FIELDS
+from pages.ui.evaluate_fields import EVALUATE_FIELDS, write_identities
 from pages.ui.finetune_fields import FINETUNE_FIELDS
 from pages.ui.questions import (
     BesideChoice,
@@ -327,7 +329,7 @@ _OF_PAGE = {
     "hardware": ("offload",),
     "compare": ("compare", "compare_quant", "differs"),
     "licenses": ("terms",),
-    "evaluate": ("models", "suites", "tasks", "needle", "take", "items"),
+    "evaluate": ("models", "suites", "tasks", "needle", "take", "items", *(name for name, _, _ in EVALUATE_FIELDS)),
     "cost": tuple(name for name, _, _ in COST_FIELDS),
     "finetune": tuple(name for name, _, _ in FINETUNE_FIELDS),
     "catalog": (
@@ -338,8 +340,10 @@ _OF_PAGE = {
     "guide": ("topic",),
 }
 """Fields that only one page reads: the links of others leave them out."""
-_STAYS_HERE = ("folders", "runs")
-"""Fields that mean nothing on another computer, and are nobody else's business: folders, and runs kept here."""
+_STAYS_HERE = ("folders", "runs", "judge", "file_is", "damage_run")
+"""Fields that mean nothing on another computer, and are nobody else's business: folders, files, servers, runs."""
+_OF_MODELS = ("models", "damage_reference", "damage_against")
+"""Fields that name models to test, files and servers of this machine among them."""
 
 
 def question_address(machine: str) -> dict[str, str]:
@@ -361,8 +365,8 @@ def page_address(page: str | None, machine: str, **shown: str) -> dict[str, str]
     kept: dict[str, str] = {**shown, **st.session_state.get(_STORE, {})}
     foreign = {name for owner, names in _OF_PAGE.items() if page is not None and owner != page for name in names}
     left = {k: v for k, v in kept.items() if k not in foreign and k not in (*_STAYS_HERE, *_OF_THE_QUESTION)}
-    if "models" in left:
-        left["models"] = "|".join(m for m in left["models"].split("|") if not m.startswith(("file:", "endpoint:")))
+    for name in left.keys() & set(_OF_MODELS):
+        left[name] = "|".join(m for m in left[name].split("|") if not m.strip().startswith(("file:", "endpoint:")))
     return {**question_address(machine), **{name: text for name, text in left.items() if text}}
 
 
@@ -398,6 +402,43 @@ def choice(
         width=width,
         accept_new_options=may_type,
     )
+
+
+def identity(mark: str, label: str, options: tuple[str, ...], usual: str, words: Mapping[str, str], help: str) -> str:
+    """Which model the file with a mark is, among `options`: what the person said, else the usual one, unwritten."""
+    key = _key(f"file_is_{mark}")
+    said = read("file_is").get(mark, usual)
+    st.session_state[key] = said if said in options else usual
+
+    def write() -> None:
+        new = st.session_state[key]
+        others = {k: v for k, v in read("file_is").items() if k != mark}
+        set_field("file_is", write_identities(others if new == usual else {**others, mark: new}))
+
+    st.selectbox(label, options, key=key, format_func=lambda v: words.get(v, v), on_change=write, help=help)
+    return said if said in options else usual
+
+
+def tabs(name: str, words: Mapping[str, str]) -> Sequence[DeltaGenerator]:
+    """Tabs, one for each value of a field, the field's own open."""
+    key = _key(name)
+    st.session_state[key] = words[read(name)]
+
+    def write() -> None:
+        set_field(name, next(v for v, label in words.items() if label == st.session_state[key]))
+
+    return st.tabs(tuple(words.values()), key=key, on_change=write)
+
+
+def agreement(name: str, label: str) -> bool:
+    """Whether the person agreed in this session. It is in no address: a link must not agree in somebody's place."""
+    st.session_state[name] = bool(recall(name, False))
+
+    def write() -> None:
+        remember(name, st.session_state[name])
+
+    st.checkbox(label, key=name, on_change=write)
+    return bool(recall(name, False))
 
 
 def segments(
@@ -470,8 +511,10 @@ def slider(name: str, label: str, low: int, high: int, step: int = 1, help: str 
     st.slider(label, low, high, step=step, key=_key(name), on_change=_write, args=(name,), help=help)
 
 
-def auto_or_whole(name: str, label: str, high: int, help: str | None = None, low: int = 0) -> None:
-    """A whole number from `low` to `high`, or nothing for automatic."""
+def auto_or_whole(
+    name: str, label: str, high: int, help: str | None = None, low: int = 0, *, left: str = "Auto", step: int = 1
+) -> None:
+    """A whole number from `low` to `high`, or nothing for automatic, which stands in the empty box as `left`."""
     key, value = _key(name), read(name)
     st.session_state[key] = value if value is None or value <= high else None
 
@@ -479,7 +522,7 @@ def auto_or_whole(name: str, label: str, high: int, help: str | None = None, low
         new = st.session_state[key]
         set_field(name, AUTO if new is None else str(new))
 
-    st.number_input(label, low, high, value=None, step=1, key=key, placeholder="Auto", on_change=write, help=help)
+    st.number_input(label, low, high, value=None, step=step, key=key, placeholder=left, on_change=write, help=help)
 
 
 def auto_or_number(name: str, label: str, low: float, high: float, step: float, help: str | None = None) -> None:

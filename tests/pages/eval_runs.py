@@ -18,6 +18,28 @@ SHA = "0123456789abcdef" * 4
 PROMPT = "How many pears? <b id='bad'>bold</b> **bold** $x$"
 
 
+class FakeQueue:
+    """Stands in for the queue: remembers what it was asked to do and does nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, object]] = []
+        self.plans: list[EvalPlan] = []
+        self.keys: list[str | None] = []
+
+    def enqueue(self, plan: EvalPlan, key: str | None = None) -> None:
+        self.plans.append(plan)
+        self.keys.append(key)
+
+    def cancel(self, run_id: str) -> None:
+        self.asked.append(("cancel", run_id))
+
+    def resume(self, run_id: str, key: str | None = None) -> None:
+        self.asked.append(("resume", run_id))
+
+    def remove(self, run_id: str) -> None:
+        self.asked.append(("remove", run_id))
+
+
 def write_run(
     home: Path,
     model: TestedModel,
@@ -75,10 +97,12 @@ def build_item(suite: str, index: int, is_right: bool) -> ItemResult:
     )
 
 
-def write_divergence(home: Path, model: TestedModel, reference: TestedModel, n_windows: int = 20) -> str:
-    """A finished divergence: about 0.1 nats lost per token, nine tokens of ten the same."""
-    run_id = "20261125-130000-abcdef"
-    plan = EvalPlan(run_id, "2026-11-25T13:00:00+00:00", RunKind.DIVERGENCE, model, reference=reference)
+def write_divergence(
+    home: Path, model: TestedModel, reference: TestedModel, n_windows: int = 20, number: int = 0
+) -> str:
+    """A finished divergence: about 0.1 nats lost per token, nine tokens of ten the same. `number` orders in time."""
+    run_id = f"20261125-1300{number:02}-abcdef"
+    plan = EvalPlan(run_id, f"2026-11-25T13:00:{number:02}+00:00", RunKind.DIVERGENCE, model, reference=reference)
     file = open_run_file(create_run(home, plan))
     assert file is not None
     chance = random.Random(1)

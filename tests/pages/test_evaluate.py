@@ -14,11 +14,11 @@ from streamlit.testing.v1 import AppTest
 
 from evals.demo.measure import MODEL_FILE
 from evals.own_data import list_own_suites
-from evals.plans import EvalPlan, ModelKind, RunKind, TestedModel
+from evals.plans import ModelKind, RunKind, TestedModel
 from evals.run_files import RunState, find_run_path
 from pages.ui import evaluate_damage, evaluate_endpoint, evaluate_own, evaluate_results, evaluate_setup, evaluation
 from pages.ui.evaluate_words import escape_markdown, format_percent, format_time_left, round_up
-from tests.pages.eval_runs import DEMO, DEMO_2, QWEN, QWEN_ID, SHA, write_divergence, write_run
+from tests.pages.eval_runs import DEMO, DEMO_2, QWEN, QWEN_ID, SHA, FakeQueue, write_divergence, write_run
 from tests.pages.test_pages import html_of, warnings_of
 
 OpenPage = Callable[..., AppTest]
@@ -31,28 +31,6 @@ NEAR = [i % 10 not in (0, 1) or i == 1 for i in range(100)]
 """81 of 100 right: nine items fewer than GOOD, which a paired test tells from it."""
 SAME = [not r if i in (0, 1) else r for i, r in enumerate(GOOD)]
 """90 of 100 right: one item won and one lost against GOOD."""
-
-
-class FakeQueue:
-    """Stands in for the queue: remembers what it was asked to do and does nothing."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, object]] = []
-        self.plans: list[EvalPlan] = []
-        self.keys: list[str | None] = []
-
-    def enqueue(self, plan: EvalPlan, key: str | None = None) -> None:
-        self.plans.append(plan)
-        self.keys.append(key)
-
-    def cancel(self, run_id: str) -> None:
-        self.asked.append(("cancel", run_id))
-
-    def resume(self, run_id: str, key: str | None = None) -> None:
-        self.asked.append(("resume", run_id))
-
-    def remove(self, run_id: str) -> None:
-        self.asked.append(("remove", run_id))
 
 
 @pytest.fixture(autouse=True)
@@ -472,8 +450,7 @@ def test_damage_stands_beside_published_figures_under_their_labels(evaluate: Ope
 def test_damage_is_asked_for_one_run_a_candidate(evaluate: OpenPage, queue: FakeQueue) -> None:
     app = evaluate()
     assert app.button(key="damage_start").disabled
-    app = app.multiselect(key="damage_candidates").set_value(["Weighbridge Demo at Q4_K_M", "Weighbridge Demo at Q2_K"])
-    app = app.run()
+    app = app.multiselect(key="field_damage_against").set_value(["demo:Q4_K_M", "demo:Q2_K"]).run()
     app.button(key="damage_start").click().run()
     assert [(p.kind, p.model.quant) for p in queue.plans] == [
         (RunKind.DIVERGENCE, "Q4_K_M"),
