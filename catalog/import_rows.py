@@ -296,6 +296,10 @@ class WeightReader:
         return WeightBytes(label, input_bytes, output_bytes, by_layer, by_expert, embedding)
 
     def _share(self, values: list[int]) -> tuple[int, ...]:
-        numbers = self._numbers
-        shared = tuple([numbers.setdefault(v, v) for v in values])
-        return self._layers.setdefault(shared, shared)
+        asked = tuple(values)
+        known = self._layers.get(asked)
+        if known is None:
+            numbers = self._numbers
+            known = tuple([numbers.setdefault(v, v) for v in asked])
+            self._layers[known] = known
+        return known

@@ -34,6 +34,7 @@ LAYER_LETTERS = {
 }
 
 Record = Mapping[str, Any]
+Parts = tuple[Attention | None, Recurrent | None, FeedForward | None]
 
 
 def build_spec(record: Record) -> ModelSpec:
@@ -45,15 +46,14 @@ def build_spec(record: Record) -> ModelSpec:
     n_layers = int(record["n_layers"])
     letters = expand_pattern(str(record.get("layers", "F")), n_layers)
     ffn_dims = expand_ffn_dims(record, n_layers)
-    members: dict[tuple[Attention | None, Recurrent | None, FeedForward | None], list[int]] = {}
+    alike: dict[tuple[object, ...], list[int]] = {}
     for layer, letter in enumerate(letters):
-        has_mixer = letter != "N"
-        attention = build_attention(record, letter, layer)
-        recurrent = build_recurrent(record["recurrent"], int(record["hidden_dim"])) if letter in "RP" else None
-        skips_ffn = bool(record.get("one_block_per_layer", False)) and has_mixer
-        ffn = None if skips_ffn else build_ffn(record, layer, ffn_dims[layer])
-        members.setdefault((attention, recurrent, ffn), []).append(layer)
-    groups = tuple(LayerGroup(tuple(layers), *parts) for parts, layers in members.items())
+        alike.setdefault((letter, ffn_dims[layer], *_tell_apart(record, letter, layer)), []).append(layer)
+    members: dict[Parts, list[int]] = {}
+    for layers in alike.values():
+        parts = _build_parts(record, letters[layers[0]], layers[0], ffn_dims[layers[0]])
+        members.setdefault(parts, []).extend(layers)
+    groups = tuple(LayerGroup(tuple(sorted(layers)), *parts) for parts, layers in members.items())
     return ModelSpec(
         model_id=record["id"],
         name=record["name"],
@@ -68,6 +68,25 @@ def build_spec(record: Record) -> ModelSpec:
         n_params_projector=record.get("n_params_projector"),
         extras=tuple((key, _freeze(value)) for key, value in record.get("extras", {}).items()),
     )
+
+
+def _tell_apart(record: Record, letter: str, layer: int) -> tuple[object, ...]:
+    """What a layer's number decides of it; with its letter and width, layers that agree are alike and built once."""
+    by_layer = record.get("n_kv_heads_by_layer")
+    return (
+        by_layer and by_layer[layer],
+        has_indexer(record, layer),
+        shares_kv(record, letter, layer),
+        chooses_experts(record, layer),
+    )
+
+
+def _build_parts(record: Record, letter: str, layer: int, ffn_dim: int) -> Parts:
+    """Attention, recurrence and feed-forward of one layer."""
+    attention = build_attention(record, letter, layer)
+    recurrent = build_recurrent(record["recurrent"], int(record["hidden_dim"])) if letter in "RP" else None
+    skips_ffn = bool(record.get("one_block_per_layer", False)) and letter != "N"
+    return attention, recurrent, None if skips_ffn else build_ffn(record, layer, ffn_dim)
 
 
 def expand_pattern(pattern: str, n_layers: int) -> str:
@@ -130,15 +149,26 @@ def build_attention(record: Record, letter: str, layer: int) -> Attention | None
         window_tokens=int(own["tokens"]) if windowed else None,
         latent=latent,
         indexer=build_indexer(record, layer),
-        shares_kv=letter == "X" or layer >= int(record["n_layers"]) - int(record.get("n_shared_kv_layers", 0)),
+        shares_kv=shares_kv(record, letter, layer),
     )
 
 
-def build_indexer(record: Record, layer: int) -> Indexer | None:
-    """The indexer of one layer: every attending layer owns one, unless the table lists those that do."""
+def shares_kv(record: Record, letter: str, layer: int) -> bool:
+    """Whether a layer attends to keys that another one keeps: the last `n_shared_kv_layers` do, and letter X."""
+    return letter == "X" or layer >= int(record["n_layers"]) - int(record.get("n_shared_kv_layers", 0))
+
+
+def has_indexer(record: Record, layer: int) -> bool:
+    """Whether an attending layer owns an indexer: every one does, unless the table lists those that do."""
     table: Record | None = record.get("indexer")
-    if table is None or layer not in table.get("layers", (layer,)):
+    return table is not None and layer in table.get("layers", (layer,))
+
+
+def build_indexer(record: Record, layer: int) -> Indexer | None:
+    """The indexer of one layer, None where it owns none."""
+    if not has_indexer(record, layer):
         return None
+    table: Record = record["indexer"]
     return Indexer(table["n_heads"], table["head_dim"], table["top_k"])
 
 
@@ -173,11 +203,10 @@ def build_recurrent(table: Record, hidden_dim: int) -> Recurrent:
 
 def build_ffn(record: Record, layer: int, ffn_dim: int) -> FeedForward | None:
     """Feed-forward of one layer: dense, mixture of experts, or both; None where the layer has none."""
-    moe: Record | None = record.get("moe")
     gated = bool(record.get("ffn_gated", True))
-    chosen = moe is not None and layer >= moe.get("leading_dense_layers", 0) and (layer + 1) % moe.get("every", 1) == 0
-    if moe is None or not chosen:
+    if not chooses_experts(record, layer):
         return FeedForward(ffn_dim=ffn_dim, gated=gated) if ffn_dim else None
+    moe: Record = record["moe"]
     return FeedForward(
         ffn_dim=ffn_dim if moe.get("beside_dense", False) else 0,
         gated=gated,
@@ -187,6 +216,12 @@ def build_ffn(record: Record, layer: int, ffn_dim: int) -> FeedForward | None:
         n_shared_experts=moe.get("n_shared_experts", 0),
         shared_expert_ffn_dim=moe.get("shared_expert_ffn_dim", 0),
     )
+
+
+def chooses_experts(record: Record, layer: int) -> bool:
+    """Whether a layer is a mixture of experts: those after the leading dense ones, or every few, where the model is."""
+    moe: Record | None = record.get("moe")
+    return moe is not None and layer >= moe.get("leading_dense_layers", 0) and (layer + 1) % moe.get("every", 1) == 0
 
 
 def _freeze(value: Any) -> ExtraValue:

@@ -115,21 +115,16 @@ class Observations:
 
 
 @dataclass(frozen=True, slots=True)
-class AbilityFit:
-    """Posterior of the latent scale: means and covariances of all unknowns, and the slope of every item.
+class AbilityMeans:
+    """Means of all unknowns of the latent scale, and the slope of every item.
 
     A model's own unknowns are its general ability and its task parts (models by 1 + tasks). The shared ones are the
-    easiness of every item, the optimism, and what no thinking costs per task. `cross` is own against shared.
-    `trait_weights` are log-odds of general ability per unit of each trait.
+    easiness of every item, the optimism, and what no thinking costs per task.
     """
 
     own: Array
     shared: Array
-    own_covariance: Array
-    cross: Array
-    shared_covariance: Array
     slope: Array
-    trait_weights: Array
 
     @property
     def n_items(self) -> int:
@@ -155,6 +150,19 @@ class AbilityFit:
     def no_thinking(self) -> Array:
         """Log-odds lost with thinking turned off, per task."""
         return self.shared[self.n_items + 1 :]
+
+
+@dataclass(frozen=True, slots=True)
+class AbilityFit(AbilityMeans):
+    """Posterior of the latent scale: the means and their covariances.
+
+    `cross` is own against shared. `trait_weights` are log-odds of general ability per unit of each trait.
+    """
+
+    own_covariance: Array
+    cross: Array
+    shared_covariance: Array
+    trait_weights: Array
 
     def predict(self, model: Index, item: Index, item_tasks: Array) -> tuple[Array, Array]:
         """Log-odds of `model` in `item` with their standard deviation: independently reported, thinking allowed.
@@ -280,15 +288,14 @@ def fit_abilities(obs: Observations, prior: EvidencePrior | None = None) -> Abil
     p = _settle_prior(obs, prior)
     n_items, n_traits = len(obs.item_tasks), obs.traits.shape[1]
     slope, weights = np.ones(n_items), np.zeros(n_traits)
-    fit = _solve(obs, slope, weights, p)
     seen = np.bincount(obs.model, minlength=obs.n_models) > 0
     known = obs.traits[seen]
     for _ in range(p.n_rounds - 1):
-        slope = _refit_slopes(obs, fit, p)
+        means = _find_means(_set_up(obs, slope, weights, p), slope)
+        slope = _refit_slopes(obs, means, p)
         normal = known.T @ known / p.general**2 + np.eye(n_traits) / p.trait**2
-        weights = np.linalg.solve(normal, known.T @ fit.own[seen, 0] / p.general**2)
-        fit = _solve(obs, slope, weights, p)
-    return fit
+        weights = np.linalg.solve(normal, known.T @ means.own[seen, 0] / p.general**2)
+    return _solve(obs, slope, weights, p)
 
 
 def _settle_prior(obs: Observations, prior: EvidencePrior | None) -> EvidencePrior:
@@ -319,8 +326,53 @@ def _own_factor(obs: Observations, slope: Array) -> Array:
     return slope[obs.item, None] * np.column_stack([np.ones(len(obs.item)), obs.item_tasks[obs.item]])
 
 
+@dataclass(frozen=True, slots=True)
+class _System:
+    """The linear system of one round with each model's own block eliminated: `schur @ shared = right` is left.
+
+    `carried` are the own unknowns' answers to the shared ones, `alone` what they are where those are zero.
+    """
+
+    schur: Array
+    right: Array
+    carried: Array
+    alone: Array
+    own_inverse: Array
+    expected: Array
+
+    def find_own(self, shared: Array) -> Array:
+        """Means of the models' own unknowns, given those of the shared ones."""
+        own = np.asarray(self.alone - self.carried @ shared)
+        own[:, 0] += self.expected
+        return own
+
+
+def _find_means(system: _System, slope: Array) -> AbilityMeans:
+    """The means alone, which is all that a round hands to the next: covariances take several times as long."""
+    shared: Array = np.asarray(np.linalg.solve(system.schur, system.right), dtype=np.float64)
+    return AbilityMeans(own=system.find_own(shared), shared=shared, slope=slope)
+
+
 def _solve(obs: Observations, slope: Array, trait_weights: Array, prior: EvidencePrior) -> AbilityFit:
-    """The exact posterior given the slopes and the weights of the traits.
+    """The exact posterior given the slopes and the weights of the traits."""
+    system = _set_up(obs, slope, trait_weights, prior)
+    carried = system.carried
+    shared_covariance = np.asarray(np.linalg.inv(system.schur), dtype=np.float64)
+    shared = shared_covariance @ system.right
+    cross = -carried @ shared_covariance
+    return AbilityFit(
+        own=system.find_own(shared),
+        shared=shared,
+        own_covariance=np.asarray(system.own_inverse - cross @ np.swapaxes(carried, 1, 2), dtype=np.float64),
+        cross=cross,
+        shared_covariance=shared_covariance,
+        slope=slope,
+        trait_weights=trait_weights,
+    )
+
+
+def _set_up(obs: Observations, slope: Array, trait_weights: Array, prior: EvidencePrior) -> _System:
+    """The system given the slopes and the weights of the traits.
 
     General ability is solved as what it differs from its like, who stand at `traits @ trait_weights`.
     """
@@ -350,26 +402,20 @@ def _solve(obs: Observations, slope: Array, trait_weights: Array, prior: Evidenc
     shared_right = np.zeros(n_shared)
     np.add.at(shared_right, which, (weight * y)[:, None] * shared_factor)
 
-    own_inverse = np.linalg.inv(own_block)
-    carried = own_inverse @ coupling
+    own_inverse: Array = np.asarray(np.linalg.inv(own_block), dtype=np.float64)
+    carried: Array = own_inverse @ coupling
     schur = shared_block - coupling.reshape(-1, n_shared).T @ carried.reshape(-1, n_shared)
-    shared_covariance = np.asarray(np.linalg.inv(schur), dtype=np.float64)
-    shared = shared_covariance @ (shared_right - np.einsum("mks,mk->s", carried, own_right))
-    cross = -carried @ shared_covariance
-    own = np.einsum("mkl,ml->mk", own_inverse, own_right) - carried @ shared
-    own[:, 0] += expected
-    return AbilityFit(
-        own=own,
-        shared=shared,
-        own_covariance=np.asarray(own_inverse - cross @ np.swapaxes(carried, 1, 2), dtype=np.float64),
-        cross=cross,
-        shared_covariance=shared_covariance,
-        slope=slope,
-        trait_weights=trait_weights,
+    return _System(
+        schur=schur,
+        right=shared_right - np.einsum("mks,mk->s", carried, own_right),
+        carried=carried,
+        alone=np.einsum("mkl,ml->mk", own_inverse, own_right),
+        own_inverse=own_inverse,
+        expected=expected,
     )
 
 
-def _refit_slopes(obs: Observations, fit: AbilityFit, prior: EvidencePrior) -> Array:
+def _refit_slopes(obs: Observations, fit: AbilityMeans, prior: EvidencePrior) -> Array:
     """Each item's slope by weighted least squares around a prior of 1, the other unknowns held at their means."""
     y, weight, slope_sd = logit(obs.score), weigh_rows(obs, prior), prior.slope
     loads = obs.item_tasks[obs.item]

@@ -51,8 +51,11 @@ def count_crumbs(tensors: Iterable[TensorInfo], n_layers: int, architecture: str
     matrices fill whole places."""
     shared, output, layers = 0, 0, [0] * n_layers
     for tensor in tensors:
+        is_vector = len(tensor.shape) == 1
+        if not is_vector and not tensor.name.startswith("rope_f"):
+            continue
         n_bytes = 4 * math.prod(tensor.shape)
-        padding = -n_bytes % ALIGNMENT if len(tensor.shape) == 1 else 0
+        padding = -n_bytes % ALIGNMENT if is_vector else 0
         layer = _LAYER.match(tensor.name)
         if layer is not None:
             layers[int(layer[1])] += padding
