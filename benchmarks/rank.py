@@ -7,8 +7,8 @@ equal. One pass sizes, places, times and judges every row. The loop asks the sam
 other with everything built beforehand, and the two take turns in the same run, so that a busy machine slows both. Of
 a large set the loop walks a sample, and its time is scaled to the set. Both must give the same bytes.
 
-Two questions are timed. "New context": nothing about it is kept from before. "Same context": what a context costs each
-model is kept, as when only the machine, the task or the licence changes.
+Two questions are timed. "New context": nothing is kept from before but graphs, which serve every context. "Same
+context": what a context costs each model is kept, as when only the machine, the task or the licence changes.
 """
 
 from __future__ import annotations
