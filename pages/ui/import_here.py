@@ -29,6 +29,7 @@ def take_in_wanted() -> None:
     if wanted:
         with st.spinner(f"Reading {len(wanted)} model file{'s' if len(wanted) != 1 else ''}"):
             local_files.take_in(wanted)
+        st.rerun()  # the catalog is read anew where a run begins
 
 
 def show_files() -> None:
