@@ -19,8 +19,8 @@ from evals.ledger import (
     sum_up_parts,
 )
 from evals.user_store import KeptVerify, UserStore
-from pages.ui import cached, frame, tables
-from pages.ui.verify import PART_WORDS
+from pages.ui import cached, frame, inputs, tables, words
+from pages.ui.verify import BUTTON, PART_WORDS
 from sizing.errors import UserStoreError
 from sizing.units import MIB, format_bytes, format_tokens
 
@@ -37,18 +37,18 @@ LEDGER_PARTS = {
     UNANSWERED: "llama.cpp gave no answer",
 }
 
-HEADLINE = {"weights": "weights in", "caches": "caches in", "compute": "compute buffers in"}
+HEADLINE = {"weights": "weights", "caches": "caches", "compute": "compute buffers"}
 
 
 def show() -> None:
-    """The ledger's sum, published figures, what was verified here, then the ledger itself."""
+    """The ledger's sum and what was verified here, then all other figures, folded under what they come to."""
     rows = load_ledger()
     summary = sum_up_parts(rows)
     show_headline(summary, rows)
     show_parts(summary, rows)
+    show_kept()
     show_published()
     show_serving()
-    show_kept()
     show_rows(rows)
 
 
@@ -59,15 +59,24 @@ def show_headline(summary: tuple[PartSummary, ...], rows: tuple[LedgerRow, ...])
         st.html('<h1 class="wb-answer">The formulas were not compared yet.</h1>')
         st.markdown("`make ledger` compares them with llama.cpp over the whole catalog.")
         return
-    told = [f"{HEADLINE[part]} {engine[part].n_equal:,}" for part in HEADLINE if part in engine]
     st.html(
-        f'<h1 class="wb-answer">Equal to llama.cpp to the byte in {engine["caches"].n_cases:,} cases: '
-        f"{escape(', '.join(told))}.</h1>"
+        f'<h1 class="wb-answer">{escape(say_equal([engine[part] for part in HEADLINE if part in engine]))}</h1>'
         f'<p class="wb-quiet">{engine["caches"].n_models} models in every quantization, under contexts, users, '
         f"cache types and flash attention on and off; {escape(rows[0].engine_version)}, {rows[0].as_of}. "
         "Every case asked llama.cpp itself, without weights.</p>"
         f"{worst_html(engine)}"
     )
+
+
+def say_equal(parts: list[PartSummary]) -> str:
+    """In how many cases each part equals the engine's, said once where it is all of them."""
+    n_cases = max(p.n_cases for p in parts)
+    if all(p.n_equal == n_cases for p in parts):
+        *first, last = (HEADLINE[p.part] for p in parts)
+        names = f"{', '.join(first)} and {last}" if first else last
+        return f"{frame.to_title(names)} equal llama.cpp's to the byte in all {n_cases:,} cases."
+    told = ", ".join(f"{HEADLINE[p.part]} in {p.n_equal:,}" for p in parts)
+    return f"Of {n_cases:,} cases these equal llama.cpp's to the byte: {told}."
 
 
 def worst_html(engine: dict[str, PartSummary]) -> str:
@@ -82,10 +91,9 @@ def worst_html(engine: dict[str, PartSummary]) -> str:
 
 def show_parts(summary: tuple[PartSummary, ...], rows: tuple[LedgerRow, ...]) -> None:
     """One line per part against the engine, the worst case in full; what got no answer says why."""
-    parts = [s for s in summary if s.compared_with == ENGINE]
+    parts = [s for s in summary if s.compared_with == ENGINE and s.part != UNANSWERED]
     if not parts:
         return
-    why = "; ".join(f"{r.architecture}: {r.worst_case}" for r in rows if r.part == UNANSWERED)
     st.subheader("Against llama.cpp", anchor=False)
     table = pd.DataFrame(
         {
@@ -93,11 +101,16 @@ def show_parts(summary: tuple[PartSummary, ...], rows: tuple[LedgerRow, ...]) ->
             "Models": [s.n_models for s in parts],
             "Cases": [s.n_cases for s in parts],
             "Equal": [s.n_equal for s in parts],
-            "Worst difference": ["" if s.part == UNANSWERED else describe_worst(s.worst) for s in parts],
-            "Worst case": [why if s.part == UNANSWERED else s.worst.worst_case if s.worst else "" for s in parts],
+            "Worst difference": [describe_worst(s.worst) for s in parts],
+            "Worst case": [s.worst.worst_case if s.worst else "" for s in parts],
         }
     )
-    tables.show_table(table, "parts", name="accuracy-by-part", column_config={"Worst case": WIDE})
+    config = dict.fromkeys(("Models", "Cases", "Equal"), COUNT)
+    config |= {"Worst difference": RIGHT, "Worst case": WIDE}
+    tables.show_table(table, "parts", name="accuracy-by-part", column_config=config)
+    if silent := [r for r in rows if r.part == UNANSWERED]:
+        why = "; ".join(f"{r.architecture}, {r.n_cases} cases: {r.worst_case}" for r in silent)
+        st.caption(frame.to_sentence(f"llama.cpp gave no answer for {frame.escape_markdown(why)}"))
 
 
 @st.cache_resource(show_spinner="Comparing with published figures")
@@ -112,8 +125,7 @@ def show_published() -> None:
     if not found:
         return
     close = sum(c.is_close for c in found)
-    st.subheader(f"Against {len(found)} published figures: {close} within {CLOSE_SHARE:.0%}", anchor=False)
-    st.caption("Read by others in a log or on a card, where the setting was told completely enough. Farthest first.")
+    what = "Read by others in a log or on a card, where the setting was told completely enough. Farthest first."
     table = pd.DataFrame(
         {
             "Part": [LEDGER_PARTS[c.log.part] for c in found],
@@ -121,15 +133,19 @@ def show_published() -> None:
             "Quantization": [c.log.quant or "any" for c in found],
             "Setting": [f"{describe_workload(c.log.workload)}, {c.log.backend}" for c in found],
             "Published, MiB": [c.log.published_mib for c in found],
-            "Ours, MiB": [round(c.estimate_bytes / MIB, 2) for c in found],
-            "Difference, %": [round(100 * c.share, 2) for c in found],
+            "Ours, MiB": [c.estimate_bytes / MIB for c in found],
+            "Difference, %": [100 * c.share for c in found],
             "What may differ": [c.log.mind or "" for c in found],
             "Source": [c.log.source_url for c in found],
         }
     )
     address = st.column_config.LinkColumn(display_text=r"https?://(.*)", width="medium")
     config = {"What may differ": WIDE, "Source": address}
-    tables.show_table(table, "published", name="accuracy-against-published", height=400, column_config=config)
+    with st.expander(f"Against {len(found)} published figures: {close} within {CLOSE_SHARE:.0%}"):
+        st.caption(what)
+        tables.show_table(
+            words.style_table(table), "published", name="accuracy-against-published", height=400, column_config=config
+        )
 
 
 MEASURE_WORDS = {
@@ -154,17 +170,11 @@ def show_serving() -> None:
     summary = sum_up(found)
     overall = {s.measure: s for s in summary if s.rows == "all"}
     logs = len({c.log for c in found})
-    st.subheader(f"Against {logs} starts of vLLM and SGLang", anchor=False)
     weights, whole = overall[Measure.WEIGHTS], overall[Measure.WHOLE]
-    st.caption(
-        f"Half of the weights are within {weights.median_error:.2%}, half of the caches, from the card and its share "
-        f"alone, within {whole.median_error:.1%}. Bytes of libraries and of sampling are fitted on NVIDIA rows; H100 "
-        "and AMD rows judge them."
-    )
     table = pd.DataFrame(
         {
             "What": [MEASURE_WORDS[s.measure] for s in summary],
-            "Rows": [s.rows for s in summary],
+            "Cards": [s.rows for s in summary],
             "Figures": [s.n_rows for s in summary],
             "Median error, %": [round(100 * s.median_error, 2) for s in summary],
             "Target, %": [round(100 * TARGETS[s.measure]) for s in summary],
@@ -172,13 +182,28 @@ def show_serving() -> None:
             "Worst figure": [f"{s.worst.log.checkpoint}, {describe_serving(s.worst)}" for s in summary],
         }
     )
-    tables.show_table(table, "serving", column_config={"Worst figure": WIDE})
-    show_serving_rows(found)
+    with st.expander(
+        f"Against {logs} starts of vLLM and SGLang: half of the weights within {weights.median_error:.2%}, half of "
+        f"the caches within {whole.median_error:.1%}"
+    ):
+        st.caption(
+            "Caches from the card and its share alone. Bytes of libraries and of sampling are fitted on NVIDIA rows; "
+            "H100 and AMD rows judge them."
+        )
+        tables.show_table(
+            table,
+            "serving",
+            name="accuracy-of-vllm-and-sglang",
+            height="content",
+            column_config={"Worst figure": WIDE},
+        )
+        show_serving_rows(found)
 
 
 def show_serving_rows(found: tuple[ServingComparison, ...]) -> None:
     """Every figure, farthest first, with what is known to be off."""
     rows = sorted(found, key=lambda c: -abs(c.share))
+    st.caption("Every figure they printed, farthest first.")
     table = pd.DataFrame(
         {
             "What": [MEASURE_WORDS[c.measure] for c in rows],
@@ -192,8 +217,8 @@ def show_serving_rows(found: tuple[ServingComparison, ...]) -> None:
         }
     )
     address = st.column_config.LinkColumn(display_text=r"https?://(.*)", width="medium")
-    config = {"What may differ": WIDE, "Source": address}
-    tables.show_table(table, "serving-rows", height=400, column_config=config)
+    config = {"What may differ": WIDE, "Source": address, "Printed": RIGHT, "Ours": RIGHT}
+    tables.show_table(table, "serving-rows", name="vllm-and-sglang-figures", height=400, column_config=config)
 
 
 def describe_serving(comparison: ServingComparison) -> str:
@@ -212,6 +237,8 @@ def describe_figure(comparison: ServingComparison, value: float) -> str:
 
 
 WIDE = st.column_config.TextColumn(width="large")
+RIGHT = st.column_config.TextColumn(alignment="right")
+COUNT = st.column_config.NumberColumn(format="localized", alignment="right")
 
 
 def describe_worst(worst: LedgerRow | None) -> str:
@@ -230,10 +257,13 @@ def show_kept() -> None:
     except UserStoreError as error:
         st.warning(frame.to_sentence(str(error)), icon=":material/database:")
         return
-    st.subheader(f"Verified here: {len(kept)}", anchor=False)
     if not kept:
-        st.caption("Nothing yet. Choose and Size each have a button that asks llama.cpp about what they show.")
+        st.subheader("Nothing was verified here yet", anchor=False)
+        st.caption(f'Press "{BUTTON}" on Choose or Size: llama.cpp is asked about what they show.')
+        choice = inputs.read_size_choice()
+        frame.link_to_size(choice.model, choice.quant, "Go to Size")
         return
+    st.subheader(f"Verified here: {len(kept)}", anchor=False)
     table = pd.DataFrame(
         {
             "When": [k.checked_at[:16].replace("T", " ") for k in kept],
@@ -247,8 +277,8 @@ def show_kept() -> None:
             "Engine": [k.result.engine for k in kept],
         }
     )
-    bytes_column = st.column_config.NumberColumn(format="localized", alignment="right")
-    tables.show_table(table, "kept", name="verified-here", column_config={"Difference, bytes": bytes_column})
+    config = {"Context, tokens": RIGHT, "Difference, bytes": COUNT}
+    tables.show_table(table, "kept", name="verified-here", column_config=config)
 
 
 def describe_largest(kept: KeptVerify) -> str:
@@ -264,8 +294,6 @@ def show_rows(rows: tuple[LedgerRow, ...]) -> None:
     """The whole table: one row per reference, architecture and part."""
     if not rows:
         return
-    st.subheader("By architecture and part", anchor=False)
-    st.caption("Differences are formula less reference; median and 95th percentile are of their sizes.")
     table = pd.DataFrame(
         {
             "Against": [r.compared_with for r in rows],
@@ -279,7 +307,16 @@ def show_rows(rows: tuple[LedgerRow, ...]) -> None:
             "Worst case": [r.worst_case for r in rows],
         }
     )
-    tables.show_table(table, "ledger", name="accuracy-ledger", height=600, column_config={"Worst case": WIDE})
+    figures = ("Cases", "Equal", "Median, bytes", "95%, bytes", "Worst, bytes")
+    with st.expander(f"By architecture and part: {len(rows)} lines"):
+        st.caption("Differences are formula less reference; median and 95th percentile are of their sizes.")
+        tables.show_table(
+            table,
+            "ledger",
+            name="accuracy-ledger",
+            height=600,
+            column_config={"Worst case": WIDE, **dict.fromkeys(figures, COUNT)},
+        )
 
 
 with frame.kind_errors():

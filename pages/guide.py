@@ -34,26 +34,31 @@ TOPICS = {
 }
 
 
+WITH_QUANT = frozenset({"bits", "quants", "experts", "pages", "roofline", "offload"})
+"""Topics whose figures follow the quantization; the others do not ask for one."""
+
+
 def show(question: frame.Question) -> None:
-    """The topic and the example, then the chosen topic alone."""
-    inputs.segments("topic", "Topic", tuple(TOPICS), inputs.TOPICS, wrap=True)
+    """The topic and its example, then the chosen topic alone."""
     lesson = guide_frame.read_lesson(question)
-    show_example(lesson)
     topic = inputs.read("topic")
+    show_chosen(topic, lesson)
     TOPICS[topic](lesson)
     guide_frame.go_to_next(topic)
 
 
-def show_example(lesson: guide_frame.Lesson) -> None:
-    """The example all figures follow: the model and its quantization."""
+def show_chosen(topic: str, lesson: guide_frame.Lesson) -> None:
+    """The topic, and the example all its figures follow: the model, and its quantization where it matters."""
     choices = cached.list_choices()
     names = choices.with_model(lesson.card)
-    known = tuple(w.quant for w in cached.list_weights(lesson.card.model_id))
-    order = tuple(sorted(known, key=lambda q: -QUANTS[q].nominal_bits_per_weight if q in QUANTS else 0))
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        inputs.choice("topic", "Topic", tuple(TOPICS), inputs.TOPICS, width=230)
         shown, more = lesson.card.model_id, choices.has_more
         inputs.choice("model", "Example model", tuple(names), names, shown=shown, width=310, may_type=more)
-        inputs.choice("quant", "Quantization", order or (lesson.quant,), shown=lesson.quant, width=140)
+        if topic in WITH_QUANT:
+            known = tuple(w.quant for w in cached.list_weights(lesson.card.model_id))
+            order = tuple(sorted(known, key=lambda q: -QUANTS[q].nominal_bits_per_weight if q in QUANTS else 0))
+            inputs.choice("quant", "Quantization", order or (lesson.quant,), shown=lesson.quant, width=140)
 
 
 with frame.kind_errors():

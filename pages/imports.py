@@ -9,11 +9,12 @@ import streamlit as st
 from pages.ui import cached, frame, import_downloads, import_here, import_hub
 from pages.ui.charts import roomy
 
-HUB, HERE, DOWNLOADS = "From the Hub", "On this machine", "Downloads"
+HUB, HERE, DOWNLOADS = "From the Hub", import_hub.HERE, "Downloads"
 
 
 def show(question: frame.Question) -> None:
     """What was taken in so far, then the three places models come from."""
+    import_here.take_in_wanted()
     show_headline()
     hub, here, downloads = st.tabs((HUB, HERE, DOWNLOADS))
     with hub:
@@ -29,8 +30,9 @@ def show_headline() -> None:
     n = len(cached.list_imported_ids())
     if not n:
         st.html(
-            '<h1 class="wb-answer">Nothing was imported yet.</h1><p class="wb-quiet">What is taken in from the Hub or '
-            "from this machine stands in Choose, Size and Catalog at once, also without a network.</p>"
+            '<h1 class="wb-answer">Nothing was imported yet.</h1><p class="wb-quiet">Search the Hub for a model, or '
+            "pick a model file on this machine. What is taken in stands in Choose, Size and Catalog at once, also "
+            "without a network.</p>"
         )
         return
     said = "1 model was imported" if n == 1 else f"{n:,} models were imported"

@@ -69,7 +69,7 @@ def show_attention(lesson: Lesson) -> None:
         say(f"{lesson.card.name} keeps no keys or values at all.")
     else:
         say(say_heads(lesson, attention))
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         tell(
             "To write the next word a model looks back at every word before it. What it needs of them, their keys and "
@@ -85,7 +85,12 @@ def show_attention(lesson: Lesson) -> None:
         tokens = format_tokens(workload.context_tokens)
         st.subheader(f"Bytes for one token past {tokens}, f16", anchor=False)
         bars = [*list_variants(lesson, workload), *list_compared(lesson, workload)]
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_attention", describe_bars(bars))
+        frame.show_chart(
+            charts_guide.bars_chart(bars),
+            "guide_attention",
+            describe_bars(bars),
+            name=f"cache-of-a-token-{lesson.card.name}",
+        )
 
 
 def say_heads(lesson: Lesson, attention: Attention) -> str:
@@ -148,7 +153,7 @@ def show_pages(lesson: Lesson) -> None:
         f"slots of {format_tokens(context)} tokens, and {format_bytes(pages.reserved_tokens * per_token)} in pages of "
         f"{VLLM_BLOCK_TOKENS}."
     )
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         tell(
             "A slot reserves the whole context for its user, who may need a tenth of it. PagedAttention cuts the cache "
@@ -166,7 +171,12 @@ def show_pages(lesson: Lesson) -> None:
             draw_reserved("Slots", slots, per_token),
             draw_reserved(f"Pages of {VLLM_BLOCK_TOKENS} tokens", pages, per_token),
         ]
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_pages", describe_bars(bars))
+        frame.show_chart(
+            charts_guide.bars_chart(bars),
+            "guide_pages",
+            describe_bars(bars),
+            name=f"slots-and-pages-{lesson.card.name}",
+        )
         show_room(lesson, slot, pages.reserved_tokens * per_token / n_users)
 
 
@@ -202,4 +212,4 @@ def show_room(lesson: Lesson, slot: CacheBytes, paged_bytes: float) -> None:
         f"{format_bytes(room)} are free for caches on {lesson.device_name} beside {name_in_prose(lesson.card.name)} at "
         f"{lesson.quant}; buffers as for one user."
     )
-    guide_frame.show_table(table, "guide_room", "Users with room")
+    guide_frame.show_table(table, "guide_room", "Users with room", name=f"users-with-room-{lesson.card.name}")

@@ -62,7 +62,7 @@ def show_windows(lesson: Lesson) -> None:
     honoured = sum(honours_windows(c.spec) for c in windowed)
     shown = lesson.card if honours_windows(lesson.spec) else cached.find_card(WINDOWED_MODELS[0])
     say(say_windows(lesson, shown))
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         tell(
             "A layer with a sliding window looks at the last so many tokens; what is older it may forget, so its cache "
@@ -80,7 +80,7 @@ def show_windows(lesson: Lesson) -> None:
         cards = [lesson.card, *others]
         lines = [draw_cache(c, look) for c, look in zip(cards, SERIES, strict=False)]
         lines.append(draw_cache(shown, OTHERS, swa_full=True))
-        show_cache_lines(lines, "guide_windows")
+        show_cache_lines(lines, "guide_windows", f"cache-with-windows-{lesson.card.name}")
 
 
 def say_windows(lesson: Lesson, shown: ModelCard) -> str:
@@ -100,12 +100,12 @@ def say_windows(lesson: Lesson, shown: ModelCard) -> str:
     return f"{lesson.card.name} has no windows. {told}"
 
 
-def show_cache_lines(lines: list[Line], key: str) -> None:
-    """Lines of caches over contexts."""
+def show_cache_lines(lines: list[Line], key: str, name: str) -> None:
+    """Lines of caches over contexts; `name` names the file."""
     figure = charts_guide.lines_chart(
         lines, "context, tokens (log scale)", "memory (log scale)", y_unit="bytes", x_ticks=TICKS
     )
-    frame.show_chart(figure, key, f"Cache against context. {describe_lines(lines)}")
+    frame.show_chart(figure, key, f"Cache against context. {describe_lines(lines)}", name=name)
 
 
 def show_recurrent(lesson: Lesson) -> None:
@@ -119,7 +119,7 @@ def show_recurrent(lesson: Lesson) -> None:
         f"{format_bytes(cache.state_bytes)} for each user, however long the text."
     )
     say(said if own else f"{lesson.card.name} has no recurrent layers. {said}")
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         tell(
             "A recurrent layer does not look back. It carries a state of fixed size from word to word, as one who "
@@ -135,14 +135,14 @@ def show_recurrent(lesson: Lesson) -> None:
         others = [c for c in cached.find_cards(RECURRENT_MODELS) if c.model_id != lesson.card.model_id]
         cards = [lesson.card, *others]
         lines = [draw_cache(c, look) for c, look in zip(cards, SERIES, strict=False)]
-        show_cache_lines(lines, "guide_recurrent")
+        show_cache_lines(lines, "guide_recurrent", f"cache-and-state-{lesson.card.name}")
 
 
 def show_rope(lesson: Lesson) -> None:
     """RoPE and the trained context: how far each rotation reaches, and how contexts were stretched."""
     rope, name = read_rope(lesson.spec), lesson.card.name
     say(say_rope(lesson, rope))
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         tell(
             "Positions are told by turning pairs of numbers: some turn fast, some need many thousand tokens for one "
@@ -157,12 +157,12 @@ def show_rope(lesson: Lesson) -> None:
         if rope.freq_base is not None and rope.n_dims >= 2:
             st.subheader("Tokens for one turn of each pair", anchor=False)
             alt = f"Rotations of {name}. {say_turns(rope, lesson)}"
-            frame.show_chart(draw_turns(lesson, rope, rope.freq_base), "guide_rope", alt)
+            frame.show_chart(draw_turns(lesson, rope, rope.freq_base), "guide_rope", alt, name=f"turns-{name}")
         else:
             st.caption(f"The rotation base of {name_in_prose(name)} is not in the catalog, so its turns are not drawn.")
     st.subheader("How the catalog's models were stretched", anchor=False)
     st.caption("As their publishers' files say it; unknown where they do not.")
-    guide_frame.show_table(list_scalings(), "guide_scalings", "Models", "Times as far")
+    guide_frame.show_table(list_scalings(), "guide_scalings", "Models", "Times as far", name="context-scaling")
 
 
 def say_rope(lesson: Lesson, rope: Rope) -> str:

@@ -43,7 +43,7 @@ def show_experts(lesson: Lesson) -> None:
         f"{format_bytes(read)} read."
     )
     say(said if shown else f"{lesson.card.name} is {'not weighed' if spec.is_moe else 'dense'}. {said}")
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         tell(
             "In a mixture of experts a layer has many feed-forward parts, and each token is sent through a few of "
@@ -60,7 +60,8 @@ def show_experts(lesson: Lesson) -> None:
         rows = list_experts(lesson)
         longest = max(w.tensor_bytes for _, w in rows)
         bars = [draw_read(c, w, c.model_id == lesson.card.model_id) for c, w in rows]
-        frame.show_chart(charts_guide.bars_chart(bars, longest), "guide_experts", describe_bars(bars))
+        figure = charts_guide.bars_chart(bars, longest)
+        frame.show_chart(figure, "guide_experts", describe_bars(bars), name="read-and-held-weights")
     show_ceilings(lesson, rows)
 
 
@@ -91,7 +92,9 @@ def show_ceilings(lesson: Lesson, rows: list[tuple[ModelCard, WeightBytes]]) -> 
     bandwidth = lesson.device.bandwidth_bytes_per_s
     where = lesson.device_name
     rate = f"{format_figures(bandwidth / GB)}{THIN}GB/s" if bandwidth else "unknown"
-    st.caption(f"Tokens/s at most: what the memory of {where} can feed ({rate}), were all of it on that device.")
+    quants = {w.quant for _, w in rows}
+    alike = f" All at {quants.pop()}." if len(quants) == 1 else ""
+    st.caption(f"Tokens/s at most: what the memory of {where} can feed ({rate}), were all of it on that device.{alike}")
     nan = float("nan")
     read = [count_read_bytes(c.spec, w) for c, w in rows]
     table = pd.DataFrame(
@@ -99,10 +102,10 @@ def show_ceilings(lesson: Lesson, rows: list[tuple[ModelCard, WeightBytes]]) -> 
             "Model": [c.name for c, _ in rows],
             "Total, B": [c.spec.n_params / 1e9 for c, _ in rows],
             "Active, B": [c.spec.n_active_params / 1e9 for c, _ in rows],
-            "Quantization": [w.quant for _, w in rows],
+            **({} if alike else {"Quantization": [w.quant for _, w in rows]}),
             "Held, GiB": [w.tensor_bytes / GIB for _, w in rows],
             "Read, GiB": [n / GIB for n in read],
             "At most, tokens/s": [find_decode_ceiling(c.spec, w, bandwidth) if bandwidth else nan for c, w in rows],
         }
     )
-    guide_frame.show_table(table, "guide_ceilings")
+    guide_frame.show_table(table, "guide_ceilings", name="mixtures-and-dense-models")

@@ -8,6 +8,7 @@ from html import escape
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts, frame, inputs, tables, words
@@ -128,6 +129,12 @@ def tell(*paragraphs: str) -> None:
         st.markdown(charts.roomy(paragraph))
 
 
+def split() -> tuple[DeltaGenerator, DeltaGenerator]:
+    """The place of the prose and, beside it or on a phone under it, that of its picture."""
+    prose, picture = st.columns([5, 6], gap="medium")
+    return prose, picture
+
+
 def name_in_prose(name: str) -> str:
     """A model's name so that markdown shows it as it is."""
     return frame.escape_markdown(name)
@@ -146,11 +153,12 @@ def show_formula(formulas: Sequence[Formula], parts: Iterable[PartFormula] = ())
             st.caption(source)
 
 
-def show_table(table: pd.DataFrame, key: str, *as_text: str) -> None:
-    """A small table as high as its rows; figures to the right, those `as_text` too."""
+def show_table(table: pd.DataFrame, key: str, *as_text: str, name: str) -> None:
+    """A small table as high as its rows; figures to the right, those `as_text` too; `name` names its files."""
     tables.show_table(
         words.style_table(table),
         key,
+        name=name,
         height=frame.table_height(len(table), 460),
         column_config=frame.right_aligned(*as_text),
     )

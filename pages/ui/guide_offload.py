@@ -37,7 +37,7 @@ def show_offload(lesson: Lesson) -> None:
     machine = find_carded(lesson.machine)
     points = list_offloads(lesson, machine)
     say(say_offload(lesson, machine, points))
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         tell(
             "**Offload**: layers on a card run at its speed, the rest at the host's, one after the other. The slow "
@@ -56,7 +56,7 @@ def show_offload(lesson: Lesson) -> None:
         told = tuple(f"{n} layers on the card: {format_figures(s)} tokens/s" for n, s in points)
         line = Line("tokens/s, middle", tuple(n for n, _ in points), tuple(s for _, s in points), told, SERIES[0])
         figure = charts_guide.lines_chart([line], "layers on the card", "tokens/s", is_log_x=False)
-        frame.show_chart(figure, "guide_offload", "; ".join(told))
+        frame.show_chart(figure, "guide_offload", "; ".join(told), name=f"speed-by-layers-{lesson.card.name}")
 
 
 def find_carded(machine: Machine) -> Machine:

@@ -51,7 +51,7 @@ def show_buffers(lesson: Lesson) -> None:
         f"{lesson.card.name} needs {format_bytes(small)} to compute 512 tokens at once and {format_bytes(large)} for "
         f"2,048: the buffer follows the batch."
     )
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         without = compute_of(lesson.card.model_id, replace(workload, flash_attention=False)) or 0
         logits = 512 * lesson.spec.vocab_size * 4
@@ -72,10 +72,12 @@ def show_buffers(lesson: Lesson) -> None:
         figure = charts_guide.lines_chart(
             lines, "n_ubatch, tokens (log scale)", "memory (log scale)", y_unit="bytes", x_ticks=UBATCHES
         )
-        frame.show_chart(figure, "guide_buffers", f"Buffer against micro-batch. {describe_lines(lines)}")
+        alt = f"Buffer against micro-batch. {describe_lines(lines)}"
+        frame.show_chart(figure, "guide_buffers", alt, name=f"compute-buffer-{lesson.card.name}")
         st.subheader("Like models, other vocabularies, 512 tokens at once", anchor=False)
         bars = [b for c in cached.find_cards(VOCABULARIES) if (b := draw_vocabulary(c)) is not None]
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_vocabularies", describe_bars(bars))
+        alt = describe_bars(bars)
+        frame.show_chart(charts_guide.bars_chart(bars), "guide_vocabularies", alt, name="buffers-by-vocabulary")
 
 
 def list_buffer_lines(lesson: Lesson, workload: Workload) -> list[Line]:
@@ -129,7 +131,7 @@ def show_roofline(lesson: Lesson) -> None:
         f"reads, a prompt {format_figures(prompt.flops_per_byte)}; {lesson.device_name} is balanced at "
         f"{format_figures(ridge)}."
     )
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         tell(
             "An answer comes word by word, and each word reads all weights in use once: memory bandwidth decides. A "
@@ -143,7 +145,8 @@ def show_roofline(lesson: Lesson) -> None:
     with right:
         points = [draw_step(name, work, peak, bandwidth) for name, work in steps]
         alt = "; ".join(f"{p.name}: {p.told}" for p in points)
-        frame.show_chart(charts_guide.roofline_chart(peak, bandwidth, points), "guide_roofline", alt)
+        figure = charts_guide.roofline_chart(peak, bandwidth, points)
+        frame.show_chart(figure, "guide_roofline", alt, name=f"roofline-{lesson.card.name}")
 
 
 def list_steps(lesson: Lesson, weights: WeightBytes) -> list[tuple[str, Work]]:

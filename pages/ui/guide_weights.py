@@ -54,7 +54,7 @@ def show_openness(lesson: Lesson) -> None:
         f"Of the catalog's {len(cards)} models {counts['open source']} are open source; "
         f"{counts['open weight']} are open weight and {counts['restricted weight']} restricted weight."
     )
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         card = lesson.card
         tell(
@@ -66,7 +66,9 @@ def show_openness(lesson: Lesson) -> None:
         guide_frame.link_to_catalog("The open-source models", openness="open source")
     with right:
         bars = list_openness(cards)
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_openness", describe_bars(bars))
+        frame.show_chart(
+            charts_guide.bars_chart(bars), "guide_openness", describe_bars(bars), name="openness-by-licence"
+        )
 
 
 def say_shared_licence(cards: tuple[ModelCard, ...]) -> str:
@@ -108,7 +110,7 @@ def show_bits(lesson: Lesson) -> None:
         f"{lesson.card.name} at {lesson.quant} keeps {format_params(spec.n_params)} parameters in "
         f"{format_bytes(weights.tensor_bytes)}: {bits:.2f} bits each."
     )
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         tell(
             f"A parameter is a number. In 16 bit it takes 2 bytes, so an F16 file weighs twice the count: "
@@ -121,13 +123,13 @@ def show_bits(lesson: Lesson) -> None:
     with right:
         bars = [draw_weights(w, spec.n_params, w.quant == lesson.quant) for w in pick_weights(lesson)]
         alt = f"Weights of {lesson.card.name}: {describe_bars(bars)}"
-        frame.show_chart(charts_guide.bars_chart(bars), "guide_bits", alt)
+        frame.show_chart(charts_guide.bars_chart(bars), "guide_bits", alt, name=f"weights-{lesson.card.name}")
     st.subheader("Round figures beside the engine's", anchor=False)
     st.caption(
         "Sizes as they go about, from a guide of March 2026, and the weights llama.cpp gives. "
         "Cache and buffers come on top."
     )
-    guide_frame.show_table(list_quoted(), "guide_quoted")
+    guide_frame.show_table(list_quoted(), "guide_quoted", "Quoted, GB", name="round-figures")
 
 
 def pick_weights(lesson: Lesson) -> list[WeightBytes]:
@@ -164,7 +166,7 @@ def list_quoted() -> pd.DataFrame:
             {
                 "Model": cached.find_card(model_id).name,
                 "Quantization": quant,
-                "Quoted, GB": float(quoted),
+                "Quoted, GB": str(quoted),
                 "llama.cpp, GB": exact,
                 "The quoted figure is": told,
             }
@@ -182,7 +184,7 @@ def show_quants(lesson: Lesson) -> None:
         return
     losses = {e.quant: e for e in cached.list_loss_estimates(lesson.card.model_id)}
     say(say_cost(lesson, weights, losses.get(lesson.quant)))
-    left, right = st.columns([5, 6], gap="large")
+    left, right = guide_frame.split()
     with left:
         tell(*list_kinds())
         guide_frame.show_formula((LOSS_FORMULAS["points"],))
@@ -190,7 +192,8 @@ def show_quants(lesson: Lesson) -> None:
     with right:
         st.subheader("What it saves and what it costs", anchor=False)
         points = list_loss_points(lesson, losses)
-        frame.show_chart(charts_guide.loss_chart(points), "guide_losses", describe_losses(lesson.card.name, points))
+        alt = describe_losses(lesson.card.name, points)
+        frame.show_chart(charts_guide.loss_chart(points), "guide_losses", alt, name=f"size-and-loss-{lesson.card.name}")
     show_blocks()
 
 
@@ -246,7 +249,8 @@ def show_blocks() -> None:
     st.subheader("Where the bits of a weight go", anchor=False)
     layouts = [BLOCK_LAYOUTS[name] for name in DRAWN_TYPES]
     bars = [draw_layout(layout) for layout in layouts]
-    frame.show_chart(charts_guide.bars_chart(bars), "guide_blocks", f"Bits for each weight: {describe_bars(bars)}")
+    alt = f"Bits for each weight: {describe_bars(bars)}"
+    frame.show_chart(charts_guide.bars_chart(bars), "guide_blocks", alt, name="bits-of-a-weight")
 
 
 def draw_layout(layout: BlockLayout) -> Bar:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-import pandas as pd
 import streamlit as st
 
 from catalog.local_models import LocalModel
 from evals.running import RunningServer
-from pages.ui import evaluate_endpoint, frame, inputs, local_files, tables, words
+from pages.ui import evaluate_endpoint, frame, import_tables, inputs, local_files, tables, words
 from pages.ui.charts import roomy
 from pages.ui.evaluate_words import escape_markdown
-from sizing.units import GIB
 
 MAX_ROWS = 500
 MAX_PROBLEMS = 20
@@ -25,30 +23,43 @@ def show(question: frame.Question) -> None:
     show_servers()
 
 
+def take_in_wanted() -> None:
+    """Read the files that were picked by the button before this run, with words while it lasts."""
+    wanted: tuple[LocalModel, ...] | None = inputs.take("local_wanted")
+    if wanted:
+        with st.spinner(f"Reading {len(wanted)} model file{'s' if len(wanted) != 1 else ''}"):
+            local_files.take_in(wanted)
+        st.rerun()  # the catalog is read anew where a run begins
+
+
 def show_files() -> None:
     """Every model file found; picked ones are taken in, or go to the Evaluate page."""
     folders: tuple[str, ...] = inputs.read("folders")
     found = local_files.find_models(folders)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         n = len(found.models)
-        said = (
-            "No model file was found here." if not n else f"{n} model{'s' if n != 1 else ''} in files on this machine."
-        )
-        st.html(f'<p class="wb-figures">{said}</p>')
+        said = f"{n or 'No'} model{'s' if n != 1 else ''} in files on this machine."
+        st.html(f'<p class="wb-figures">{said}</p>', width="content")
         st.button("Look again", icon=":material/refresh:", type="tertiary", on_click=local_files.look_again)
-        with st.popover("A folder", icon=":material/create_new_folder:", type="tertiary"):
+        with st.popover("Add a folder", icon=":material/create_new_folder:", type="tertiary"):
             show_add_folder(folders)
         with st.popover("Where was looked", type="tertiary"):
             st.markdown("\n".join(f"- {escape_markdown(line)}" for line in local_files.list_places(folders)))
     if found.models:
         show_table(found.models[:MAX_ROWS])
+    else:
+        st.html(
+            '<p class="wb-quiet">Add a folder that holds GGUF files, or import a model from the Hub and download one '
+            "of its files.</p>"
+        )
     show_problems((*found.truncated, *found.problems))
 
 
 def show_table(models: Sequence[LocalModel]) -> None:
     """The files as a table, and what can be done with the picked ones."""
+    st.caption("Pick rows to size or evaluate them.")
     tables.show_table(
-        words.style_table(tabulate(models)),
+        words.style_table(import_tables.tabulate_local(models)),
         "local_rows",
         name="model-files-here",
         height=frame.table_height(len(models), 420),
@@ -57,20 +68,26 @@ def show_table(models: Sequence[LocalModel]) -> None:
     )
     picked = [models[i] for i in inputs.picked_rows("local_rows") if i < len(models)]
     usable = [m for m in picked if not m.problem]
+    if usable:
+        show_actions(usable)
+    elif picked:
+        st.caption("What was picked cannot be used; its state says why.")
+    for told in inputs.recall("local_told", ()):
+        show_told(told)
+
+
+def show_actions(models: Sequence[LocalModel]) -> None:
+    """What can be done with the files that were picked."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         st.button(
-            f"Size {len(usable)} of them" if len(usable) > 1 else "Size it",
+            f"Size {len(models)} of them" if len(models) > 1 else "Size it",
             type="primary",
             icon=":material/add:",
             key="local_import",
-            disabled=not usable,
-            on_click=local_files.take_in,
-            args=(tuple(usable),),
+            on_click=inputs.remember,
+            args=("local_wanted", tuple(models)),
         )
-        if usable:
-            frame.link_to_evaluate([m.paths[0] for m in usable], "Evaluate")
-    for told in inputs.recall("local_told", ()):
-        show_told(told)
+        frame.link_to_evaluate([m.paths[0] for m in models], "Evaluate")
 
 
 def show_told(told: local_files.Told) -> None:
@@ -79,21 +96,6 @@ def show_told(told: local_files.Told) -> None:
         st.warning(escape_markdown(frame.to_sentence(f"{told.name}: {told.problem}")), icon=":material/error:")
         return
     frame.link_to_size(told.model_id, told.quant, f"Size {told.name} at {told.quant}")
-
-
-def tabulate(models: Sequence[LocalModel]) -> pd.DataFrame:
-    """Model files as a table."""
-    return pd.DataFrame(
-        {
-            "Model": [m.name for m in models],
-            "Quantization": [m.label or words.UNKNOWN for m in models],
-            "File, GiB": [m.size_bytes / GIB for m in models],
-            "Parameters, B": [m.n_params / 1e9 if m.n_params else float("nan") for m in models],
-            "Kept by": [m.store for m in models],
-            "State": [m.problem or "complete" for m in models],
-            "File": [str(m.paths[0]) if m.paths else "" for m in models],
-        }
-    )
 
 
 def show_add_folder(folders: tuple[str, ...]) -> None:
@@ -151,21 +153,27 @@ def show_servers() -> None:
     st.subheader("Servers", anchor=False)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         st.button(
-            "Look for servers", icon=":material/sensors:", type="tertiary", key="find_servers", on_click=find_servers
+            "Look for servers",
+            icon=":material/sensors:",
+            type="tertiary",
+            key="find_servers",
+            on_click=inputs.remember,
+            args=("servers_wanted", True),
         )
         st.caption("Ollama, llama-server, vLLM, LM Studio and others at their usual ports of this machine.")
+    if inputs.take("servers_wanted"):
+        with st.spinner("Asking the usual ports of this machine"):
+            inputs.remember("servers", local_files.find_servers())
     servers: tuple[RunningServer, ...] | None = inputs.recall("servers")
     if servers is None:
         return
     if not servers:
-        st.html('<p class="wb-quiet">No model server answers at the usual ports.</p>')
+        st.html(
+            '<p class="wb-quiet">No model server answers at the usual ports. Start one and look again, or give the '
+            "address of another under A server on Evaluate.</p>"
+        )
     for server in servers:
         show_server(server)
-
-
-def find_servers() -> None:
-    """Ask the usual ports of this machine."""
-    inputs.remember("servers", local_files.find_servers())
 
 
 def show_server(server: RunningServer) -> None:

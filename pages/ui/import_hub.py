@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-import pandas as pd
 import streamlit as st
 
-from catalog.facts import FactChange
 from catalog.hub import Hub
 from catalog.hub_answers import HubHit, HubQuery
-from catalog.imported import FileWeights, ImportedModel
+from catalog.imported import ImportedModel
 from catalog.importing import MAX_IMPORTS
 from catalog.refresh import diff_imported
-from catalog.refresh_command import format_fact
-from pages.ui import cached, frame, get_file, import_jobs, inputs, tables, words
+from pages.ui import cached, frame, get_file, import_jobs, import_tables, inputs, tables, words
 from pages.ui.charts import roomy
 from pages.ui.evaluate_words import escape_markdown
-from sizing.errors import WeighbridgeError
-from sizing.units import GIB, format_params
+from sizing.errors import HubError, WeighbridgeError
+from sizing.units import format_params
 
 LIVE_S = 0.5
 MAX_FAILURES_SHOWN = 12
+BOX_PIXELS = 430
+"""Width of the search box: on a phone it has a line of its own."""
 BY_NAME_KEY = "hub_names"
+HERE = "On this machine"
+"""How the tab of this machine's files is called."""
 
 
 def show(question: frame.Question) -> None:
@@ -38,21 +39,13 @@ def show(question: frame.Question) -> None:
 
 
 def show_search() -> None:
-    """What narrows a search, and the one button that asks the network."""
-    columns = st.columns([3, 2, 2, 1.6, 1.6], vertical_alignment="bottom")
-    with columns[0]:
-        inputs.text("hub", "Search the Hub", "Part of a name, such as Qwen3", then=want_search)
-    with columns[1]:
-        inputs.choice("hub_task", "Made for", tuple(inputs.HUB_TASKS), inputs.HUB_TASKS)
-    with columns[2]:
-        inputs.choice("hub_licence", "Licence", tuple(inputs.HUB_LICENCES), inputs.HUB_LICENCES)
-    with columns[3]:
-        inputs.choice("hub_size", "Parameters", tuple(inputs.HUB_SIZES), inputs.HUB_SIZES)
-    with columns[4]:
-        inputs.choice("hub_sort", "Order by", tuple(inputs.HUB_SORTS), inputs.HUB_SORTS)
-    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
-        inputs.segments("hub_files", "Files", tuple(inputs.HUB_FILES), inputs.HUB_FILES)
+    """A name and the one button that asks the network; what narrows the search is folded and named."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        with st.container(width=BOX_PIXELS):
+            inputs.text("hub", "Search the Hub", "Part of a name, such as Qwen3", then=want_search)
         st.button("Search", type="secondary", icon=":material/search:", key="hub_search", on_click=want_search)
+        with st.popover(f"Filters: {say_filters()}", icon=":material/tune:", type="tertiary", key="hub_filters"):
+            show_filters()
         with st.popover("By name", icon=":material/list:", type="tertiary"):
             show_by_name()
     if inputs.take("hub_wanted"):
@@ -61,6 +54,25 @@ def show_search() -> None:
     if base:
         st.caption(f"Only repositories quantized from {escape_markdown(base)}.")
         st.button("Search all repositories", type="tertiary", on_click=inputs.set_field, args=("hub_base", ""))
+
+
+def show_filters() -> None:
+    """What narrows a search, and its order."""
+    inputs.choice("hub_task", "Made for", tuple(inputs.HUB_TASKS), inputs.HUB_TASKS)
+    inputs.choice("hub_licence", "Licence", tuple(inputs.HUB_LICENCES), inputs.HUB_LICENCES)
+    inputs.choice("hub_size", "Parameters", tuple(inputs.HUB_SIZES), inputs.HUB_SIZES)
+    inputs.choice("hub_sort", "Order by", tuple(inputs.HUB_SORTS), inputs.HUB_SORTS)
+    inputs.segments("hub_files", "Files", tuple(inputs.HUB_FILES), inputs.HUB_FILES)
+
+
+def say_filters() -> str:
+    """'text, Apache-2.0, up to 10B': the filters that are set."""
+    named = (("hub_licence", inputs.HUB_LICENCES), ("hub_size", inputs.HUB_SIZES), ("hub_files", inputs.HUB_FILES))
+    told = [inputs.HUB_TASKS[inputs.read("hub_task")].lower()]
+    for field, names in named:
+        if (chosen := inputs.read(field)) != "any":
+            told.append(names[chosen] if field == "hub_licence" else names[chosen][0].lower() + names[chosen][1:])
+    return ", ".join(told)
 
 
 def want_search() -> None:
@@ -77,7 +89,15 @@ def search() -> None:
         inputs.remember("hub_problem", "")
     except WeighbridgeError as error:
         inputs.remember("hub_hits", None)
-        inputs.remember("hub_problem", str(error))
+        inputs.remember("hub_problem", say_way_out(error))
+
+
+def say_way_out(error: WeighbridgeError) -> str:
+    """Why a search came to nothing and, where nobody answers, what can be done all the same."""
+    told = frame.to_sentence(str(error))
+    if isinstance(error, HubError) and error.kind in ("offline", "timeout", "lost"):
+        return f"{told} Model files under {HERE} need no network."
+    return told
 
 
 def show_by_name() -> None:
@@ -110,7 +130,7 @@ def show_hits() -> None:
     """What the search found, several to be picked; nothing before the first search."""
     problem = inputs.recall("hub_problem", "")
     if problem:
-        st.warning(escape_markdown(frame.to_sentence(problem)), icon=":material/cloud_off:")
+        st.warning(escape_markdown(frame.to_sentence(problem)), icon=":material/error:")
     hits: tuple[HubHit, ...] | None = inputs.recall("hub_hits")
     if hits is None:
         return
@@ -121,51 +141,27 @@ def show_hits() -> None:
         return
     picked = [hits[i] for i in inputs.picked_rows("hub_hits_table") if i < len(hits)]
     known = cached.list_imported_ids()
-    label = "Import" if not picked else f"Import {len(picked)}"
     st.caption(
         roomy(f"{len(hits)} repositories. Pick rows to import them: their facts and headers, not their weights.")
     )
     tables.show_table(
-        words.style_table(tabulate_hits(hits, known)),
+        words.style_table(import_tables.tabulate_hits(hits, known)),
         "hub_hits_table",
         name="hub-search",
         height=frame.table_height(len(hits), 420),
         selection_mode="multi-row",
         column_config=frame.right_aligned("Downloads in 30 days", "Parameters, B"),
     )
-    st.button(
-        label,
-        type="primary",
-        icon=":material/add:",
-        key="hub_import",
-        disabled=not picked or import_jobs.imports().is_busy,
-        on_click=start,
-        args=(tuple(h.repo_id for h in picked),),
-    )
-
-
-def tabulate_hits(hits: Sequence[HubHit], known: frozenset[str]) -> pd.DataFrame:
-    """Repositories as a table."""
-    return pd.DataFrame(
-        {
-            "Repository": [h.repo_id for h in hits],
-            "Parameters, B": [h.n_params / 1e9 if h.n_params else float("nan") for h in hits],
-            "Licence": [h.license_tag or words.UNKNOWN for h in hits],
-            "Access": ["gated" if h.gated else "open" for h in hits],
-            "Files": [describe_files(h) for h in hits],
-            "Downloads in 30 days": [
-                f"{h.n_downloads:,}" if h.n_downloads is not None else words.UNKNOWN for h in hits
-            ],
-            "Changed": [h.modified_on or words.UNKNOWN for h in hits],
-            "Imported": ["yes" if h.repo_id in known else "" for h in hits],
-        }
-    )
-
-
-def describe_files(hit: HubHit) -> str:
-    """Which kinds of weights a repository holds."""
-    kinds = [name for name, there in (("GGUF", hit.has_gguf), ("safetensors", hit.has_safetensors)) if there]
-    return ", ".join(kinds) or words.UNKNOWN
+    if picked:
+        st.button(
+            f"Import {len(picked)}",
+            type="primary",
+            icon=":material/add:",
+            key="hub_import",
+            disabled=import_jobs.imports().is_busy,
+            on_click=start,
+            args=(tuple(h.repo_id for h in picked),),
+        )
 
 
 # ---- the row at work ----
@@ -243,19 +239,7 @@ def show_imported(question: frame.Question) -> None:
     more = f" {n - len(shown):,} older ones stand in the Catalog." if n > len(shown) else ""
     st.caption(f"Newest first. Pick a row to see its files.{more}")
     tables.show_table(
-        words.style_table(
-            pd.DataFrame(
-                {
-                    "Model": [m.card.model_id for m in shown],
-                    "Parameters, B": [m.card.spec.n_params / 1e9 for m in shown],
-                    "Sized in": [describe_quants(m) for m in shown],
-                    "Licence": [m.license_tag or words.UNKNOWN for m in shown],
-                    "Shape from": [m.shape_from for m in shown],
-                    "Parameter count": ["as stated" if m.check.is_equal else m.check.note for m in shown],
-                    "Commit": [m.revision[:7] or "a file here" for m in shown],
-                }
-            )
-        ),
+        words.style_table(import_tables.tabulate_imports(shown)),
         "imported_rows",
         name="imported-models",
         height=frame.table_height(len(shown), 320),
@@ -265,14 +249,6 @@ def show_imported(question: frame.Question) -> None:
     picked = inputs.picked_row("imported_rows")
     if picked is not None and picked < len(shown):
         show_model(shown[picked], question)
-
-
-def describe_quants(model: ImportedModel) -> str:
-    """'12 files, 29 recipes': in how many quantizations it can be sized."""
-    n_files = sum(f.weights is not None for f in model.files)
-    parts = [f"{n_files} file{'s' if n_files != 1 else ''}"] if model.files else []
-    parts += [f"{len(model.weighed)} recipes"] if model.weighed else []
-    return ", ".join(parts) or "nothing"
 
 
 def show_model(model: ImportedModel, question: frame.Question) -> None:
@@ -329,7 +305,10 @@ def show_changes(model: ImportedModel) -> None:
         st.html('<p class="wb-quiet">The Hub says just what was imported.</p>')
         return
     tables.show_table(
-        tabulate_changes(changes), "hub_changes", name="hub-changes", height=frame.table_height(len(changes), 280)
+        import_tables.tabulate_changes(changes),
+        "hub_changes",
+        name="hub-changes",
+        height=frame.table_height(len(changes), 280),
     )
     st.button(
         "Take it over",
@@ -342,23 +321,11 @@ def show_changes(model: ImportedModel) -> None:
     )
 
 
-def tabulate_changes(changes: Sequence[FactChange]) -> pd.DataFrame:
-    """Facts that are otherwise now, as a table."""
-    return pd.DataFrame(
-        {
-            "Fact": [c.field for c in changes],
-            "Imported": [format_fact(c.old) for c in changes],
-            "The Hub now": [format_fact(c.new) for c in changes],
-            "": [c.note for c in changes],
-        }
-    )
-
-
 def show_files(model: ImportedModel, question: frame.Question) -> None:
     """The GGUF files of a model, the largest first; a picked one can be fetched."""
     files = sorted(model.files, key=lambda f: -f.size_bytes)
     tables.show_table(
-        words.style_table(tabulate_files(files)),
+        words.style_table(import_tables.tabulate_files(files)),
         "imported_files",
         name=f"files-{model.card.model_id}",
         height=frame.table_height(len(files), 280),
@@ -368,20 +335,6 @@ def show_files(model: ImportedModel, question: frame.Question) -> None:
     picked = inputs.picked_row("imported_files")
     if picked is not None and picked < len(files):
         get_file.show_button(model, files[picked])
-
-
-def tabulate_files(files: Sequence[FileWeights]) -> pd.DataFrame:
-    """Files as a table."""
-    return pd.DataFrame(
-        {
-            "Quantization": [f.label for f in files],
-            "File, GiB": [f.size_bytes / GIB for f in files],
-            "Tensors, GiB": [f.weights.tensor_bytes / GIB if f.weights else float("nan") for f in files],
-            "Parts": [str(len(f.paths)) for f in files],
-            "Name": [f.paths[0].rsplit("/", 1)[-1] for f in files],
-            "Not sized": [f.gap or "" for f in files],
-        }
-    )
 
 
 def forget(model_id: str) -> None:

@@ -84,7 +84,7 @@ def test_a_folder_of_ones_own_is_looked_through_and_a_wrong_one_is_said(
     page.goto(f"{hub_app.url}/imports")
     wait_until_drawn(page)
     page.get_by_role("tab", name="On this machine").click()
-    page.get_by_role("button", name="A folder").click()
+    page.get_by_role("button", name="Add a folder").click()
     box = page.get_by_role("textbox", name="Folder with GGUF files")
     box.fill("/nowhere")
     page.get_by_role("button", name="Look there too").click()

@@ -186,7 +186,7 @@ def test_no_network_is_a_sentence(open_page: OpenPage, monkeypatch: pytest.Monke
     app = open_page("imports")
     app.button(key="hub_search").click().run(timeout=60)
     assert not app.exception
-    assert "online" in said_by(app)
+    assert "online" in said_by(app) and "On this machine need no network" in said_by(app)
 
 
 def test_files_on_this_machine_are_found_sized_and_offered(open_page: OpenPage, own_home: Path, tmp_path: Path) -> None:
@@ -199,6 +199,22 @@ def test_files_on_this_machine_are_found_sized_and_offered(open_page: OpenPage, 
     table = next(d.value for d in app.dataframe if "Kept by" in d.value.columns)
     assert list(table["Quantization"]) == ["F16"]
     assert any(e.label.startswith("Left out: 1") for e in app.expander)
+
+
+def test_a_picked_file_is_taken_in_and_told_at_once(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "demo-F16.gguf").write_bytes(DEMO.read_bytes())
+    monkeypatch.setattr(inputs, "picked_rows", lambda key: (0,) if key == "local_rows" else ())
+    app = open_page("imports", folders=str(folder))
+    table = next(d.value for d in app.dataframe if "Kept by" in d.value.columns)
+    assert "State" not in table.columns  # every file is complete
+    app.button(key="local_import").click().run()
+    assert not app.exception
+    assert "1 model was imported" in html_of(app).replace("\u00a0", " ")
+    assert "Size demo-F16 at F16" in [link.proto.label for link in app.get("page_link")]
 
 
 def test_a_local_file_becomes_a_model_to_size(open_page: OpenPage, own_home: Path) -> None:

@@ -101,12 +101,26 @@ def test_the_accuracy_page_shows_the_ledger_and_what_was_kept(open_page: OpenPag
     assert (published["Source"].str.startswith("https://")).all()
 
 
+def test_before_anything_was_verified_the_accuracy_page_says_how(open_page: OpenPage) -> None:
+    app = open_page("accuracy")
+    assert "Nothing was verified here yet" in [s.value for s in app.subheader]
+    assert any('"Verify with the engine"' in c.value for c in app.caption)
+
+
+def test_parts_without_an_answer_are_told_in_words_and_are_no_row_of_the_table(open_page: OpenPage) -> None:
+    app = open_page("accuracy")
+    parts = next(d.value for d in app.dataframe if "Worst difference" in d.value.columns)
+    assert (parts["Equal"] > 0).all()
+    (silent,) = [c.value for c in app.caption if "gave no answer" in c.value]
+    assert "mllama, 36 cases" in silent.replace("\\", "")
+
+
 def test_the_accuracy_page_shows_what_servers_printed(open_page: OpenPage) -> None:
     app = open_page("accuracy")
     assert not app.exception
-    assert any("starts of vLLM and SGLang" in s.value for s in app.subheader)
+    assert any("starts of vLLM and SGLang" in e.label for e in app.expander)
     summary = next(d.value for d in app.dataframe if "Median error, %" in d.value.columns)
-    assert set(summary["Rows"]) >= {"all", "NVIDIA H100", "AMD"}
+    assert set(summary["Cards"]) >= {"all", "NVIDIA H100", "AMD"}
     assert (summary["Median error, %"] <= summary["Target, %"]).all()
     assert summary["Worst figure"].str.contains(" on 1 x | on 2 x ").any()
     rows = next(d.value for d in app.dataframe if "Printed" in d.value.columns)
@@ -122,4 +136,4 @@ def test_a_damaged_database_leaves_the_accuracy_page_up(open_page: OpenPage, hom
     app = open_page("accuracy").run()  # what this page was the first to find is said from the next look on
     assert not app.exception
     assert any("was damaged and made anew" in w.value for w in app.warning)
-    assert any(s.value == "By architecture and part" for s in app.subheader)
+    assert any(e.label.startswith("By architecture and part") for e in app.expander)
