@@ -12,7 +12,7 @@ from catalog.local_models import LocalModel
 from evals.running import RunningServer
 from pages.ui import evaluate_endpoint, frame, inputs, local_files, tables, words
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import escape_markdown
+from pages.ui.markdown_text import escape_markdown
 from sizing.units import GIB
 
 MAX_ROWS = 500

@@ -17,7 +17,7 @@ from catalog.refresh import diff_imported
 from catalog.refresh_command import format_fact
 from pages.ui import cached, frame, get_file, import_jobs, inputs, tables, words
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import escape_markdown
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import WeighbridgeError
 from sizing.units import GIB, format_params
 

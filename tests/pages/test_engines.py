@@ -130,7 +130,7 @@ def test_hardware_names_machines_for_the_engine(open_page: OpenPage) -> None:
     app = open_page("hardware", model=LLAMA_8B, engine="vLLM", format="BF16", machine="RTX 4090")
     assert not app.exception
     assert "runs Llama 3.1 8B Instruct" in html_of(app) and "cannot run it in this engine" in html_of(app)
-    assert "at <span class=\"wb-whole\">BF16" in html_of(app)
+    assert 'at <span class="wb-whole">BF16' in html_of(app)
     assert "Quantization" not in frame_with(app, "Machine"), "the same in every row"
 
 
