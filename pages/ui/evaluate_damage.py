@@ -17,8 +17,9 @@ from evals.tested_models import make_demo
 from pages.ui import evaluation, frame, inputs, tables
 from pages.ui.charts import roomy
 from pages.ui.evaluate_fields import FIRST_REFERENCE, TEXT_WORDS, TIME_WORDS
-from pages.ui.evaluate_words import STATE_WORDS, escape_markdown, format_moment, name_run
+from pages.ui.evaluate_words import STATE_WORDS, format_moment, name_run
 from pages.ui.evaluation import DEMO_QUANTS, name_model
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import WeighbridgeError
 from sizing.units import format_figures
 

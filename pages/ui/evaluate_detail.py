@@ -18,7 +18,6 @@ from pages.ui.evaluate_words import (
     UNSCORED,
     WRONG,
     describe_pace,
-    escape_markdown,
     format_with_interval,
     judge_item,
     label_runs,
@@ -31,6 +30,7 @@ from pages.ui.evaluate_words import (
     title_of,
     verdict_html,
 )
+from pages.ui.markdown_text import escape_markdown
 
 ALL = "all"
 MAX_TEXT_CHARACTERS = 20_000

@@ -10,8 +10,8 @@ import streamlit as st
 from evals.plans import ModelKind
 from evals.results import RunSummary
 from pages.ui import frame, inputs
-from pages.ui.evaluate_words import escape_markdown
 from pages.ui.evaluation import Endpoint, probe_endpoint
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import WeighbridgeError
 
 API_WORDS = {"chat": "Chat", "completion": "Completion"}

@@ -10,10 +10,11 @@ import streamlit as st
 from evals.plans import RunKind
 from evals.results import RunSummary
 from evals.run_files import RunState
-from pages.ui import evaluate_endpoint, evaluation, frame, inputs
+from pages.ui import eval_queue, evaluate_endpoint, evaluation, frame, inputs
 from pages.ui.charts import roomy
 from pages.ui.evaluate_damage import describe_progress
-from pages.ui.evaluate_words import STATE_WORDS, describe_pace, describe_suites, escape_markdown, name_run, scores_html
+from pages.ui.evaluate_words import STATE_WORDS, describe_pace, describe_suites, name_run, scores_html
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import WeighbridgeError
 
 LIVE_S = 1.0
@@ -115,7 +116,7 @@ def _act(what: str, run_id: str) -> None:
 
 def act(what: str, run_id: str) -> str | None:
     """Cancel, resume or remove a run; why that failed, if it did."""
-    queue = evaluation.find_queue()
+    queue = eval_queue.find_queue()
     try:
         if what == "cancel":
             queue.cancel(run_id)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from html import escape
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from evals.results import RunSummary, SuiteScore
-from pages.ui import evaluation, inputs
+from pages.ui import eval_queue, inputs
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import format_interval, format_moment, format_score, is_share, lower_first
 from sizing.units import THIN, format_figures
+
+if TYPE_CHECKING:
+    from evals.results import RunSummary, SuiteScore
 
 MAX_SCORES = 3
 
 
 def show(model_id: str, quant: str, *, with_link: bool = True) -> None:
     """What was measured here of a model in a quantization; nothing where nothing was."""
+    if not eval_queue.has_runs():
+        return
+    from pages.ui import evaluation  # for those who have runs; the first page comes without
+
     found = evaluation.measured_here(model_id, quant)
     if not found:
         return
@@ -32,6 +38,8 @@ def show(model_id: str, quant: str, *, with_link: bool = True) -> None:
 
 def describe_measured(found: tuple[tuple[RunSummary, SuiteScore], ...]) -> str:
     """'Measured here: 78% of arithmetic (71 to 84), 12.3 tokens/s, 2026-11-25': the newest score of each suite."""
+    from pages.ui.evaluate_words import format_interval, format_moment, format_score, is_share, lower_first
+
     newest: dict[str, tuple[RunSummary, SuiteScore]] = {}
     for summary, score in found:
         newest.setdefault(score.suite, (summary, score))

@@ -22,8 +22,9 @@ from evals.own_data import (
 )
 from evals.plans import OWN_PREFIX
 from pages.ui import frame, inputs, tables
-from pages.ui.evaluate_words import escape_markdown, shorten
+from pages.ui.evaluate_words import shorten
 from pages.ui.evaluation import OwnSuite, find_home
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import WeighbridgeError
 
 SCORER_WORDS = {

@@ -13,8 +13,9 @@ from evals.plans import EvalPlan, EvalSettings, ModelKind, TestedModel, plan_sui
 from evals.results import RunSummary
 from evals.tested_models import DEMO_NAME, make_demo
 from pages.ui import cached, charts, evaluate_endpoint, evaluate_fields, evaluation, frame, inputs
-from pages.ui.evaluate_words import escape_markdown, shorten
+from pages.ui.evaluate_words import shorten
 from pages.ui.evaluation import DEMO_QUANTS, Endpoint, Expected, FileFacts, OwnSuite
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import BadInputError, UnknownNameError
 from sizing.quants import KV_TYPES
 from sizing.units import format_bytes

@@ -250,11 +250,6 @@ def lower_first(title: str) -> str:
     return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
-def escape_markdown(text: str) -> str:
-    """Text of a person's, a file's or a server's as it stands, where Streamlit reads Markdown."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-!|<>~$:&" else c for c in text)
-
-
 def shorten(text: str, most: int = 160) -> str:
     """Text in one line, cut with an ellipsis."""
     line = " ".join(text.split())

@@ -1,4 +1,4 @@
-"""What the Evaluate page asks of `evals`: runs and their summaries, suites, models, speeds, and the queue.
+"""What the Evaluate page asks of `evals`: runs and their summaries, suites, models, speeds.
 
 Run files are the truth, and every tab reads the same ones. A file that has not changed is not read again.
 """
@@ -15,7 +15,6 @@ from typing import Any
 
 import streamlit as st
 
-from catalog import queries
 from catalog.candidates import find_loss_model
 from catalog.gguf_header import GgufHeader, load_header
 from catalog.gguf_weights import find_quant_label
@@ -25,63 +24,18 @@ from evals import divergence_result, results
 from evals.damage import DamageRow, line_up_damage, list_measured
 from evals.divergence_result import DivergenceResult
 from evals.home import find_home
-from evals.jobs import EvalQueue, count_usable_bytes
 from evals.own_data import list_own_suites, load_own_suite
 from evals.plans import OWN_PREFIX, EvalPlan, ModelKind, TestedModel
 from evals.results import RunSummary, SuiteScore
-from evals.run_files import MAX_LINE_BYTES, RunState, is_held, is_unfinished, list_run_paths, load_run
+from evals.run_files import MAX_LINE_BYTES, RunState, is_held, list_run_paths, load_run
 from evals.stats import Comparison, plan_interval
 from evals.suites import Suite, list_suites
-from pages.ui import cached, reach
-from pages.ui.inputs import THIS
+from pages.ui import cached, eval_queue, reach
 from sizing.errors import BadInputError, GgufError, UnknownNameError, WeighbridgeError
 
 DEMO_QUANTS = ("F16", "Q8_0", "Q4_K_M", "Q2_K")
 MODELS_FOLDER = "models"
 MAX_FILES_SEEN = 40
-
-
-@st.cache_resource(show_spinner=False)
-def _queue(home: str) -> EvalQueue:
-    catalog = cached.catalog()  # read here: the queue's thread knows no session
-
-    def count_usable(plan: EvalPlan) -> int | None:
-        return count_usable_bytes(queries.find_machine(catalog, THIS), plan)  # free memory as it is then
-
-    queue = EvalQueue(Path(home), usable_bytes=count_usable)
-    queue.start()
-    _queues()[home] = queue
-    return queue
-
-
-@st.cache_resource(show_spinner=False)
-def _queues() -> dict[str, EvalQueue]:
-    """The queues made so far, by their folder."""
-    return {}
-
-
-def find_queue() -> EvalQueue:
-    """The queue of this process, at work."""
-    return _queue(str(find_home()))
-
-
-def find_queue_problem() -> str:
-    """Why the queue cannot go on, empty where it can."""
-    return next((queue.problem for queue in _queues().values() if queue.problem), "")
-
-
-def wake_queue() -> None:
-    """Let runs go on that were waiting or at work when the app ended, whichever page is opened first."""
-    with contextlib.suppress(OSError):
-        _wake_once(str(find_home()))
-
-
-@st.cache_resource(show_spinner=False)
-def _wake_once(home: str) -> bool:
-    unfinished = any(is_unfinished(path) for path in list_run_paths(Path(home)))
-    if unfinished:
-        _queue(home)
-    return unfinished
 
 
 class RunShelf:
@@ -416,7 +370,7 @@ def start(plans: Sequence[EvalPlan], keys: Sequence[str]) -> str | None:
     plans = [replace(plan, run_id=run_id, machine=machine) for plan, run_id in zip(plans, ids, strict=True)]
     try:
         for plan, key in zip(plans, keys, strict=True):
-            find_queue().enqueue(plan, key or None)
+            eval_queue.find_queue().enqueue(plan, key or None)
     except OSError as error:
         return f"the run could not be written to {find_home()}: {error}"
     return None

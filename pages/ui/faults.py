@@ -8,7 +8,7 @@ import shutil
 from evals.home import find_home
 from evals.run_files import MAX_LINE_BYTES
 from evals.user_store import UserStore
-from pages.ui import cached, evaluation, measured
+from pages.ui import cached, eval_queue, measured
 from sizing.errors import UserStoreError
 from sizing.units import format_bytes
 
@@ -23,7 +23,7 @@ def list_problems() -> tuple[str, ...]:
         *cached.catalog().notes,
         find_folder_problem(str(home)),
         measured.find_problem(),
-        evaluation.find_queue_problem(),
+        eval_queue.find_queue_problem(),
         UserStore(home).find_note(),
     ]
     return tuple(dict.fromkeys(problem for problem in found if problem))

@@ -22,7 +22,7 @@ from pages.ui import (
     chart_files,
     charts,
     charts_keys,
-    evaluation,
+    eval_queue,
     faults,
     import_jobs,
     inputs,
@@ -107,7 +107,7 @@ def open_page(*, has_engine: bool = False) -> Question:
     """
     _leave_folder_navigation()
     turns.sweep_if_due()
-    evaluation.wake_queue()
+    eval_queue.wake_queue()
     if not import_jobs.imports().is_busy:  # while a row is at work, every model it keeps would renew the catalog
         cached.renew_if_changed()
     st.html(_STYLE + charts_keys.STYLE)

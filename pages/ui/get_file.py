@@ -12,7 +12,7 @@ from catalog.downloads import DownloadPlan, check_room, find_cached
 from catalog.imported import FileWeights, HubFile, ImportedModel
 from pages.ui import cached, frame, import_jobs, inputs
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import escape_markdown
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import WeighbridgeError
 from sizing.units import format_bytes
 

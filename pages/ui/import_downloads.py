@@ -10,7 +10,7 @@ import streamlit as st
 from catalog.downloads import DownloadState
 from pages.ui import frame, import_jobs
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import escape_markdown
+from pages.ui.markdown_text import escape_markdown
 from sizing.units import THIN, format_bytes
 
 LIVE_S = 0.5

@@ -11,7 +11,7 @@ from catalog.local_models import LocalModel
 from evals.running import RunningServer
 from pages.ui import evaluate_endpoint, frame, import_tables, inputs, local_files, tables, words
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import escape_markdown
+from pages.ui.markdown_text import escape_markdown
 
 MAX_ROWS = 500
 MAX_PROBLEMS = 20

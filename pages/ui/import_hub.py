@@ -14,7 +14,7 @@ from catalog.importing import MAX_IMPORTS
 from catalog.refresh import diff_imported
 from pages.ui import cached, frame, get_file, import_jobs, import_tables, inputs, tables, words
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import escape_markdown
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import HubError, WeighbridgeError
 from sizing.units import format_params
 

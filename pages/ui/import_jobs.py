@@ -12,23 +12,25 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from catalog import importing
 from catalog.downloads import Download, DownloadPlan, DownloadState
-from catalog.hub import Hub
-from catalog.hub_answers import HubHit, HubQuery
-from catalog.importing import Outcome, Progress
-from evals.weigh import ask_weights
 from pages.ui import cached
 from sizing.errors import WeighbridgeError
+
+if TYPE_CHECKING:
+    from catalog.hub_answers import HubHit, HubQuery
+    from catalog.importing import Outcome, Progress
 
 MAX_DOWNLOADS_KEPT = 50
 
 
 def search_hub(query: HubQuery) -> tuple[HubHit, ...]:
     """Repositories that answer a search. Raises HubError, BadInputError."""
+    from catalog.hub import Hub  # what speaks to the Hub is loaded when it is asked, not with the first page
+
     return Hub().search(query)
 
 
@@ -36,6 +38,8 @@ class ImportJob:
     """A row of imports: what was asked, where it stands, how each one ended."""
 
     def __init__(self, repo_ids: Sequence[str]) -> None:
+        from catalog.importing import Progress  # an import is begun on its own page, long after the first
+
         self.repo_ids = tuple(repo_ids)
         self.outcomes: list[Outcome] = []
         self.progress = Progress(0, len(self.repo_ids), self.repo_ids[0] if repo_ids else "", "starting")
@@ -84,6 +88,10 @@ class Imports:
             self.job.stop.set()
 
     def _work(self, job: ImportJob) -> None:
+        from catalog import importing
+        from catalog.hub import Hub
+        from evals.weigh import ask_weights
+
         def report(progress: Progress) -> None:
             job.progress = progress
 

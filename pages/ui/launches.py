@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import escape_markdown
+from pages.ui.markdown_text import escape_markdown
 from sizing.launch import Launch
 
 HEADING = "Start it like this"

@@ -7,7 +7,6 @@ from pathlib import Path
 import streamlit as st
 
 from evals.home import find_home_if_usable
-from evals.measured_here import load_measured_here
 from evals.run_files import list_run_paths
 from sizing.candidate import MeasuredHere
 from sizing.errors import UserStoreError
@@ -51,4 +50,6 @@ def _find_problem(home: str, runs: tuple[tuple[str, int], ...]) -> str:
 
 @st.cache_data(show_spinner=False, max_entries=4)
 def _read(home: str, runs: tuple[tuple[str, int], ...]) -> tuple[MeasuredHere, ...]:
+    from evals.measured_here import load_measured_here  # for those who have runs; the first page comes without
+
     return load_measured_here(Path(home))  # an error is not kept

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from catalog.machine_share import SharedMachine, share_machine
 from pages.ui import cached, inputs
 from pages.ui.charts import roomy
-from pages.ui.evaluate_words import escape_markdown
+from pages.ui.markdown_text import escape_markdown
 from pages.ui.questions import Wishes
 from sizing.hardware import Machine
 

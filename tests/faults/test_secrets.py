@@ -15,9 +15,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from evals import weigh
 from evals.run_files import RunState, list_runs
 from evals.user_store import UserStore
-from pages.ui import cached, evaluation, import_jobs
+from pages.ui import cached, eval_queue, evaluation, import_jobs
 from tests.catalog.hub_models import make_small, make_small_gguf
 from tests.catalog.model_hub import Fault, ModelHub
 from tests.evals.model_server import ModelServer
@@ -55,11 +56,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "WEIGHBRIDGE_API_KEY": KEY,
     }.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setattr(import_jobs, "ask_weights", lambda spec: "llama.cpp was not asked in this test")
+    monkeypatch.setattr(weigh, "ask_weights", lambda spec: "llama.cpp was not asked in this test")
     st.cache_data.clear()
     cached.renew_catalog()
     yield tmp_path
-    evaluation.find_queue().close()
+    eval_queue.find_queue().close()
     st.cache_data.clear()
     st.cache_resource.clear()
 

@@ -16,8 +16,17 @@ from evals.demo.measure import MODEL_FILE
 from evals.own_data import list_own_suites
 from evals.plans import ModelKind, RunKind, TestedModel
 from evals.run_files import RunState, find_run_path
-from pages.ui import evaluate_damage, evaluate_endpoint, evaluate_own, evaluate_results, evaluate_setup, evaluation
-from pages.ui.evaluate_words import escape_markdown, format_percent, format_time_left, round_up
+from pages.ui import (
+    eval_queue,
+    evaluate_damage,
+    evaluate_endpoint,
+    evaluate_own,
+    evaluate_results,
+    evaluate_setup,
+    evaluation,
+)
+from pages.ui.evaluate_words import format_percent, format_time_left, round_up
+from pages.ui.markdown_text import escape_markdown
 from tests.pages.eval_runs import DEMO, DEMO_2, QWEN, QWEN_ID, SHA, FakeQueue, write_divergence, write_run
 from tests.pages.test_pages import html_of, warnings_of
 
@@ -42,7 +51,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def queue(monkeypatch: pytest.MonkeyPatch) -> FakeQueue:
     fake = FakeQueue()
-    monkeypatch.setattr(evaluation, "_queue", lambda home: fake)
+    monkeypatch.setattr(eval_queue, "_queue", lambda home: fake)
     evaluation._compare.clear()  # tests give runs the same ids, which the app never does
     evaluation._sum_up_windows.clear()
     return fake
@@ -283,13 +292,13 @@ def test_an_unfinished_run_wakes_the_queue_whichever_page_is_opened(
     open_page: OpenPage, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[str] = []
-    monkeypatch.setattr(evaluation, "_queue", woken.append)
+    monkeypatch.setattr(eval_queue, "_queue", woken.append)
     write_run(home, DEMO, GOOD[:7])
-    evaluation._wake_once.clear()
+    eval_queue._wake_once.clear()
     open_page("sources")
     assert woken == []
     write_run(home, DEMO, GOOD[:7], number=2, state=RunState.RUNNING)
-    evaluation._wake_once.clear()
+    eval_queue._wake_once.clear()
     open_page("sources")
     assert woken == [str(home)]
 

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from evals.demo.measure import MODEL_FILE
 from evals.own_data import Mapping, build_items, read_table, save_own_suite
 from evals.plans import EvalSettings
-from pages.ui import evaluation, inputs
+from pages.ui import eval_queue, inputs
 from tests.pages.eval_runs import DEMO, DEMO_2, QWEN, QWEN_ID, FakeQueue, write_divergence
 from tests.pages.test_pages import html_of, warnings_of
 
@@ -39,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def queue(monkeypatch: pytest.MonkeyPatch) -> FakeQueue:
     fake = FakeQueue()
-    monkeypatch.setattr(evaluation, "_queue", lambda home: fake)
+    monkeypatch.setattr(eval_queue, "_queue", lambda home: fake)
     return fake
 
 

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from catalog.import_store import ImportStore
 from catalog.importing_local import import_file
 from catalog.models import load_families
+from evals import weigh
 from pages.ui import cached, import_jobs, inputs
 from tests.catalog.hub_models import DEMO, make_demo, make_small, make_small_gguf
 from tests.catalog.model_hub import ModelHub, ModelRepository
@@ -31,7 +32,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "person"))
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    monkeypatch.setattr(import_jobs, "ask_weights", lambda spec: "llama.cpp was not asked in this test")
+    monkeypatch.setattr(weigh, "ask_weights", lambda spec: "llama.cpp was not asked in this test")
     st.cache_resource.clear()
     yield home
     st.cache_resource.clear()
