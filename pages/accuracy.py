@@ -20,6 +20,7 @@ from evals.ledger import (
 )
 from evals.user_store import KeptVerify, UserStore
 from pages.ui import cached, frame, inputs, tables, words
+from pages.ui.markdown_text import escape_markdown
 from pages.ui.verify import BUTTON, PART_WORDS
 from sizing.errors import UserStoreError
 from sizing.units import MIB, format_bytes, format_tokens
@@ -110,7 +111,7 @@ def show_parts(summary: tuple[PartSummary, ...], rows: tuple[LedgerRow, ...]) ->
     tables.show_table(table, "parts", name="accuracy-by-part", column_config=config)
     if silent := [r for r in rows if r.part == UNANSWERED]:
         why = "; ".join(f"{r.architecture}, {r.n_cases} cases: {r.worst_case}" for r in silent)
-        st.caption(frame.to_sentence(f"llama.cpp gave no answer for {frame.escape_markdown(why)}"))
+        st.caption(frame.to_sentence(f"llama.cpp gave no answer for {escape_markdown(why)}"))
 
 
 @st.cache_resource(show_spinner="Comparing with published figures")

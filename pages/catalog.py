@@ -14,6 +14,7 @@ from catalog.models import ModelCard
 from catalog.quality import ScoreRow
 from catalog.search import search_models
 from pages.ui import cached, charts, frame, inputs, license_words, tables, words
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import UnknownNameError
 from sizing.units import format_params, format_tokens
 
@@ -181,17 +182,17 @@ def show_background(card: ModelCard) -> None:
 
 def list_lines(head: str, lines: tuple[str, ...]) -> str:
     """Lines of plain text under a head, as markdown."""
-    return f"**{head}**  \n" + "  \n".join(frame.escape_markdown(frame.to_sentence(line)) for line in lines)
+    return f"**{head}**  \n" + "  \n".join(escape_markdown(frame.to_sentence(line)) for line in lines)
 
 
 def show_license(terms: License, verdict: Verdict) -> None:
     """What a licence asks, in short, with the address of its text, and what follows for the profile."""
     st.markdown(f"For your profile: **{license_words.format_outcome(verdict.outcome)}**.")
     if verdict.is_inherited:
-        st.markdown(f"Decided by {frame.escape_markdown(verdict.decided_by)}, which the model was made from.")
+        st.markdown(f"Decided by {escape_markdown(verdict.decided_by)}, which the model was made from.")
     allowed = {"yes": "allowed", "conditional": "allowed on conditions", "no": "not allowed"}
     if terms.commercial == UNKNOWN:
-        st.markdown(f"**{frame.escape_markdown(terms.name)}**: what it allows is not in the catalog.")
+        st.markdown(f"**{escape_markdown(terms.name)}**: what it allows is not in the catalog.")
     else:
         research = "allowed" if terms.research else "not allowed"
         st.markdown(f"**{terms.name}**: commercial use {allowed[terms.commercial]}, research use {research}.")

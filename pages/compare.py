@@ -13,6 +13,7 @@ from catalog.models import ModelCard
 from pages.ui import cached, charts_compare, compare_table, frame, inputs, words
 from pages.ui.charts import roomy
 from pages.ui.license_verdict import find_verdict
+from pages.ui.markdown_text import escape_markdown
 from sizing.compare import MAX_MODELS, Comparison
 from sizing.compare_text import format_csv, format_markdown
 from sizing.errors import BadInputError, UnknownNameError
@@ -58,7 +59,7 @@ def find_chosen() -> tuple[ModelCard, ...]:
             card = cached.find_card(name)
         except (UnknownNameError, BadInputError) as error:
             told = f"{error}{'' if str(error).endswith('?') else '.'} It is left out"
-            st.warning(frame.escape_markdown(frame.to_sentence(told)), icon=":material/edit_location_alt:")
+            st.warning(escape_markdown(frame.to_sentence(told)), icon=":material/edit_location_alt:")
         else:
             found[card.model_id] = card
     return tuple(found.values())
@@ -142,7 +143,7 @@ def show_answer(models: Sequence[Compared], comparison: Comparison, question: fr
         st.caption("Pick another model above to see where they differ.")
         if best is not None and best.candidate.spec.model_id != models[0].card.model_id:
             ids = f"{models[0].card.model_id}|{best.candidate.spec.model_id}"
-            label = f"Compare it with {frame.escape_markdown(best.name)}, recommended here"
+            label = f"Compare it with {escape_markdown(best.name)}, recommended here"
             st.button(label, key="compare_best", on_click=inputs.set_field, args=("compare", ids))
 
 
@@ -221,7 +222,7 @@ def show_exports(comparison: Comparison) -> None:
             icon = ":material/download:"
             st.download_button(label, write(comparison), f"{stem}.{end}", mime, key=key, type="tertiary", icon=icon)
         with st.popover("What was assumed", type="tertiary"):
-            st.markdown("\n".join(f"- {frame.escape_markdown(frame.to_sentence(a))}" for a in comparison.assumptions))
+            st.markdown("\n".join(f"- {escape_markdown(frame.to_sentence(a))}" for a in comparison.assumptions))
         with st.popover(f"{len(comparison.sources)} sources", type="tertiary"):
             for name in dict.fromkeys(s.model for s in comparison.sources):
                 own = [s for s in comparison.sources if s.model == name]
@@ -232,7 +233,7 @@ def show_links(comparison: Comparison) -> None:
     """The way from each model to all its figures."""
     with st.container(horizontal=True, gap="medium"):
         for model_id, name in zip(comparison.model_ids, comparison.names, strict=True):
-            frame.link_to_size(model_id, "", f"Size {frame.escape_markdown(name)}")
+            frame.link_to_size(model_id, "", f"Size {escape_markdown(name)}")
 
 
 def name_file(comparison: Comparison) -> str:

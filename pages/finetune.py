@@ -11,6 +11,7 @@ from catalog.models import ModelCard
 from catalog.offers import list_rents
 from pages.ui import cached, charts, charts_finetune, cost_plan, finetune_words, frame, inputs, launches, tables, words
 from pages.ui.finetune_fields import ADAPTER_WORDS, OPTIMIZER_WORDS, PRECISION_WORDS, SHARDING_WORDS
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.finetune import FineTuneEstimate
 from sizing.finetune_lora import MAX_RANK, SEVEN, count_lora_params, list_target_names
@@ -104,7 +105,7 @@ def show_formulas(answer: FineTuneEstimate) -> None:
     """Each part of the fullest card's memory, and the formula with this run's figures in it."""
     formulas = finetune_words.explain(answer)
     for purpose in charts_finetune.list_training_purposes(answer.fullest.parts):
-        lines = "\n".join(f"- {frame.escape_markdown(line)}" for line in formulas.get(purpose.name, ()))
+        lines = "\n".join(f"- {escape_markdown(line)}" for line in formulas.get(purpose.name, ()))
         st.markdown(f"**{purpose.name}, {charts.roomy(format_bytes(purpose.n_bytes))}**\n{lines}")
 
 

@@ -19,6 +19,7 @@ from pages.ui import (
     inputs,
     model_picker,
 )
+from pages.ui.markdown_text import escape_markdown
 from sizing.engines import Engine, find_engine
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.inverse import GOOD_QUANTS
@@ -55,7 +56,7 @@ def show_in_engine(engine: Engine, question: frame.Question) -> None:
     chosen = next((name for name in known if name.casefold() == named.casefold()), "")
     if named and known and not chosen:
         hint = frame.say_near(named, known)
-        st.warning(f"{frame.escape_markdown(named)} is no format here.{hint} Taking any that fits instead.")
+        st.warning(f"{escape_markdown(named)} is no format here.{hint} Taking any that fits instead.")
     if engine.takes_gguf:
         show_knobs(card, "quant", "Quantization", known, chosen)
     else:

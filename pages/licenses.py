@@ -14,6 +14,7 @@ from catalog.licenses import License
 from catalog.models import ModelCard
 from pages.ui import cached, frame, inputs, license_words, model_picker, tables, words
 from pages.ui.charts import roomy
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import UnknownNameError
 from sizing.license_profile import LicenseProfile
 from sizing.profile_words import describe_profile
@@ -85,7 +86,7 @@ def show_chain(verdict: Verdict) -> None:
         st.html(frame.facts_html(license_words.list_links(verdict.links)))
     if verdict.watch:
         st.html('<p class="wb-quiet">Limits that are not reached yet:</p>')
-        st.markdown("\n".join(f"- {frame.to_sentence(frame.escape_markdown(c.says))}" for c in verdict.watch))
+        st.markdown("\n".join(f"- {frame.to_sentence(escape_markdown(c.says))}" for c in verdict.watch))
 
 
 def find_terms(card: ModelCard) -> License:

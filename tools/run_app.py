@@ -56,6 +56,15 @@ def streamlit_command(port: int, host: str = ADDRESS) -> list[str]:
     ]
 
 
+def app_environment() -> dict[str, str]:
+    """What the app's process finds around it: this one's, and one thread for numpy's matrices unless told otherwise.
+
+    They are small here. OpenBLAS's threads wait for each other by turning in a loop, which on two cores is the time of
+    everybody else (https://github.com/OpenMathLib/OpenBLAS/wiki/Faq#multi-threaded).
+    """
+    return {"OPENBLAS_NUM_THREADS": "1", **os.environ}
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an app bound to `host`. Raises ValueError for what is no address."""
     return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -98,7 +107,7 @@ def main() -> int:
     shown = f"[{host}]" if ":" in host else host
     print(f"Weighbridge: http://{shown}:{port} (stop with Ctrl-C)", flush=True)
     os.chdir(ROOT)
-    os.execv(sys.executable, streamlit_command(port, host))
+    os.execve(sys.executable, streamlit_command(port, host), app_environment())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tools.run_app import find_free_port, streamlit_command
+from tools.run_app import app_environment, find_free_port, streamlit_command
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -53,7 +52,7 @@ def start_app(wait_s: float = 40.0, environment: Mapping[str, str] | None = None
                 cwd=ROOT,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {}), "CI": "true", "WEIGHBRIDGE_HOME": str(home)},
+                env={**app_environment(), **(environment or {}), "CI": "true", "WEIGHBRIDGE_HOME": str(home)},
                 executable=sys.executable,
             )
             try:

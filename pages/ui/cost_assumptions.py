@@ -17,6 +17,7 @@ from catalog.prices import OWN, Price
 from evals.home import find_home_if_usable
 from pages.ui import cost_fields, frame, inputs
 from pages.ui.cost_plan import KnownPrices
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import WeighbridgeError
 from sizing.units import format_figures
 
@@ -60,9 +61,7 @@ def _row(draw: Callable[[], None], said: str) -> None:
 def _link(said: str) -> str:
     """Text of others as markdown, with the address in it as a link."""
     words = [
-        f"<{w.rstrip(',.;')}>"
-        if w.startswith("https://") and "<" not in w and ">" not in w
-        else frame.escape_markdown(w)
+        f"<{w.rstrip(',.;')}>" if w.startswith("https://") and "<" not in w and ">" not in w else escape_markdown(w)
         for w in said.split(" ")
     ]
     return " ".join(words)
@@ -256,7 +255,7 @@ def _show_keep(planned: PlannedCost, known: KnownPrices) -> None:
         with st.expander(f"{_count(len(known.own))} of your own in {FILE_NAME}"):
             for price in known.own:
                 told, forget = st.columns([5, 1], vertical_alignment="center")
-                told.markdown(frame.escape_markdown(f"{price.kind}: {price.name}, {_figures(price)}, {price.as_of}"))
+                told.markdown(escape_markdown(f"{price.kind}: {price.name}, {_figures(price)}, {price.as_of}"))
                 key = f"forget_{'_'.join(price.key)}"
                 forget.button("Forget", key=key, type="tertiary", on_click=_forget, args=(home, price))
 

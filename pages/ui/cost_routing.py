@@ -15,6 +15,7 @@ from catalog.offers import api_option
 from catalog.routing_file import MAX_TEXT_BYTES, format_policy, read_policy
 from pages.ui import cached, cost_fields, cost_plan, frame, inputs
 from pages.ui.cost_plan import KnownPrices
+from pages.ui.markdown_text import escape_markdown
 from sizing.cost import CostBand
 from sizing.cost_record import format_count, format_usd
 from sizing.errors import BadInputError, UnknownNameError
@@ -157,7 +158,7 @@ def _show_total(blended: BlendedCost, planned: PlannedCost, tokens: float) -> No
     if planned.api is not None:
         alone = api_option(planned.plan, planned.api).band
         told += f" All by the API: US$ {format_usd(alone.cost_per_month(tokens) if alone else None)}."
-    st.markdown(f"**{frame.escape_markdown(told)}**")
+    st.markdown(f"**{escape_markdown(told)}**")
 
 
 def list_header(blended: BlendedCost, planned: PlannedCost, tokens: float) -> list[str]:

@@ -27,6 +27,7 @@ from pages.ui import (
     words,
 )
 from pages.ui.engine_answers import EngineAsk, FormatRow
+from pages.ui.markdown_text import escape_markdown
 from sizing.engines import Engine, EngineEstimate, EngineOptions, find_engine
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.units import GIB, format_bytes, format_figures, format_range, format_tokens
@@ -77,7 +78,7 @@ def build_ask(engine: Engine, card: ModelCard, question: frame.Question) -> Engi
     if wanted and known and matched not in known:
         what = "is not listed for this model" if engine.takes_gguf else f"is no format of {engine.name}"
         hint = frame.say_near(wanted, known)
-        st.warning(f"{frame.escape_markdown(wanted)} {what}.{hint} Showing {chosen} instead.")
+        st.warning(f"{escape_markdown(wanted)} {what}.{hint} Showing {chosen} instead.")
     return EngineAsk(engine.name, card.model_id, chosen, ask.question, ask.machine)
 
 
@@ -117,7 +118,7 @@ def show_settings(engine: Engine, ask: EngineAsk) -> None:
 def show_gap(engine: Engine, card: ModelCard, reason: str) -> None:
     """A model the engine cannot run here at all: no figure is made up for it."""
     st.html(f'<h1 class="wb-answer">{escape(engine.name)} cannot run {escape(card.spec.name)} here.</h1>')
-    st.markdown(f"{frame.escape_markdown(frame.to_sentence(reason))} No figure is shown in its place.")
+    st.markdown(f"{escape_markdown(frame.to_sentence(reason))} No figure is shown in its place.")
 
 
 def show_answer(card: ModelCard, answer: EngineEstimate) -> None:

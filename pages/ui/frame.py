@@ -31,6 +31,7 @@ from pages.ui import (
     share_link,
     turns,
 )
+from pages.ui.markdown_text import escape_markdown
 from pages.ui.questions import Wishes
 from sizing.compare import MAX_MODELS
 from sizing.engines import find_engine, list_engines
@@ -433,11 +434,6 @@ def format_name(name: str) -> str:
     """The text of a machine as people write it."""
     parts = name.split(" + ")
     return " + ".join(re.sub(r"^(.+)\*(\d+)( \(.+\))?$", r"\2 × \1\3", part) for part in parts)
-
-
-def escape_markdown(text: str) -> str:
-    """Text that others wrote, so that markdown shows it as it is: no link, picture, icon or formula."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$:])", r"\\\1", text)
 
 
 def main_bytes(machine: Machine) -> int:

@@ -12,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from catalog.models import ModelCard
 from pages.ui import cached, charts, frame, inputs, tables, words
+from pages.ui.markdown_text import escape_markdown
 from sizing.errors import BadInputError, UnknownNameError, UnsupportedError
 from sizing.explain import PartFormula
 from sizing.formula import Formula
@@ -137,7 +138,7 @@ def split() -> tuple[DeltaGenerator, DeltaGenerator]:
 
 def name_in_prose(name: str) -> str:
     """A model's name so that markdown shows it as it is."""
-    return frame.escape_markdown(name)
+    return escape_markdown(name)
 
 
 def show_formula(formulas: Sequence[Formula], parts: Iterable[PartFormula] = ()) -> None:
@@ -167,7 +168,7 @@ def show_table(table: pd.DataFrame, key: str, *as_text: str, name: str) -> None:
 def say_not_weighed(lesson: Lesson) -> None:
     """That the example has no weights, and why."""
     gap = frame.to_sentence(cached.find_gap(lesson.card.model_id))
-    tell(f"{name_in_prose(lesson.card.name)} was not weighed: {frame.escape_markdown(gap)} Choose another example.")
+    tell(f"{name_in_prose(lesson.card.name)} was not weighed: {escape_markdown(gap)} Choose another example.")
 
 
 def link_to_size(lesson: Lesson, label: str, **changes: object) -> None:

@@ -11,6 +11,7 @@ import streamlit as st
 from catalog.models import ModelCard
 from pages.ui import cached, charts, engine_answers, frame, get_file, inputs, tables, words
 from pages.ui.kept import BY_NUMBER
+from pages.ui.markdown_text import escape_markdown
 from sizing.cluster import (
     ENGINES,
     MAX_NODES,
@@ -112,7 +113,7 @@ def show(card: ModelCard, weight_format: str, question: frame.Question) -> None:
         show_plan(plan(ask, inputs.read("nodes")))
         show_rows(ask)
     except UnsupportedError as error:
-        st.markdown(frame.escape_markdown(frame.to_sentence(str(error))))
+        st.markdown(escape_markdown(frame.to_sentence(str(error))))
     except (BadInputError, UnknownNameError) as error:
         st.warning(frame.to_sentence(str(error)), icon=":material/rule:")
 

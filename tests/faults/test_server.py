@@ -175,10 +175,11 @@ def run_main(monkeypatch: pytest.MonkeyPatch, host: str) -> tuple[int | None, li
     """What `make run HOST=host` starts: the exit code of a refusal, else the command line."""
     started: list[str] = []
 
-    def become(path: str, command: list[str]) -> None:
+    def become(path: str, command: list[str], environment: dict[str, str]) -> None:
+        assert environment["OPENBLAS_NUM_THREADS"] == os.environ.get("OPENBLAS_NUM_THREADS", "1")
         started.extend(command)
 
-    monkeypatch.setattr(os, "execv", become)
+    monkeypatch.setattr(os, "execve", become)
     monkeypatch.setattr(os, "chdir", lambda path: None)
     monkeypatch.setenv(run_app.HOST_VARIABLE, host)
     return run_app.main(), started
