@@ -296,7 +296,7 @@ class Batch:
         return PROGRAMS[self.key.architecture]
 
     def play(self) -> Ints:
-        """Compute buffers by model and device, the host's first."""
+        """Compute buffers in bytes by model and device, the host's first."""
         schedules = self._plan((count_pads(self.workload),))
         return np.stack([play(schedule, len(self.members)) for schedule in schedules], axis=1)
 
