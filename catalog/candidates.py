@@ -10,6 +10,7 @@ from catalog.format_loss import estimate_format_loss
 from catalog.license_chain import judge_models
 from catalog.license_rules import make_profile
 from catalog.models import ModelCard
+from catalog.quality import QualityEvidence
 from catalog.quant_loss import (
     OTHER_FORMATS,
     LossModel,
@@ -52,10 +53,7 @@ def list_candidates(
         raise UnknownNameError("task", task, TASKS)
     if license_use not in LICENSE_USES:
         raise UnknownNameError("license use", license_use, LICENSE_USES)
-    evidence = {
-        e.model_id: Quality(e.score, e.low, e.high, e.n_scores, n_independent=e.n_independent)
-        for e in list_quality(catalog, task)
-    }
+    evidence = {e.model_id: weigh_evidence(e) for e in list_quality(catalog, task)}
     weights, downloads = all_weights(catalog), list_downloads(catalog)
     names = {x.license_id: x.name for x in catalog.licenses}
     cards = list_models(catalog)
@@ -75,6 +73,12 @@ def list_candidates(
         for card in cards
     ]
     return tuple(take_measured(candidates, measured, task))
+
+
+def weigh_evidence(evidence: QualityEvidence) -> Quality:
+    """A model's evidence for a task as the ranking weighs it, 0 to 100 with its interval."""
+    e = evidence
+    return Quality(e.score, e.low, e.high, e.n_scores, n_independent=e.n_independent)
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_quant_losses
+from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_quant_losses, weigh_evidence
 from catalog.file_sizes import FileSize, list_file_sizes, list_imported_sizes
 from catalog.imported import ImportedModel
 from catalog.license_rules import Outcome, Verdict
@@ -113,7 +113,7 @@ def _size(catalog: Catalog, known: Compared, question: CompareQuestion) -> Compa
     losses = list_quant_losses(catalog, card)
     try:
         check_workload(card.spec, workload)
-        chosen = find_quantization(card, weights, losses, question)
+        chosen = find_quantization(catalog, known, weights, question)
     except BadInputError as error:
         return replace(known, refusal=str(error))
     projector_bytes = find_projector_bytes(card, question)
@@ -143,13 +143,14 @@ def find_projector_bytes(card: ModelCard, question: CompareQuestion) -> int:
 
 
 def find_quantization(
-    card: ModelCard, weights: Sequence[WeightBytes], losses: Sequence[QuantLoss], question: CompareQuestion
+    catalog: Catalog, known: Compared, weights: Sequence[WeightBytes], question: CompareQuestion
 ) -> WeightBytes:
     """The weights to show: in the quantization asked for, else the one the ranking would pick here.
 
     Where none runs it is the smallest, which tells how far away the machine is. Raises BadInputError for a
     quantization the model does not have.
     """
+    card, task = known.card, question.needs.task
     if question.quant is not None:
         found = next((w for w in weights if w.quant == question.quant), None)
         if found is None:
@@ -164,11 +165,12 @@ def find_quantization(
         license_note="",
         tasks=card.tasks,
         modalities=card.modalities,
-        losses=tuple(losses),
+        quality=weigh_evidence(evidence) if (evidence := known.quality[TASKS.index(task)]) else None,
+        losses=list_quant_losses(catalog, card, task),
         projector_bytes=find_projector_bytes(card, question),
     )
     ranker = Ranker((candidate,))
-    sized = ranker.size(question.needs.workload, question.machine, with_projector=question.needs.task == "vision")
+    sized = ranker.size(question.needs.workload, question.machine, with_projector=task == "vision")
     utility, _, _ = ranker.score(sized, replace(question.needs, min_decode_tokens_per_s=None))
     best = int(ranker.columns.best_of_each(utility)[0])
     if np.isneginf(utility[best]):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catalog.candidates import list_candidates
 from catalog.compare import Compared, CompareQuestion, LicenseWord, compare_models, find_score_interval, say_verdict
 from catalog.compare_rows import FILES, RUNS, SCORES, build_comparison, can_compare, name_apart
 from catalog.license_chain import judge_model
@@ -254,3 +255,17 @@ def test_gemma_3_has_five_windows_to_one_full_layer(known: Catalog) -> None:
     kinds = dict(count_kinds(find_model(known, GEMMA).spec))
     assert kinds == {LayerKind.FULL: 8, LayerKind.SLIDING: 40}
     assert [r.count for r in list_runs(find_model(known, GEMMA).spec)][:2] == [5, 1]
+
+
+@pytest.mark.parametrize("machine", ["RTX 3060", "RTX 4090", "2 x RTX 3090", "64 GB DDR5"])
+@pytest.mark.parametrize("task", ["chat", "code"])
+def test_the_best_quantization_of_each_is_the_one_the_ranking_recommends(
+    known: Catalog, task: str, machine: str
+) -> None:
+    needs, place = Needs(task=task, workload=Workload(8192)), find_machine(known, machine)
+    answer = Ranker(list_candidates(known, task, needs.license_use)).recommend(place, needs, sensitivity=False)
+    assert answer.best is not None
+    options = (answer.best, *answer.runners_up)
+    cards = tuple(find_model(known, option.candidate.spec.model_id) for option in options)
+    compared = compare_models(known, cards, CompareQuestion(needs, place))
+    assert [c.quant for c in compared] == [option.quant for option in options]
