@@ -108,7 +108,8 @@ def read_region(text: str) -> str:
     named = {name.casefold(): code for code, name in REGION_NAMES.items()}
     code = named.get(text.strip().casefold(), text.strip().upper())
     if not re.fullmatch("[A-Z]{2}", code):
-        raise BadInputError(f"a region is a country's two letters, such as US or DE, or EU; got {text[:40]!a}")
+        wanted = "EU, a country's two letters such as US or DE, or the name of one that is listed"
+        raise BadInputError(f"a region is {wanted}; got {text[:40]!a}")
     return "GB" if code == "UK" else code
 
 
