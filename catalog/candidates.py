@@ -59,16 +59,16 @@ def list_candidates(
     cards = list_models(catalog)
     judged = judge_models(catalog, cards, make_profile(license_use, profile))
     candidates = [
-        _candidate(
+        build_candidate(
             catalog,
             card,
             task,
-            names[card.license_id],
-            license_use == "any" or judged[card.model_id][0].is_allowed,
-            judged[card.model_id][1],
             weights.get(card.model_id, ()),
             evidence.get(card.model_id),
-            downloads.get(card.model_id),
+            license_name=names[card.license_id],
+            license_allowed=license_use == "any" or judged[card.model_id][0].is_allowed,
+            license_note=judged[card.model_id][1],
+            n_downloads=downloads.get(card.model_id),
         )
         for card in cards
     ]
@@ -131,17 +131,19 @@ def _list_losses(
     return tuple(QuantLoss(e.quant, e.points, e.label, e.high, e.low) for e in known)
 
 
-def _candidate(
+def build_candidate(
     catalog: Catalog,
     card: ModelCard,
     task: str,
-    license_name: str,
-    license_allowed: bool,
-    license_note: str,
     weights: tuple[WeightBytes, ...],
     quality: Quality | None,
-    n_downloads: int | None,
+    *,
+    license_name: str = "",
+    license_allowed: bool = True,
+    license_note: str = "",
+    n_downloads: int | None = None,
 ) -> Candidate:
+    """One model as the ranking weighs it for `task`, with its losses; allowed unless its licence is judged."""
     spec = card.spec
     gap = find_weigh_gap(catalog, spec.model_id)
     if weights and not can_estimate_compute(spec.architecture):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, list_quant_losses, weigh_evidence
+from catalog.candidates import PROJECTOR_BYTES_PER_PARAM, build_candidate, list_quant_losses, weigh_evidence
 from catalog.file_sizes import FileSize, list_file_sizes, list_imported_sizes
 from catalog.imported import ImportedModel
 from catalog.license_rules import Outcome, Verdict
@@ -17,7 +17,6 @@ from catalog.models import ModelCard
 from catalog.quality import QualityEvidence, ScoreRow
 from catalog.queries import find_weigh_gap, list_quality, list_scores, list_weights
 from catalog.store import Catalog
-from sizing.candidate import Candidate
 from sizing.compute import can_estimate_compute
 from sizing.errors import BadInputError
 from sizing.estimate import Estimate, check_workload, estimate, search_context
@@ -156,20 +155,8 @@ def find_quantization(
         if found is None:
             raise BadInputError(f"{card.name} has no {question.quant} here; leave the choice to each model's best")
         return found
-    candidate = Candidate(
-        spec=card.spec,
-        weights=tuple(weights),
-        family=card.family,
-        license_name="",
-        license_allowed=True,
-        license_note="",
-        tasks=card.tasks,
-        modalities=card.modalities,
-        quality=weigh_evidence(evidence) if (evidence := known.quality[TASKS.index(task)]) else None,
-        losses=list_quant_losses(catalog, card, task),
-        projector_bytes=find_projector_bytes(card, question),
-    )
-    ranker = Ranker((candidate,))
+    quality = weigh_evidence(evidence) if (evidence := known.quality[TASKS.index(task)]) else None
+    ranker = Ranker((build_candidate(catalog, card, task, tuple(weights), quality),))
     sized = ranker.size(question.needs.workload, question.machine, with_projector=task == "vision")
     utility, _, _ = ranker.score(sized, replace(question.needs, min_decode_tokens_per_s=None))
     best = int(ranker.columns.best_of_each(utility)[0])

@@ -10,22 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sizing.replay import ANYWHERE, Graph, Ints, Schedule, Tensor, play, run
+from sizing.replay import ANYWHERE, Graph, Schedule, Tensor, run
 
 PIPELINE_COPIES = 4
 """Copies of inputs with pipeline parallelism (ggml-backend.cpp, GGML_SCHED_MAX_COPIES)."""
 
 
-def replay_split_bytes(graph: Graph, n_devices: int, n_copies: int = 1) -> tuple[Ints, ...]:
-    """Bytes of every device's compute buffer, the host's last, one value per model.
+def plan_split(graph: Graph, n_devices: int, n_copies: int = 1) -> tuple[Schedule, ...]:
+    """When each result needs a place in the buffer of its device and gives it back, by device, the host's last.
 
     `n_devices` counts the host. `n_copies` is PIPELINE_COPIES where llama.cpp pipelines batches over devices, else 1.
     """
-    return tuple(play(schedule, graph.n_models) for schedule in plan_split(graph, n_devices, n_copies))
-
-
-def plan_split(graph: Graph, n_devices: int, n_copies: int = 1) -> tuple[Schedule, ...]:
-    """When each result needs a place in the buffer of its device and gives it back, by device, the host's last."""
     _assign(graph, n_devices - 1)
     schedules = tuple(Schedule() for _ in range(n_devices))
     nodes, copies = _cut(graph, n_devices - 1)
