@@ -146,11 +146,15 @@ def memory_lines_chart(
             hovertext=[f"{plain(name)}<br>{format_tokens(c)} tokens: {format_bytes(b)}" for c, b in line.points],
             hoverinfo="text",
         )
-    for x, y, numbers in place_labels([line.points for line in lines], top, high / low):
+    labels = [
+        (x, y, ", ".join(map(str, numbers)))
+        for x, y, numbers in place_labels([line.points for line in lines], top, high / low)
+    ]
+    for x, y, told in labels:
         figure.add_annotation(
             x=log2(x) / log2(10),
             y=y,
-            text=f"<b>{', '.join(map(str, numbers))}</b>",
+            text=f"<b>{told}</b>",
             showarrow=False,
             xanchor="left",
             yshift=0 if y < top else -8,
@@ -170,7 +174,7 @@ def memory_lines_chart(
     ticks = ticks if len(ticks) < 8 else ticks[::2]
     figure.update_layout(
         height=360,
-        margin={"l": 0, "r": 16, "t": 10, "b": 0},
+        margin={"l": 0, "r": max(16, 8 * max(len(told) for _, _, told in labels)), "t": 10, "b": 0},
         hovermode="closest",
         showlegend=False,
         xaxis={
